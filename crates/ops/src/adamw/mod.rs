@@ -1,0 +1,142 @@
+//! AdamW with decoupled weight decay, in the order of operations of `torch.optim.AdamW`; also what the trainer needs
+//! around it: the square sum of a gradient (for clipping by norm) and the exponential average of the weights.
+
+mod cpu;
+
+use dfdx::prelude::*;
+
+pub(crate) use cpu::{average as average_kernel, square_sum as square_sum_kernel, update};
+
+use crate::Moments;
+
+/// Hyper-parameters of one update of one parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the average of the gradient.
+    pub beta1: f64,
+    /// Decay of the average of the squared gradient.
+    pub beta2: f64,
+    /// Added to the root of the second average.
+    pub eps: f64,
+    /// Decoupled weight decay: the parameter shrinks by `lr * weight_decay`.
+    pub weight_decay: f64,
+    /// Number of this update, from 1.
+    pub step: u64,
+    /// Factor of the gradient before anything else, for clipping.
+    pub gradient_scale: f64,
+}
+
+impl AdamWStep {
+    /// `(lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step))`
+    fn corrections(&self) -> (f64, f64) {
+        let power = |beta: f64| 1.0 - beta.powf(self.step as f64);
+        (self.lr / power(self.beta1), power(self.beta2).sqrt().recip())
+    }
+}
+
+fn number<E: Dtype>(value: f64) -> E {
+    E::from_f64(value).unwrap_or_default()
+}
+
+pub(crate) fn composition<S: Shape, E: Dtype, D: Device<E> + crate::Backend<E>>(
+    parameter: &mut Tensor<S, E, D>,
+    gradients: &mut Gradients<E, D>,
+    moments: &mut Moments<E, D>,
+    step: &AdamWStep,
+) -> Result<(), D::Err> {
+    let shape = *parameter.shape();
+    let flat = (shape.num_elements(),);
+    gradients.get_or_alloc_mut(&*parameter)?;
+    let gradient = gradients.get(&*parameter).try_reshape_like(&flat)?;
+    let gradient = gradient.try_mul(number::<E>(step.gradient_scale))?;
+    let blend = |old: &Tensor<(usize,), E, D>, new: Tensor<(usize,), E, D>, beta: f64| {
+        old.clone().try_mul(number::<E>(beta))?.try_add(new.try_mul(number::<E>(1.0 - beta))?)
+    };
+    moments.first = blend(&moments.first, gradient.clone(), step.beta1)?;
+    moments.second = blend(&moments.second, gradient.try_square()?, step.beta2)?;
+    let (rate, correction) = step.corrections();
+    let root = moments.second.clone().try_sqrt()?.try_mul(number::<E>(correction))?;
+    let change = moments.first.clone().try_div(root.try_add(number::<E>(step.eps))?)?;
+    let decayed =
+        parameter.clone().try_reshape_like(&flat)?.try_mul(number::<E>(1.0 - step.lr * step.weight_decay))?;
+    *parameter = decayed.try_sub(change.try_mul(number::<E>(rate))?)?.try_reshape_like(&shape)?;
+    Ok(())
+}
+
+pub(crate) fn square_sum<S: Shape, E: Dtype, D: Device<E>>(
+    parameter: &Tensor<S, E, D>,
+    gradients: &mut Gradients<E, D>,
+) -> Result<f64, D::Err> {
+    gradients.get_or_alloc_mut(parameter)?;
+    let flat = (parameter.shape().num_elements(),);
+    let gradient = gradients.get(parameter).try_reshape_like(&flat)?;
+    let sum = gradient.try_square()?.try_sum::<Rank0, Axis<0>>()?;
+    Ok(sum.as_vec()[0].to_f64().unwrap_or(f64::NAN))
+}
+
+pub(crate) fn average<S: Shape, E: Dtype, D: Device<E>>(
+    parameter: &Tensor<S, E, D>,
+    average: &mut Tensor<(usize,), E, D>,
+    decay: f64,
+) -> Result<(), D::Err> {
+    let flat = *average.shape();
+    let fresh = parameter.clone().try_reshape_like(&flat)?.try_mul(number::<E>(1.0 - decay))?;
+    *average = average.clone().try_mul(number::<E>(decay))?.try_add(fresh)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Backend, testing::*};
+
+    const STEP: AdamWStep = AdamWStep {
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.05,
+        step: 1,
+        gradient_scale: 0.5,
+    };
+
+    /// Three updates with the gradient of `sum r p^2 / 2`.
+    fn train<E: Dtype, D: Backend<E>>(dev: &D) -> (Vec<f64>, f64, Vec<f64>) {
+        let r = leaf::<_, E, D>(dev, (40,), &random(40, 2));
+        let mut p = leaf::<_, E, D>(dev, (40,), &random(40, 1));
+        let mut average = leaf::<_, E, D>(dev, (40,), &random(40, 3));
+        let mut moments = Moments::zeros(dev, 40).unwrap();
+        let mut squares = 0.0;
+        for step in 1..=3 {
+            let loss = (p.leaky_trace().square() * r.clone()).sum::<Rank0, _>() * E::from_f64(0.5).unwrap();
+            let mut gradients = loss.backward();
+            squares = dev.square_sum(&p, &mut gradients).unwrap();
+            dev.adamw(&mut p, &mut gradients, &mut moments, &AdamWStep { step, ..STEP }).unwrap();
+            dev.average_into(&p, &mut average, 0.9).unwrap();
+        }
+        (to_f64(p.as_vec()), squares, to_f64(average.as_vec()))
+    }
+
+    #[test]
+    fn kernel_and_composition_agree() {
+        let dev = Cpu::default();
+        let (want, got) = (train::<f64, _>(&dev), train::<f32, _>(&dev));
+        assert!((want.1 - got.1).abs() < 1e-5 * want.1);
+        for (w, g) in want.0.iter().chain(&want.2).zip(got.0.iter().chain(&got.2)) {
+            assert!((w - g).abs() < 1e-6, "{w} {g}");
+        }
+    }
+
+    #[test]
+    fn the_first_step_moves_by_the_learning_rate_against_the_sign() {
+        let dev = Cpu::default();
+        let mut p = dev.tensor([1.0f32, -2.0]);
+        let mut gradients = (p.leaky_trace() * dev.tensor([3.0, -0.1])).sum::<Rank0, _>().backward();
+        let mut moments = Moments::zeros(&dev, 2).unwrap();
+        dev.adamw(&mut p, &mut gradients, &mut moments, &AdamWStep { weight_decay: 0.0, ..STEP }).unwrap();
+        let [a, b] = p.array();
+        assert!((a - 0.99).abs() < 1e-6 && (b + 1.99).abs() < 1e-6, "{a} {b}");
+    }
+}

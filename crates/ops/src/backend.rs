@@ -1,0 +1,235 @@
+//! The trait that gives each operation its implementation: composition by default, kernel on the CPU.
+
+use dfdx::{
+    prelude::{Const, Cpu, Device, Dtype, Gradients, HasShape, Rank0, Shape, Tape, Tensor},
+    tensor::NoneTape,
+};
+
+use crate::{
+    AdamWStep, AttentionDims, Error, Grid, Moments, PositionalGate, Result, adamw, attention, cross_entropy,
+    gated_attention, gelu, layer_norm, linear, patch_embed, residual, softmax, tokens,
+};
+
+/// A device with the operations of this crate for elements of type `E`.
+///
+/// The default methods compose dfdx operations: an implementation for another device is one empty `impl`. Arguments
+/// are checked before the device sees them; no method panics. Weights are given without a tape and receive their
+/// gradients by identity, as everywhere in dfdx.
+pub trait Backend<E: Dtype>: Device<E> {
+    /// `y = x W^T + b` on the last axis.
+    ///
+    /// x: `[.., inner]`, weight: `outer * inner` numbers, row-major `[outer, inner]` in whatever shape holds them,
+    /// bias: `outer` numbers; `out` is the shape of the result, `[.., outer]` or a split of it.
+    fn linear<X: Shape, W: Shape, B: Shape, Y: Shape, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<X, E, Self, T>,
+        weight: &Tensor<W, E, Self>,
+        bias: Option<&Tensor<B, E, Self>>,
+        out: Y,
+    ) -> Result<Tensor<Y, E, Self, T>> {
+        let dims = linear::check(x.shape(), weight.shape(), bias.map(|b| *b.shape()).as_ref(), &out)?;
+        linear::composition(dims, x, weight, bias, out).map_err(|e| Error::device("linear", e))
+    }
+
+    /// Layer normalisation over the last axis: `(x - mean) / sqrt(variance + eps) * weight + bias`, biased variance.
+    ///
+    /// x: `[.., C]`; weight, bias: `[C]`.
+    fn layer_norm<S: Shape, const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<S, E, Self, T>,
+        weight: &Tensor<(Const<C>,), E, Self>,
+        bias: &Tensor<(Const<C>,), E, Self>,
+        eps: f64,
+    ) -> Result<Tensor<S, E, Self, T>> {
+        let rows = layer_norm::check::<S, C>(x.shape())?;
+        layer_norm::composition(rows, x, weight, bias, eps).map_err(|e| Error::device("layer_norm", e))
+    }
+
+    /// `x * Phi(x)` with the normal distribution function, by the error function and not the tanh approximation.
+    fn gelu<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
+        gelu::composition(x).map_err(|e| Error::device("gelu", e))
+    }
+
+    /// Softmax over the last axis.
+    fn softmax<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
+        let dims = softmax::check(x.shape())?;
+        softmax::composition(dims, x).map_err(|e| Error::device("softmax", e))
+    }
+
+    /// `-mean_b sum_c targets[b, c] log softmax(logits)[b, c]`: cross-entropy with soft targets, mean over the batch.
+    ///
+    /// logits, targets: `[batch, classes]`.
+    fn cross_entropy<L: Shape, T: Tape<E, Self>>(
+        &self,
+        logits: Tensor<L, E, Self, T>,
+        targets: &Tensor<(usize, usize), E, Self>,
+    ) -> Result<Tensor<Rank0, E, Self, T>> {
+        let dims = cross_entropy::check(logits.shape(), targets.shape())?;
+        cross_entropy::composition(dims, logits, targets).map_err(|e| Error::device("cross_entropy", e))
+    }
+
+    /// Multi-head self-attention between the projections: `softmax(q k^T * scale) v`, heads side by side.
+    ///
+    /// qkv: `[batch, tokens, 3 * heads * head_dim]`, parts in the order q, k, v; `out`: the shape of the result,
+    /// `[batch, tokens, heads * head_dim]`.
+    fn attention<Q: Shape, Y: Shape, T: Tape<E, Self>>(
+        &self,
+        dims: AttentionDims,
+        qkv: Tensor<Q, E, Self, T>,
+        out: Y,
+    ) -> Result<Tensor<Y, E, Self, T>> {
+        attention::check(&dims, qkv.shape(), &out)?;
+        attention::composition(dims, qkv, out).map_err(|e| Error::device("attention", e))
+    }
+
+    /// The attention probabilities of [`Backend::attention`], `[batch, heads, tokens, tokens]`, for inspection.
+    fn attention_map<Q: Shape>(
+        &self,
+        dims: AttentionDims,
+        qkv: &Tensor<Q, E, Self>,
+    ) -> Result<Tensor<(usize, usize, usize, usize), E, Self>> {
+        attention::check_input(&dims, 3, qkv.shape())?;
+        attention::map(dims, qkv.clone(), 3)
+            .map(|(map, _)| map)
+            .map_err(|e| Error::device("attention_map", e))
+    }
+
+    /// Gated positional self-attention between the projections (ConViT, arXiv 2103.10697 eq. 7):
+    /// `((1 - g_h) softmax(q k^T * scale) + g_h softmax(position_h)) v` with rows renormalised, heads side by side.
+    ///
+    /// qk: `[batch, tokens, 2 * heads * head_dim]`, parts in the order q, k; v, and the result in the shape of v:
+    /// `[batch, tokens, heads * head_dim]`. The positional map depends on the weights alone and is computed once per
+    /// call, not once per image.
+    fn gated_attention<Q: Shape, V: Shape, const H: usize, T: Tape<E, Self>>(
+        &self,
+        dims: AttentionDims,
+        grid: Grid,
+        qk: Tensor<Q, E, Self, T>,
+        v: Tensor<V, E, Self, T>,
+        gate: PositionalGate<'_, H, E, Self>,
+    ) -> Result<Tensor<V, E, Self, T>> {
+        gated_attention::check::<H, _, _>(&dims, grid, qk.shape(), v.shape())?;
+        gated_attention::composition(dims, grid, qk, v, gate).map_err(|e| Error::device("gated_attention", e))
+    }
+
+    /// The attention probabilities of [`Backend::gated_attention`], `[batch, heads, tokens, tokens]`.
+    fn gated_attention_map<Q: Shape, const H: usize>(
+        &self,
+        dims: AttentionDims,
+        grid: Grid,
+        qk: &Tensor<Q, E, Self>,
+        gate: PositionalGate<'_, H, E, Self>,
+    ) -> Result<Tensor<(usize, usize, usize, usize), E, Self>> {
+        attention::check_input(&dims, 2, qk.shape())?;
+        gated_attention::check_grid::<H>(&dims, grid)?;
+        gated_attention::map::<Q, H, E, Self, NoneTape>(dims, grid, qk.clone(), gate)
+            .map_err(|e| Error::device("gated_attention_map", e))
+    }
+
+    /// Cuts images into `P x P` patches and projects each: a convolution with kernel and stride `P`.
+    ///
+    /// images: `[batch, I, height, width]`, weight: `[C, I, P, P]`, bias: `[C]`; result: `[batch, tokens, C]`, tokens
+    /// row by row. Without `image_gradient` the images receive no gradient, which saves its computation.
+    fn patch_embed<S: Shape, const I: usize, const P: usize, const C: usize, T: Tape<E, Self>>(
+        &self,
+        images: Tensor<S, E, Self, T>,
+        weight: &Tensor<(Const<C>, Const<I>, Const<P>, Const<P>), E, Self>,
+        bias: &Tensor<(Const<C>,), E, Self>,
+        image_gradient: bool,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        let dims = patch_embed::check::<S, I, P, C>(images.shape())?;
+        // A composition has no cheap way to leave the gradient out.
+        let _ = image_gradient;
+        patch_embed::composition(dims, images, weight, bias).map_err(|e| Error::device("patch_embed", e))
+    }
+
+    /// `residual + scale[b] * branch`, where `scale` has one factor per sample (drop path) or is absent (all 1).
+    ///
+    /// branch, residual: `[batch, ..]`.
+    fn add_residual<S: Shape, T: Tape<E, Self>>(
+        &self,
+        branch: Tensor<S, E, Self, T>,
+        residual: &Tensor<S, E, Self>,
+        scale: Option<&[f32]>,
+    ) -> Result<Tensor<S, E, Self, T>> {
+        let dims = residual::check(branch.shape(), residual.shape(), scale)?;
+        residual::composition(dims, branch, residual, scale).map_err(|e| Error::device("add_residual", e))
+    }
+
+    /// Adds a position embedding to every sample. x: `[batch, ..]`; position: the shape of one sample, in any split.
+    fn add_position<S: Shape, P: Shape, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<S, E, Self, T>,
+        position: &Tensor<P, E, Self>,
+    ) -> Result<Tensor<S, E, Self, T>> {
+        let dims = tokens::check_position(x.shape(), position.shape())?;
+        tokens::add_position(dims, x, position).map_err(|e| Error::device("add_position", e))
+    }
+
+    /// Puts a (class) token in front of the tokens of every sample. x: `[batch, tokens, C]`, token: `C` numbers.
+    fn prepend_token<const C: usize, P: Shape, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        token: &Tensor<P, E, Self>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        tokens::check_token::<C, _>(x.shape(), token.shape())?;
+        tokens::prepend_token(x, token).map_err(|e| Error::device("prepend_token", e))
+    }
+
+    /// One token of every sample. x: `[batch, tokens, C]`; result: `[batch, C]`.
+    fn select_token<const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        index: usize,
+    ) -> Result<Tensor<(usize, Const<C>), E, Self, T>> {
+        tokens::check_range("select_token", x.shape(), index)?;
+        tokens::select_token(x, index).map_err(|e| Error::device("select_token", e))
+    }
+
+    /// Mean over the tokens from `first` on. x: `[batch, tokens, C]`; result: `[batch, C]`.
+    fn mean_tokens<const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        first: usize,
+    ) -> Result<Tensor<(usize, Const<C>), E, Self, T>> {
+        tokens::check_range("mean_tokens", x.shape(), first)?;
+        tokens::mean_tokens(x, first).map_err(|e| Error::device("mean_tokens", e))
+    }
+
+    /// One AdamW update of one parameter in place. The gradient is used up.
+    fn adamw<S: Shape>(
+        &self,
+        parameter: &mut Tensor<S, E, Self>,
+        gradients: &mut Gradients<E, Self>,
+        moments: &mut Moments<E, Self>,
+        step: &AdamWStep,
+    ) -> Result<()> {
+        adamw::composition(parameter, gradients, moments, step).map_err(|e| Error::device("adamw", e))
+    }
+
+    /// Sum of the squares of a parameter's gradient.
+    fn square_sum<S: Shape>(
+        &self,
+        parameter: &Tensor<S, E, Self>,
+        gradients: &mut Gradients<E, Self>,
+    ) -> Result<f64> {
+        adamw::square_sum(parameter, gradients).map_err(|e| Error::device("square_sum", e))
+    }
+
+    /// `average = decay * average + (1 - decay) * parameter`, in place; both have as many elements.
+    fn average_into<S: Shape>(
+        &self,
+        parameter: &Tensor<S, E, Self>,
+        average: &mut Tensor<(usize,), E, Self>,
+        decay: f64,
+    ) -> Result<()> {
+        adamw::average(parameter, average, decay).map_err(|e| Error::device("average_into", e))
+    }
+}
+
+impl Backend<f64> for Cpu {}
+
+#[cfg(feature = "cuda")]
+impl Backend<f32> for dfdx::tensor::Cuda {}
+#[cfg(feature = "cuda")]
+impl Backend<f64> for dfdx::tensor::Cuda {}

@@ -1,0 +1,55 @@
+//! Differentiable operations on [dfdx] tensors for vision transformers.
+//!
+//! Every operation exists twice. Its *composition* of dfdx operations is the definition: generic over device and
+//! element type, it serves CUDA, `f64` and the tests. Its *kernel* is what runs on the CPU in `f32`: fused, parallel,
+//! vectorised for the machine at hand. [`Backend`] is the trait that chooses: its default methods are the
+//! compositions, and `Cpu` replaces them for `f32`.
+//!
+//! One folder (or file) per operation: documentation, shape rule, composition, kernel, tests.
+//!
+//! ```
+//! use dfdx::prelude::*;
+//! use inductive_ops::Backend;
+//!
+//! let dev = Cpu::default();
+//! let x: Tensor<(usize, Const<3>), f32, _> = dev.zeros_like(&(2, Const));
+//! let weight: Tensor<Rank2<5, 3>, f32, _> = dev.ones();
+//! let bias: Tensor<Rank1<5>, f32, _> = dev.ones();
+//! let y = dev.linear(x, &weight, Some(&bias), (2, Const::<5>))?;
+//! assert_eq!(y.as_vec(), vec![1.0; 10]);
+//! # Ok::<(), inductive_ops::Error>(())
+//! ```
+// The one crate of the workspace that may: kernels read tensors and write strided blocks through raw pointers.
+#![allow(unsafe_code)]
+
+mod backend;
+mod cpu;
+mod error;
+mod matmul;
+mod params;
+mod simd;
+mod tape;
+
+mod adamw;
+mod attention;
+mod cross_entropy;
+mod gated_attention;
+mod gelu;
+mod layer_norm;
+mod linear;
+pub mod memory;
+mod patch_embed;
+mod residual;
+mod softmax;
+mod tokens;
+
+#[cfg(test)]
+mod testing;
+
+pub use adamw::AdamWStep;
+pub use attention::AttentionDims;
+pub use backend::Backend;
+pub use error::{Error, Result};
+pub use gated_attention::{Grid, PositionalGate, relative_positions};
+pub use params::{Moments, Parameter, ParameterMut, Parameters, Visit, VisitMut};
+pub use residual::DropPath;

@@ -1,0 +1,136 @@
+//! Linear layer on the CPU: row chunks in parallel, bias added while a chunk is in cache.
+
+use rayon::prelude::*;
+
+use super::Dims;
+use crate::{
+    matmul::{Mat, Out, Write, product},
+    simd::{Kernel, dispatch},
+};
+
+/// Rows that one task computes: small enough that a chunk of results stays in the second-level cache.
+const CHUNK: usize = 256;
+/// Rows of the weight gradient that one task computes.
+const OUTER_CHUNK: usize = 96;
+
+/// `y = x W^T + b`; `y` is overwritten.
+pub(crate) fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    let Dims { inner, outer, .. } = dims;
+    y.par_chunks_mut(CHUNK * outer).enumerate().for_each(|(i, y)| {
+        let rows = y.len() / outer;
+        // SAFETY: both operands are dense and hold these dimensions; `y` is this task's own.
+        unsafe {
+            product(
+                Write::Set,
+                Out::dense(y, rows, outer),
+                (rows, outer, inner),
+                Mat::rows(x, i * CHUNK * inner, rows, inner, inner),
+                Mat::dense(weight, outer, inner).t(),
+                1.0,
+            );
+        }
+        if let Some(bias) = bias {
+            dispatch(AddBias { y, bias });
+        }
+    });
+}
+
+/// Adds to each gradient that is given: `dx += dy W`, `dW += dy^T x`, `db += sum_rows dy`.
+pub(crate) fn backward(
+    dims: Dims,
+    dy: &[f32],
+    x: (&[f32], Option<&mut [f32]>),
+    weight: (&[f32], Option<&mut [f32]>),
+    dbias: Option<&mut [f32]>,
+) {
+    let Dims { rows, inner, outer } = dims;
+    let (x, dx) = x;
+    let (weight, dweight) = weight;
+    if let Some(dx) = dx {
+        dx.par_chunks_mut(CHUNK * inner).enumerate().for_each(|(i, dx)| {
+            let rows = dx.len() / inner;
+            // SAFETY: as in `forward`.
+            unsafe {
+                product(
+                    Write::Add,
+                    Out::dense(dx, rows, inner),
+                    (rows, inner, outer),
+                    Mat::rows(dy, i * CHUNK * outer, rows, outer, outer),
+                    Mat::dense(weight, outer, inner),
+                    1.0,
+                );
+            }
+        });
+    }
+    if let Some(dweight) = dweight {
+        dweight.par_chunks_mut(OUTER_CHUNK * inner).enumerate().for_each(|(i, dw)| {
+            let part = dw.len() / inner;
+            // SAFETY: as in `forward`.
+            unsafe {
+                product(
+                    Write::Add,
+                    Out::dense(dw, part, inner),
+                    (part, inner, rows),
+                    Mat::rows(dy, i * OUTER_CHUNK, rows, part, outer).t(),
+                    Mat::dense(x, rows, inner),
+                    1.0,
+                );
+            }
+        });
+    }
+    if let Some(dbias) = dbias {
+        add_column_sums(dy, dbias);
+    }
+}
+
+/// `sums[j] += sum_i rows[i, j]`, over chunks of rows whose number does not depend on the threads.
+pub(crate) fn add_column_sums(rows: &[f32], sums: &mut [f32]) {
+    let width = sums.len();
+    let partial: Vec<Vec<f32>> = rows
+        .par_chunks(CHUNK * width)
+        .map(|rows| {
+            let mut sums = vec![0.0; width];
+            dispatch(ColumnSums { rows, sums: &mut sums });
+            sums
+        })
+        .collect();
+    for part in partial {
+        for (s, p) in sums.iter_mut().zip(part) {
+            *s += p;
+        }
+    }
+}
+
+struct AddBias<'a> {
+    y: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl Kernel for AddBias<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for row in self.y.chunks_exact_mut(self.bias.len()) {
+            for (y, b) in row.iter_mut().zip(self.bias) {
+                *y += b;
+            }
+        }
+    }
+}
+
+struct ColumnSums<'a> {
+    rows: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Kernel for ColumnSums<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for row in self.rows.chunks_exact(self.sums.len()) {
+            for (s, v) in self.sums.iter_mut().zip(row) {
+                *s += v;
+            }
+        }
+    }
+}

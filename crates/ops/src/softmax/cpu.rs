@@ -1,0 +1,55 @@
+//! Softmax on the CPU.
+
+use rayon::prelude::*;
+
+use crate::simd::{Kernel, dispatch, dot, fma, softmax_row};
+
+const CHUNK: usize = 64;
+
+/// Softmax of each row of `width` elements, in place.
+pub(crate) fn forward(width: usize, y: &mut [f32]) {
+    y.par_chunks_mut(CHUNK * width).for_each(|y| dispatch(Forward { width, y }));
+}
+
+/// `dx += y (dy - sum_j y_j dy_j)`, row by row, from the result `y` of the forward pass.
+pub(crate) fn backward(width: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    dx.par_chunks_mut(CHUNK * width)
+        .zip(y.par_chunks(CHUNK * width).zip(dy.par_chunks(CHUNK * width)))
+        .for_each(|(dx, (y, dy))| dispatch(Backward { width, y, dy, dx }));
+}
+
+struct Forward<'a> {
+    width: usize,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for row in self.y.chunks_exact_mut(self.width) {
+            softmax_row::<FMA>(row);
+        }
+    }
+}
+
+struct Backward<'a> {
+    width: usize,
+    y: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let rows = self.y.chunks_exact(self.width).zip(self.dy.chunks_exact(self.width));
+        for (dx, (y, dy)) in self.dx.chunks_exact_mut(self.width).zip(rows) {
+            let mean = dot::<FMA>(y, dy);
+            for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+                *dx = fma::<FMA>(*y, dy - mean, *dx);
+            }
+        }
+    }
+}

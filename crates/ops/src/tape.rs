@@ -1,0 +1,91 @@
+//! Reading tensors as slices and moving gradients: what a CPU kernel needs of dfdx.
+
+use dfdx::{
+    prelude::{Cpu, Gradients, HasShape, NoneTape, Shape, Tensor, TensorFromVec},
+    tensor::CpuError,
+};
+
+use crate::{Error, Result};
+
+/// A tensor on the CPU in `f32`, without tape.
+pub(crate) type CpuTensor<S> = Tensor<S, f32, Cpu, NoneTape>;
+
+/// Whether the elements of `tensor` lie in memory in row-major order.
+///
+/// dfdx keeps strides to itself; the distance of neighbouring elements along each axis tells them.
+pub(crate) fn is_contiguous<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> bool {
+    let shape = tensor.shape();
+    if shape.num_elements() == 0 {
+        return true;
+    }
+    let dims = shape.concrete();
+    let origin = S::Concrete::default();
+    let first = &raw const tensor[origin] as usize;
+    let mut stride = 1;
+    (0..S::NUM_DIMS).rev().all(|axis| {
+        let expected = stride * size_of::<f32>();
+        stride *= dims[axis];
+        let mut index = origin;
+        index[axis] = 1;
+        dims[axis] == 1 || &raw const tensor[index] as usize - first == expected
+    })
+}
+
+/// The elements of a contiguous tensor in row-major order.
+///
+/// dfdx has no public view of a tensor as a slice; its `Index` gives the address of the first element.
+pub(crate) fn values<S: Shape>(tensor: &CpuTensor<S>) -> &[f32] {
+    let len = tensor.shape().num_elements();
+    if len == 0 {
+        return &[];
+    }
+    assert!(is_contiguous(tensor), "kernels are given contiguous tensors");
+    let first = &raw const tensor[S::Concrete::default()];
+    // SAFETY: a contiguous tensor of this shape owns `len` consecutive elements from `first` on, and the borrow of
+    // `tensor` keeps its buffer alive and unchanged.
+    unsafe { std::slice::from_raw_parts(first, len) }
+}
+
+/// As [`values`], to be written. Copies the buffer first if another tensor shares it.
+pub(crate) fn values_mut<S: Shape>(tensor: &mut CpuTensor<S>) -> &mut [f32] {
+    let len = tensor.shape().num_elements();
+    if len == 0 {
+        return &mut [];
+    }
+    assert!(is_contiguous(tensor), "kernels are given contiguous tensors");
+    let first = &raw mut tensor[S::Concrete::default()];
+    // SAFETY: as in `values`; `IndexMut` has made the buffer this tensor's own.
+    unsafe { std::slice::from_raw_parts_mut(first, len) }
+}
+
+/// Wraps `values`, which have as many elements as `shape`, in a new tensor without copying them.
+pub(crate) fn tensor<S: Shape>(
+    op: &'static str,
+    device: &Cpu,
+    values: Vec<f32>,
+    shape: S,
+) -> Result<CpuTensor<S>> {
+    device.try_tensor_from_vec(values, shape).map_err(|e| Error::device(op, e))
+}
+
+/// Takes the gradient of an operation's output out of `gradients`, which frees it as soon as it has been used.
+///
+/// A gradient of an intermediate result is therefore gone after the backward pass. Those of leaves stay.
+pub(crate) fn take_gradient<S: Shape>(
+    gradients: &mut Gradients<f32, Cpu>,
+    output: &CpuTensor<S>,
+) -> Result<Vec<f32>, CpuError> {
+    Ok(std::mem::take(&mut **gradients.get_or_alloc_mut(output)?))
+}
+
+/// A buffer for `len` results, to be overwritten in full.
+pub(crate) fn buffer(len: usize) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    // SAFETY: every kernel that is given this buffer writes all of it before anything is read. `f32` has no invalid
+    // bit pattern and no destructor.
+    #[allow(clippy::uninit_vec)]
+    unsafe {
+        values.set_len(len);
+    }
+    values
+}
