@@ -103,14 +103,15 @@ impl<E: Dtype, D: Backend<E>, M: TensorCollection<E, D>> Parameters<E, D> for M 
     }
 }
 
-/// The shape PyTorch stores a parameter with: query, key and value parts are one leading axis there.
+/// The shape PyTorch stores a parameter with, where ours has one axis more: query, key and value parts are one leading
+/// axis there, and so are the rows and columns of a position embedding's grid.
 fn stored_shape(name: &str, shape: &[usize]) -> Vec<usize> {
     const SPLIT: [&str; 4] = ["qkv.weight", "qkv.bias", "qk.weight", "qk.bias"];
     let split = SPLIT.iter().any(|s| name == *s || name.ends_with(&format!(".{s}")));
-    match shape {
-        [parts, rows, rest @ ..] if split => {
-            std::iter::once(parts * rows).chain(rest.iter().copied()).collect()
-        }
+    let grid = name == "pos_embed" || name.ends_with(".pos_embed");
+    match *shape {
+        [parts, rows, ref rest @ ..] if split => [&[parts * rows], rest].concat(),
+        [one, rows, cols, width] if grid => vec![one, rows * cols, width],
         _ => shape.to_vec(),
     }
 }

@@ -1,0 +1,106 @@
+//! Multi-head self-attention.
+
+use dfdx::prelude::*;
+use inductive_ops::{AttentionDims, Backend, Error, Result};
+
+use crate::{
+    linear::{Linear, Packed},
+    mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
+};
+
+/// Multi-head self-attention: `softmax(q k^T / sqrt(C / H)) v`, heads concatenated, then projected.
+///
+/// `C` channels, `H` heads, `QKV_BIAS` as in timm (true in ViT and DeiT, false in the released ConViTs).
+/// timm equivalent: `timm.layers.Attention(C, num_heads=H, qkv_bias=QKV_BIAS)`, `convit.MHSA`.
+///
+/// ```
+/// # use dfdx::prelude::*;
+/// use inductive_attention::Mhsa;
+/// let dev = Cpu::seed_from_u64(0);
+/// let layer = Mhsa::<64, 4, true, f32, Cpu>::build(&dev);
+/// let tokens = dev.sample_normal::<Rank3<2, 17, 64>>().realize::<(usize, usize, Const<64>)>();
+/// assert_eq!(layer.forward(tokens).shape().concrete(), [2, 17, 64]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Mhsa<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E>> {
+    /// Rows in the order q, k, v.
+    pub qkv: Packed<3, C, QKV_BIAS, E, D>,
+    /// Output projection.
+    pub proj: Linear<C, C, true, E, D>,
+}
+
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E>> TensorCollection<E, D>
+    for Mhsa<C, H, QKV_BIAS, E, D>
+{
+    type To<E2: Dtype, D2: Device<E2>> = Mhsa<C, H, QKV_BIAS, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        const { assert!(C % H == 0, "the channels must be divisible by the heads") };
+        visitor.visit_fields(
+            (
+                Self::module("qkv", |s| &s.qkv, |s| &mut s.qkv),
+                Self::module("proj", |s| &s.proj, |s| &mut s.proj),
+            ),
+            |(qkv, proj)| Mhsa { qkv, proj },
+        )
+    }
+}
+
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> TokenMixer<C, E, D>
+    for Mhsa<C, H, QKV_BIAS, E, D>
+{
+    fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, _: &Layout) -> Result<Tokens<C, E, D, T>> {
+        self.attend(tokens)
+    }
+
+    fn mix_recorded<T: Tape<E, D>>(
+        &self,
+        tokens: Tokens<C, E, D, T>,
+        layout: &Layout,
+    ) -> Result<(Tokens<C, E, D, T>, AttentionRecord<E>)> {
+        let (batch, count, _) = *tokens.shape();
+        if count != layout.tokens() {
+            return Err(Error::shape("Mhsa", format!("{} tokens as in {layout:?}", layout.tokens()), count));
+        }
+        let (tokens, tape) = tokens.split_tape();
+        let qkv = self.qkv.apply(tokens.clone())?;
+        let map = tokens.device().attention_map(AttentionDims::new(batch, count, H, C), &qkv)?.as_vec();
+        let record = AttentionRecord { map, batch, heads: H, layout: *layout, gates: None };
+        Ok((self.attend(tokens.put_tape(tape))?, record))
+    }
+}
+
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>>
+    Mhsa<C, H, QKV_BIAS, E, D>
+{
+    fn attend<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>) -> Result<Tokens<C, E, D, T>> {
+        let shape = *tokens.shape();
+        let qkv = self.qkv.apply(tokens)?;
+        let dims = AttentionDims::new(shape.0, shape.1, H, C);
+        self.proj.apply(qkv.device().clone().attention(dims, qkv, shape)?)
+    }
+}
+
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> Module<Tokens<C, E, D>>
+    for Mhsa<C, H, QKV_BIAS, E, D>
+{
+    type Output = Tokens<C, E, D>;
+    type Error = Error;
+
+    fn try_forward(&self, tokens: Tokens<C, E, D>) -> Result<Self::Output> {
+        self.attend(tokens)
+    }
+}
+
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>>
+    ModuleMut<Tokens<C, E, D, OwnedTape<E, D>>> for Mhsa<C, H, QKV_BIAS, E, D>
+{
+    type Output = Tokens<C, E, D, OwnedTape<E, D>>;
+    type Error = Error;
+
+    fn try_forward_mut(&mut self, tokens: Tokens<C, E, D, OwnedTape<E, D>>) -> Result<Self::Output> {
+        self.attend(tokens)
+    }
+}

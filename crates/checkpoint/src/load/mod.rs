@@ -1,0 +1,68 @@
+//! Loading: everything is checked against the model first, and only then is anything of the model changed.
+
+mod nearest;
+mod options;
+mod plan;
+mod pos_embed;
+mod report;
+mod resample;
+
+use std::path::Path;
+
+use inductive_ops::{Backend, Parameters};
+
+pub(crate) use nearest::nearest;
+pub use options::{Head, LoadOptions};
+pub use report::{Adaptation, Adapted, LoadReport, Unmatched, WrongDtype, WrongShape};
+pub use resample::resample_abs_pos_embed;
+
+use crate::{Error, Result, TensorFile};
+
+/// Loads the safetensors file at `path` into `model`.
+///
+/// Strict unless [`LoadOptions::partial`] is set: if a parameter is missing, a tensor is left over, or a shape or type
+/// is wrong, the model is left as it was and the error holds the report. F16, BF16 and F64 become F32.
+///
+/// Adapted rather than refused: a `pos_embed` of another grid ([`LoadOptions::resample`]), a classifier with another
+/// number of classes ([`Head::Replace`]), names that all begin with `model.`, `module.`, `state_dict.` or `_orig_mod.`.
+/// BatchNorm's `num_batches_tracked` is left out if the model has no such parameter.
+///
+/// # Errors
+/// [`Error::Mismatch`] if the file does not fit, [`Error::NoSection`], otherwise as [`TensorFile::open`]. Only a device
+/// that fails while values are copied ([`Error::Parameters`]) can leave the model half loaded.
+pub fn load<D: Backend<f32>>(
+    model: &mut dyn Parameters<f32, D>,
+    path: impl AsRef<Path>,
+    options: &LoadOptions,
+) -> Result<LoadReport> {
+    load_tensors(model, &TensorFile::open(path)?, options)
+}
+
+/// [`load`] from a file that is already in memory.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_tensors<D: Backend<f32>>(
+    model: &mut dyn Parameters<f32, D>,
+    file: &TensorFile,
+    options: &LoadOptions,
+) -> Result<LoadReport> {
+    let mut parameters = Vec::new();
+    model.for_each_parameter(&mut |p| {
+        parameters.push((p.name().to_owned(), p.shape().to_vec()));
+        Ok(())
+    })?;
+    let (plan, mut report) = plan::plan(&parameters, file, options)?;
+    if !report.is_complete() && !options.partial {
+        report.refuse();
+        return Err(Error::Mismatch(Box::new(report)));
+    }
+
+    // The plan is in the order of the parameters, which is fixed.
+    let mut steps = plan.iter();
+    model.for_each_parameter_mut(&mut |p| match steps.next() {
+        Some(Some(step)) => p.copy_from(&step.values()),
+        _ => Ok(()),
+    })?;
+    Ok(report)
+}

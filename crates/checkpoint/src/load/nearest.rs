@@ -1,0 +1,55 @@
+//! "Did you mean": the most similar of some names.
+
+/// Names beyond this length are not compared, nor are more candidates than this: a hostile file has millions.
+const MAX_NAME: usize = 200;
+const MAX_CANDIDATES: usize = 1000;
+
+/// The candidate with the smallest edit distance to `name`, if that is small for its length.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // A third of the letters wrong is another name.
+    let limit = name.len() / 3;
+    candidates
+        .into_iter()
+        .take(MAX_CANDIDATES)
+        .filter(|c| c.len().max(name.len()) <= MAX_NAME && c.len().abs_diff(name.len()) <= limit)
+        .map(|c| (distance(name.as_bytes(), c.as_bytes()), c))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, c)| c.to_owned())
+}
+
+/// Levenshtein distance in bytes.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        for (a, b, edits) in [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("qk", "qkv", 1)] {
+            assert_eq!(distance(a.as_bytes(), b.as_bytes()), edits, "{a} {b}");
+            assert_eq!(distance(b.as_bytes(), a.as_bytes()), edits, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn nearest_is_the_least_edited_and_never_a_stranger() {
+        let names = ["blocks.0.attn.qkv.weight", "blocks.0.attn.v.weight", "head.bias"];
+        assert_eq!(nearest("blocks.0.attn.qk.weight", names).unwrap(), "blocks.0.attn.qkv.weight");
+        assert_eq!(nearest("pos_embed", names), None);
+        assert_eq!(nearest("", names), None);
+    }
+}

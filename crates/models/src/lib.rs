@@ -1,0 +1,36 @@
+//! Vision transformers with compile-time shapes, and a registry that builds them by timm-style names.
+//!
+//! | file | architecture |
+//! |---|---|
+//! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
+//! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
+//!
+//! ```
+//! use dfdx::prelude::*;
+//! use inductive_models::{BuildOptions, build};
+//!
+//! let dev = Cpu::seed_from_u64(0);
+//! let model = build::<Cpu>(&dev, "convit_micro", &BuildOptions { classes: 10, ..Default::default() })?.model;
+//! let images = dev.sample_normal::<Rank4<2, 3, 32, 32>>().realize::<(usize, usize, usize, usize)>();
+//! let logits = model.forward(images, None)?;
+//! assert_eq!(logits.shape().concrete(), [2, 10]);
+//! # Ok::<(), inductive_models::Error>(())
+//! ```
+
+mod block;
+mod classifier;
+mod convit;
+mod error;
+mod layers;
+mod model;
+mod registry;
+mod vit;
+
+pub use block::{Block, Mlp};
+pub use classifier::{Classifier, Trunk};
+pub use convit::Convit;
+pub use error::{Error, Result};
+pub use layers::{LayerNorm, PatchEmbed};
+pub use model::{BlockRecord, Context, Images, Logits, Model, ModelSpec, Record};
+pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
+pub use vit::Vit;

@@ -1,0 +1,140 @@
+//! What every model can do, behind a trait object: the typed inside is hidden, batch and classes are run-time.
+
+use dfdx::prelude::*;
+use inductive_attention::{AttentionRecord, Layout};
+use inductive_ops::{Backend, DropPath, Grid, Parameters};
+
+use crate::Result;
+
+/// `[batch, 3, height, width]`
+pub type Images<E, D, T = NoneTape> = Tensor<(usize, usize, usize, usize), E, D, T>;
+/// `[batch, classes]`
+pub type Logits<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
+
+/// What a model is: the numbers that its type fixes.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ModelSpec {
+    /// Registry name.
+    pub name: String,
+    /// Architecture: `vit` or `convit`.
+    pub family: String,
+    /// Height and width of the images, pixels.
+    pub image: (usize, usize),
+    /// Side of a patch, pixels.
+    pub patch: usize,
+    /// Channels of a token.
+    pub embed_dim: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Blocks with gated positional attention, from the first (ConViT).
+    pub local_up_to_layer: usize,
+    /// Hidden channels of the MLP per channel.
+    pub mlp_ratio: f64,
+    /// Bias in the query, key and value projections.
+    pub qkv_bias: bool,
+    /// Classes.
+    pub classes: usize,
+}
+
+impl ModelSpec {
+    /// Patches of an image.
+    pub fn grid(&self) -> Grid {
+        Grid { rows: self.image.0 / self.patch, cols: self.image.1 / self.patch }
+    }
+
+    /// Multiplications and additions (pairs) of one image's forward pass, attention products included.
+    pub fn macs(&self) -> u64 {
+        let (c, n) = (self.embed_dim as u64, self.grid().tokens() as u64);
+        let hidden = (self.mlp_ratio * self.embed_dim as f64) as u64;
+        let block = |tokens: u64| tokens * (4 * c * c + 2 * c * hidden) + 2 * tokens * tokens * c;
+        let gated = self.local_up_to_layer as u64;
+        n * c * 3 * (self.patch * self.patch) as u64
+            + gated * block(n)
+            + (self.depth as u64 - gated) * block(n + 1)
+            + c * self.classes as u64
+    }
+}
+
+/// What a forward pass keeps when it is asked to: one entry per block.
+#[derive(Clone, Debug, Default)]
+pub struct Record<E> {
+    /// Entries in the order of the blocks.
+    pub blocks: Vec<BlockRecord<E>>,
+    /// Whether to keep the blocks' outputs (large).
+    pub keep_outputs: bool,
+}
+
+impl<E> Record<E> {
+    /// Keeps attention and outputs.
+    pub fn everything() -> Self {
+        Self { blocks: Vec::new(), keep_outputs: true }
+    }
+}
+
+/// What one block did.
+#[derive(Clone, Debug)]
+pub struct BlockRecord<E> {
+    /// Output of the block, `[batch, tokens, C]` row-major; empty unless outputs are kept.
+    pub output: Vec<E>,
+    /// Its attention.
+    pub attention: AttentionRecord<E>,
+}
+
+/// How a forward pass runs; passed from the model to its blocks.
+#[derive(Debug, Default)]
+pub struct Context<'a, E> {
+    /// Stochastic depth, in training: the rate of the last block (earlier ones have less), and the step's seed.
+    pub drop_path: DropPath,
+    /// Where to keep what happens.
+    pub record: Option<&'a mut Record<E>>,
+    /// Whether the images receive a gradient (saliency, adversarial examples); training does without.
+    pub image_gradient: bool,
+}
+
+impl<E> Context<'_, E> {
+    /// Rate of block `index` of `depth`: linear from 0 to the last block's.
+    pub fn block_drop_path(&self, index: usize, depth: usize) -> DropPath {
+        let share = if depth > 1 { index as f64 / (depth - 1) as f64 } else { 0.0 };
+        DropPath { rate: self.drop_path.rate * share, ..self.drop_path.fork(index as u64) }
+    }
+}
+
+/// A classifier of images.
+pub trait Model<E: Dtype, D: Backend<E>>: Parameters<E, D> {
+    /// What it is.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Inference. images: `[batch, 3, height, width]`; result: `[batch, classes]`.
+    fn forward(&self, images: Images<E, D>, record: Option<&mut Record<E>>) -> Result<Logits<E, D>>;
+
+    /// Training: records gradients on the tape of `images`. `drop_path`: the rate of the last block and this step's seed.
+    fn forward_train(
+        &self,
+        images: Images<E, D, OwnedTape<E, D>>,
+        drop_path: DropPath,
+    ) -> Result<Logits<E, D, OwnedTape<E, D>>>;
+
+    /// `sigma(gating_param)` of each gated layer's heads; empty for models without gates.
+    fn gates(&self) -> Vec<Vec<f64>>;
+
+    /// How the tokens of block `index` lie on the image.
+    fn layout(&self, index: usize) -> Layout;
+}
+
+/// Refuses images of another size than the position embedding was made for.
+pub(crate) fn check_image<E: Dtype, D: Backend<E>, T>(
+    images: &Images<E, D, T>,
+    (height, width): (usize, usize),
+) -> inductive_ops::Result<()> {
+    let (_, channels, h, w) = *images.shape();
+    if (channels, h, w) != (3, height, width) {
+        return Err(inductive_ops::Error::shape(
+            "model",
+            format!("images [batch, 3, {height}, {width}]"),
+            images.shape().concrete(),
+        ));
+    }
+    Ok(())
+}

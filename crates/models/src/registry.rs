@@ -1,0 +1,267 @@
+//! Models by name.
+
+use dfdx::prelude::*;
+use inductive_attention::LocalInit;
+use inductive_ops::Backend;
+
+use crate::{
+    Error, Result,
+    classifier::{Classifier, Trunk},
+    convit::Convit,
+    model::{Model, ModelSpec},
+    vit::Vit,
+};
+
+/// Numbers of classes a head exists for. (Shapes are types: each is compiled.)
+const CLASSES: [usize; 3] = [10, 100, 1000];
+
+/// What may be chosen when a model is built.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BuildOptions {
+    /// Classes: 10, 100 or 1000.
+    pub classes: usize,
+    /// Blocks with gated positional attention, from the first; `None`: the model's default. 0 is the DeiT control.
+    pub local_up_to_layer: Option<usize>,
+    /// Locality strength alpha of the gated layers' initialisation.
+    pub locality_strength: f64,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        Self { classes: 1000, local_up_to_layer: None, locality_strength: 1.0 }
+    }
+}
+
+/// A model with new weights, drawn from the device's random numbers.
+pub struct Built<D: Backend<f32>> {
+    /// The model.
+    pub model: Box<dyn Model<f32, D>>,
+    /// What its initialisation has to say, to be shown to the user.
+    pub warnings: Vec<String>,
+}
+
+impl<D: Backend<f32>> std::fmt::Debug for Built<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Built").field("spec", self.model.spec()).field("warnings", &self.warnings).finish()
+    }
+}
+
+/// A name in the registry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// What the name stands for, with 1000 classes.
+    pub spec: ModelSpec,
+    /// Values of `local_up_to_layer` that exist.
+    pub locals: Vec<usize>,
+}
+
+/// A device that models are built on. Implemented here, so that the models are compiled once and not by every user.
+pub trait Zoo: Backend<f32> {
+    /// See [`build`].
+    fn build_model(&self, name: &str, options: &BuildOptions) -> Result<Built<Self>>;
+}
+
+impl Zoo for Cpu {
+    fn build_model(&self, name: &str, options: &BuildOptions) -> Result<Built<Self>> {
+        build_on(self, name, options)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Zoo for dfdx::tensor::Cuda {
+    fn build_model(&self, name: &str, options: &BuildOptions) -> Result<Built<Self>> {
+        build_on(self, name, options)
+    }
+}
+
+/// Builds a model by name with new weights. The device's seed decides them (`Cpu::seed_from_u64`).
+///
+/// Fails for a name that does not exist (the nearest one is told), a number of classes without a head, a
+/// `local_up_to_layer` that leaves no layer for the class token or is not compiled.
+pub fn build<D: Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
+    device.build_model(name, options)
+}
+
+/// The entry of this name.
+pub fn find(name: &str) -> Result<Entry> {
+    entries().into_iter().find(|e| e.spec.name == name).ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> Error {
+    let distance = |entry: &Entry| edit_distance(&entry.spec.name, name);
+    let nearest = entries().into_iter().min_by_key(distance).filter(|e| distance(e) <= name.len().max(4) / 2);
+    Error::UnknownModel { name: name.to_owned(), nearest: nearest.map(|e| e.spec.name) }
+}
+
+/// Levenshtein distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.chars().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[row.len() - 1]
+}
+
+/// The number of gated layers that `options` asks for, checked against the entry.
+fn choose_local(entry: &Entry, options: &BuildOptions) -> Result<usize> {
+    let ModelSpec { name, depth, local_up_to_layer, .. } = &entry.spec;
+    let local = options.local_up_to_layer.unwrap_or(*local_up_to_layer);
+    let refuse = |what: String| Err(Error::Option { model: name.clone(), what });
+    if entry.spec.family != "convit" && local > 0 {
+        return refuse(format!("local_up_to_layer {local}: only ConViT has gated layers"));
+    }
+    if local >= *depth {
+        return refuse(format!(
+            "local_up_to_layer {local} with {depth} layers: the class token joins after the last gated layer and would \
+             never be added; give at most {}",
+            depth - 1
+        ));
+    }
+    if !entry.locals.contains(&local) {
+        return refuse(format!(
+            "local_up_to_layer {local} is not compiled; choose one of {:?}",
+            entry.locals
+        ));
+    }
+    Ok(local)
+}
+
+fn with_head<M, const C: usize, D>(
+    device: &D,
+    trunk: M,
+    spec: ModelSpec,
+    options: &BuildOptions,
+    plan: Option<LocalInit>,
+) -> Result<Built<D>>
+where
+    D: Backend<f32>,
+    M: Trunk<C, f32, D> + TensorCollection<f32, D, To<f32, D> = M> + 'static,
+{
+    fn boxed<M, const C: usize, const N: usize, D>(
+        device: &D,
+        trunk: M,
+        spec: ModelSpec,
+    ) -> Result<Box<dyn Model<f32, D>>>
+    where
+        D: Backend<f32>,
+        M: Trunk<C, f32, D> + TensorCollection<f32, D, To<f32, D> = M> + 'static,
+    {
+        Ok(Box::new(Classifier::<M, C, N, f32, D>::new(device, trunk, spec)?))
+    }
+    let model = match options.classes {
+        10 => boxed::<M, C, 10, D>(device, trunk, spec)?,
+        100 => boxed::<M, C, 100, D>(device, trunk, spec)?,
+        1000 => boxed::<M, C, 1000, D>(device, trunk, spec)?,
+        other => {
+            let what = format!("there is no head for {other} classes; choose one of {CLASSES:?}");
+            return Err(Error::Option { model: spec.name, what });
+        }
+    };
+    Ok(Built { model, warnings: plan.and_then(|p| p.warning()).into_iter().collect() })
+}
+
+fn on_device<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T> {
+    result.map_err(|e| inductive_ops::Error::device("build", e).into())
+}
+
+/// One table: name, width, heads, patch, side of the grid, depth (, default `local_up_to_layer`, all that exist).
+macro_rules! zoo {
+    (
+        convit { $($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal, $default:literal, [$($local:literal),+];)* }
+        vit { $($vname:literal: $vc:literal, $vh:literal, $vp:literal, $vg:literal, $vdepth:literal;)* }
+    ) => {
+        /// All models, in a fixed order.
+        pub fn entries() -> Vec<Entry> {
+            vec![
+                $(Entry {
+                    spec: spec("convit", $name, [$c, $h, $p, $g, $depth], $default, false),
+                    locals: vec![$($local),+],
+                },)*
+                $(Entry { spec: spec("vit", $vname, [$vc, $vh, $vp, $vg, $vdepth], 0, true), locals: vec![0] },)*
+            ]
+        }
+
+        fn build_on<D: Backend<f32> + Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
+            let entry = find(name)?;
+            let local = choose_local(&entry, options)?;
+            let spec = ModelSpec { local_up_to_layer: local, ..entry.spec };
+            match (name, local) {
+                $($(($name, $local) => {
+                    type M<D> = Convit<$c, $h, { 4 * $c }, $local, { $depth - $local }, $p, $g, $g, false, f32, D>;
+                    let mut trunk = on_device(M::<D>::try_build(device))?;
+                    let plan = trunk.local_init(options.locality_strength)?;
+                    with_head::<_, $c, D>(device, trunk, spec, options, plan)
+                })+)*
+                $(($vname, _) => {
+                    type M<D> = Vit<$vc, $vh, { 4 * $vc }, $vdepth, $vp, $vg, $vg, { $vg * $vg + 1 }, true, f32, D>;
+                    with_head::<_, $vc, D>(device, on_device(M::<D>::try_build(device))?, spec, options, None)
+                })*
+                _ => Err(unknown(name)),
+            }
+        }
+    };
+}
+
+fn spec(
+    family: &str,
+    name: &str,
+    [c, heads, patch, side, depth]: [usize; 5],
+    local: usize,
+    qkv_bias: bool,
+) -> ModelSpec {
+    ModelSpec {
+        name: name.to_owned(),
+        family: family.to_owned(),
+        image: (side * patch, side * patch),
+        patch,
+        embed_dim: c,
+        heads,
+        depth,
+        local_up_to_layer: local,
+        mlp_ratio: 4.0,
+        qkv_bias,
+        classes: 1000,
+    }
+}
+
+zoo! {
+    convit {
+        // ConViT Table 1
+        "convit_tiny": 192, 4, 16, 14, 12, 10, [0, 10];
+        "convit_small": 432, 9, 16, 14, 12, 10, [0, 10];
+        "convit_base": 768, 16, 16, 14, 12, 10, [0, 10];
+        "convit_tiny_plus": 256, 4, 16, 14, 12, 10, [0, 10];
+        "convit_small_plus": 576, 9, 16, 14, 12, 10, [0, 10];
+        "convit_base_plus": 1024, 16, 16, 14, 12, 10, [0, 10];
+        // the same at 32 pixels, 8 x 8 patches
+        "convit_tiny_patch4_32": 192, 4, 4, 8, 12, 10, [0, 10];
+        "convit_small_patch4_32": 432, 9, 4, 8, 12, 10, [0, 10];
+        "convit_base_patch4_32": 768, 16, 4, 8, 12, 10, [0, 10];
+        "convit_tiny_plus_patch4_32": 256, 4, 4, 8, 12, 10, [0, 10];
+        "convit_small_plus_patch4_32": 576, 9, 4, 8, 12, 10, [0, 10];
+        "convit_base_plus_patch4_32": 1024, 16, 4, 8, 12, 10, [0, 10];
+        // for two CPU cores: 3 gated layers and 1 plain one keep about the paper's ratio of 10 to 2
+        "convit_micro": 96, 4, 4, 8, 4, 3, [0, 1, 2, 3];
+        "convit_micro_3heads": 96, 3, 4, 8, 4, 3, [0, 3];
+    }
+    vit {
+        "deit_tiny_patch16_224": 192, 3, 16, 14, 12;
+        "deit_small_patch16_224": 384, 6, 16, 14, 12;
+        "deit_base_patch16_224": 768, 12, 16, 14, 12;
+        "deit_tiny_plus_patch16_224": 256, 4, 16, 14, 12;
+        "deit_small_plus_patch16_224": 576, 9, 16, 14, 12;
+        "deit_base_plus_patch16_224": 1024, 16, 16, 14, 12;
+        "deit_tiny_patch4_32": 192, 3, 4, 8, 12;
+        "deit_small_patch4_32": 384, 6, 4, 8, 12;
+        "deit_base_patch4_32": 768, 12, 4, 8, 12;
+        "deit_tiny_plus_patch4_32": 256, 4, 4, 8, 12;
+        "deit_small_plus_patch4_32": 576, 9, 4, 8, 12;
+        "deit_base_plus_patch4_32": 1024, 16, 4, 8, 12;
+        "deit_micro": 96, 4, 4, 8, 4;
+    }
+}

@@ -1,0 +1,41 @@
+//! The errors of the registry and of writing a report.
+
+use std::path::PathBuf;
+
+/// What could not be read or written, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry of published numbers does not parse.
+    #[error("published.toml: {0}")]
+    Published(String),
+    /// A claim that is not in the registry.
+    #[error("there is no claim `{id}`; known are: {known}")]
+    NoSuchClaim {
+        /// The name that was asked for.
+        id: String,
+        /// Names that exist.
+        known: String,
+    },
+    /// A name that cannot become a file's name.
+    #[error(
+        "`{name}` cannot be the name of a {what}; use letters, digits, `-` and `_`, and every name only once"
+    )]
+    Name {
+        /// What has the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A file or folder that could not be written.
+    #[error("cannot write {path}: {message}; check that the folder exists, is writable and has space left", path = path.display())]
+    Write {
+        /// Which one.
+        path: PathBuf,
+        /// The system's own words.
+        message: String,
+    },
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

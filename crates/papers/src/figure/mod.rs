@@ -1,0 +1,135 @@
+//! Line plots with error bars, as SVG and in the terminal.
+//!
+//! One [`Figure`] renders both ways. A series has a hue; a published series drawn in the hue of a measured one is the
+//! same model in the paper: same colour, but dashed with hollow markers.
+
+mod axis;
+mod canvas;
+mod svg;
+mod terminal;
+
+pub use axis::{Axis, Scale, Tick};
+
+use crate::stats::Seeded;
+
+/// One point of a series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Place on the x axis.
+    pub x: f64,
+    /// Place on the y axis.
+    pub y: f64,
+    /// Half the height of the error bar; `None` for none.
+    pub error: Option<f64>,
+}
+
+/// Who measured a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A run of this project: solid line, filled markers.
+    Measured,
+    /// A paper: dashed line, hollow markers.
+    Published,
+}
+
+/// Points joined by a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Name in the legend.
+    pub name: String,
+    /// Who measured it.
+    pub origin: Origin,
+    /// Index of its colour and marker.
+    pub hue: usize,
+    /// Its points, joined in this order.
+    pub points: Vec<Point>,
+}
+
+impl Series {
+    /// A series of this project's own runs.
+    pub fn measured(name: impl Into<String>, hue: usize) -> Self {
+        Self { name: name.into(), origin: Origin::Measured, hue, points: Vec::new() }
+    }
+
+    /// A series of published numbers.
+    pub fn published(name: impl Into<String>, hue: usize) -> Self {
+        Self { origin: Origin::Published, ..Self::measured(name, hue) }
+    }
+
+    /// Adds a point without error bar.
+    pub fn point(mut self, x: f64, y: f64) -> Self {
+        self.points.push(Point { x, y, error: None });
+        self
+    }
+
+    /// Adds the mean over seeds with an error bar of one standard deviation; nothing without a seed.
+    pub fn mean_sd(mut self, x: f64, values: &Seeded) -> Self {
+        self.points.extend(values.summary().map(|s| Point { x, y: s.mean, error: s.sd }));
+        self
+    }
+}
+
+/// A plot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// What it shows.
+    pub title: String,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// The vertical axis.
+    pub y: Axis,
+    /// Its series.
+    pub series: Vec<Series>,
+    /// What must be said below it: what error bars are, how many seeds, where published points come from.
+    pub caption: String,
+}
+
+impl Figure {
+    /// A plot without series.
+    pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
+        Self { title: title.into(), x, y, series: Vec::new(), caption: String::new() }
+    }
+
+    /// Adds a series.
+    pub fn series(mut self, series: Series) -> Self {
+        self.series.push(series);
+        self
+    }
+
+    /// Sets the caption.
+    pub fn caption(mut self, caption: impl Into<String>) -> Self {
+        self.caption = caption.into();
+        self
+    }
+
+    /// The points of a series that can be drawn: finite, and positive on a logarithmic axis.
+    fn drawable<'a>(&'a self, series: &'a Series) -> impl Iterator<Item = Point> + 'a {
+        let fits = |p: &&Point| self.x.scale.contains(p.x) && self.y.scale.contains(p.y);
+        series.points.iter().filter(fits).copied()
+    }
+
+    /// The series, published ones first so that measured ones are drawn over them.
+    fn back_to_front(&self) -> impl Iterator<Item = &Series> {
+        let of = |origin| self.series.iter().filter(move |series| series.origin == origin);
+        of(Origin::Published).chain(of(Origin::Measured))
+    }
+
+    /// Both axes with their final ranges.
+    fn placed(&self) -> (axis::Placed, axis::Placed) {
+        let points = || self.series.iter().flat_map(|series| self.drawable(series));
+        let ends = |p: Point| {
+            let error = p.error.filter(|e| e.is_finite()).unwrap_or(0.0).abs();
+            [p.y - error, p.y + error]
+        };
+        (self.x.place(points().map(|p| p.x)), self.y.place(points().flat_map(ends)))
+    }
+}
+
+/// Entries per row when `entries` are laid out in rows of at most `most`: as few rows as possible, evenly filled.
+fn even_columns(entries: usize, most: usize) -> usize {
+    entries.div_ceil(entries.div_ceil(most.max(1)).max(1)).max(1)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

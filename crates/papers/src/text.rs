@@ -1,0 +1,129 @@
+//! How text is set: character set, colour and width of the terminal, fixed-width lines.
+
+/// The characters an output may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Charset {
+    /// Rules, braille and markers from Unicode.
+    #[default]
+    Unicode,
+    /// ASCII only, for terminals and logs that show nothing else.
+    Ascii,
+}
+
+/// What a terminal can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terminal {
+    /// Which characters.
+    pub charset: Charset,
+    /// Whether ANSI colours are understood and wanted.
+    pub color: bool,
+    /// Columns that plots and paragraphs may fill; tables are as wide as their cells.
+    pub width: usize,
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Self { charset: Charset::Unicode, color: false, width: 80 }
+    }
+}
+
+impl Terminal {
+    /// `text` in this terminal's characters.
+    pub(crate) fn spell(&self, text: &str) -> String {
+        self.charset.spell(text)
+    }
+
+    /// `text` in an ANSI colour, where there are colours.
+    pub(crate) fn paint(&self, ansi: &str, text: &str) -> String {
+        if self.color { format!("\u{1b}[{ansi}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+impl Charset {
+    /// `text` in these characters: what ASCII lacks is spelled out or becomes `?`.
+    pub(crate) fn spell(self, text: &str) -> String {
+        // A control character in a folder's or model's name must not steer the terminal.
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if self == Self::Unicode || text.is_ascii() {
+            return text;
+        }
+        let spell = |c: char| match c {
+            '±' => "+-".to_owned(),
+            '–' | '—' | '−' | '─' => "-".to_owned(),
+            '×' => "x".to_owned(),
+            '≥' => ">=".to_owned(),
+            '≤' => "<=".to_owned(),
+            '…' => "...".to_owned(),
+            c if c.is_ascii() => c.to_string(),
+            _ => "?".to_owned(),
+        };
+        text.chars().map(spell).collect()
+    }
+}
+
+/// Columns that `text` takes; every character counts as one.
+pub(crate) fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// `text` broken at spaces into lines of at most `width` columns; every line after the first starts with `indent`.
+/// Words longer than a line stay whole.
+pub(crate) fn wrap(text: &str, columns: usize, indent: &str) -> String {
+    let mut out = String::new();
+    let mut line = 0;
+    for word in text.split_whitespace() {
+        if line == 0 {
+            out.push_str(word);
+            line = width(word);
+        } else if line + 1 + width(word) > columns {
+            out.push('\n');
+            out.push_str(indent);
+            out.push_str(word);
+            line = width(indent) + width(word);
+        } else {
+            out.push(' ');
+            out.push_str(word);
+            line += 1 + width(word);
+        }
+    }
+    out
+}
+
+/// `value` with a sign and `decimals` decimals; what rounds to zero is `0.0`, without a sign.
+pub(crate) fn signed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:+.decimals$}");
+    if text.bytes().any(|b| (b'1'..=b'9').contains(&b)) || !value.is_finite() {
+        text
+    } else {
+        text[1..].to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_has_no_other_characters_and_nothing_steers_the_terminal() {
+        assert_eq!(Charset::Ascii.spell("1 ± 2 – α"), "1 +- 2 - ?");
+        assert_eq!(Charset::Unicode.spell("1 ± 2"), "1 ± 2");
+        assert_eq!(Charset::Ascii.spell("a\u{1b}[31mb"), "a [31mb");
+    }
+
+    #[test]
+    fn wrapped_lines_keep_every_word_and_the_width() {
+        let text = "a claim that is longer than the line it is printed on";
+        let wrapped = wrap(text, 20, "  ");
+        assert!(wrapped.lines().all(|line| width(line) <= 20), "{wrapped}");
+        assert_eq!(
+            wrapped.split_whitespace().collect::<Vec<_>>(),
+            text.split_whitespace().collect::<Vec<_>>()
+        );
+        assert!(wrapped.lines().skip(1).all(|line| line.starts_with("  ")));
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!([1.25, -1.25, 0.0, -0.001].map(|x| signed(x, 2)), ["+1.25", "-1.25", "0.00", "0.00"]);
+    }
+}

@@ -1,0 +1,56 @@
+//! A judged claim as a table.
+
+use crate::{
+    table::{Cell, Column, Table},
+    text::signed,
+    verdict::{ClaimVerdict, Judged},
+};
+
+impl Judged {
+    /// The 95 % interval as text, `[+1.02, +5.40]`; `None` where there is none.
+    pub fn interval_text(&self) -> Option<String> {
+        self.interval.map(|it| format!("[{}, {}]", signed(it.low, 2), signed(it.high, 2)))
+    }
+
+    /// The mean difference with its unit, `+3.21 points`; `None` where there is none.
+    pub fn difference_text(&self) -> Option<String> {
+        self.difference.map(|it| format!("{} {}", signed(it, 2), self.unit))
+    }
+}
+
+impl ClaimVerdict {
+    /// The pieces of this claim, one per row, with the verdict, n, mean difference and interval of each; where those do
+    /// not say why, a note does.
+    pub fn table(&self) -> Table {
+        let columns = [
+            Column::left("piece"),
+            Column::left("verdict"),
+            Column::right("n"),
+            Column::right("mean difference"),
+            Column::right("95 % interval"),
+        ];
+        let mut table = Table::new(format!("{}: {}", self.id, self.verdict), columns);
+        let text = |text: Option<String>| text.map_or(Cell::Empty, Cell::text);
+        for piece in &self.pieces {
+            table.row([
+                Cell::text(&piece.statement),
+                Cell::text(piece.verdict.to_string()),
+                Cell::count(piece.n),
+                text(piece.difference_text()),
+                text(piece.interval_text()),
+            ]);
+            if !piece.interval_says_why() {
+                table.note(format!("{}: {}.", piece.statement, piece.reason));
+            }
+        }
+        for observation in &self.observations {
+            let seen = match observation.seen {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "cannot say",
+            };
+            table.note(format!("Observed, not judged: {}: {seen}.", observation.statement));
+        }
+        table
+    }
+}

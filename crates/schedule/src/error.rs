@@ -1,0 +1,52 @@
+//! The errors of schedules: a duration or a setting that cannot be meant.
+
+/// What is wrong with a duration or a schedule's settings, and what to write instead.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A duration that is not a number and a unit.
+    #[error(
+        "duration `{input}`: {problem}; write a number and a unit, such as \"300 epochs\", \"2000 steps\", \
+         \"1e6 examples\" or \"5%\""
+    )]
+    Duration {
+        /// What was given.
+        input: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A duration that cannot be turned into steps in this run.
+    #[error("duration `{duration}` cannot be turned into steps: {problem}")]
+    Unresolved {
+        /// The duration.
+        duration: String,
+        /// What is missing, and what would help.
+        problem: &'static str,
+    },
+    /// A setting outside its range.
+    #[error("{schedule}: {field} is {got}, expected {expected}")]
+    Setting {
+        /// The schedule that refused.
+        schedule: &'static str,
+        /// Its field.
+        field: &'static str,
+        /// The value that came.
+        got: f64,
+        /// What would have been accepted.
+        expected: &'static str,
+    },
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Refuses `got` unless `ok`.
+pub(crate) fn setting(
+    schedule: &'static str,
+    field: &'static str,
+    got: f64,
+    ok: bool,
+    expected: &'static str,
+) -> Result<()> {
+    if ok { Ok(()) } else { Err(Error::Setting { schedule, field, got, expected }) }
+}

@@ -1,0 +1,263 @@
+//! Parity with timm: logits, loss, block outputs, attention and gradients of every ConViT and ViT fixture.
+//!
+//! `cargo test --release -p inductive-tests --test parity -- --nocapture` prints the differences.
+
+use dfdx::prelude::*;
+use inductive_attention::Gpsa;
+use inductive_checkpoint::{LoadOptions, load_tensors};
+use inductive_models::{Classifier, Context, Convit, Model, ModelSpec, Record, Trunk, Vit};
+use inductive_ops::{Backend, Parameters, relative_positions};
+use inductive_tests::{Fixture, assert_close, relative_error};
+
+/// The fixtures' tolerances for everything but gradients.
+const RTOL: f32 = 1e-4;
+const ATOL: f32 = 1e-5;
+
+/// The device of the generic tests: the CPU, or CUDA with the feature and `INDUCTIVE_TEST_DEVICE=cuda`.
+#[cfg(not(feature = "cuda"))]
+type TestDevice = Cpu;
+#[cfg(feature = "cuda")]
+type TestDevice = dfdx::tensor::Cuda;
+
+fn smooth_targets(labels: &[i64], classes: usize, smoothing: f32) -> Vec<f32> {
+    let mut targets = vec![smoothing / classes as f32; labels.len() * classes];
+    for (row, label) in targets.chunks_exact_mut(classes).zip(labels) {
+        row[*label as usize] += 1.0 - smoothing;
+    }
+    targets
+}
+
+/// Runs one fixture on the model type `M` with width `C` and ten classes; returns the largest difference of the logits.
+fn parity<M, const C: usize, D>(device: &D, name: &str, side: usize) -> f32
+where
+    D: Backend<f32>,
+    M: Trunk<C, f32, D> + TensorCollection<f32, D, To<f32, D> = M> + 'static,
+{
+    let fixture = Fixture::open(name);
+    let trunk = M::build(device);
+    let mut model = Classifier::<M, C, 10, f32, D>::new(device, trunk, ModelSpec::default()).unwrap();
+    let report = load_tensors(&mut model, fixture.main(), &LoadOptions::new().section("weight/")).unwrap();
+    assert!(report.is_complete(), "{report}");
+
+    let images = device.tensor_from_vec(fixture.tensor("input"), (2, 3, side, side));
+    let mut record = Record::everything();
+    let recorded = model.forward(images.clone(), Some(&mut record)).unwrap().as_vec();
+    let logits = model.forward(images.clone(), None).unwrap().as_vec();
+    let worst = assert_close("logits", &logits, &fixture.tensor("logits"), RTOL, ATOL);
+    assert_close("recorded logits", &recorded, &logits, 0.0, 1e-6);
+
+    for (i, block) in record.blocks.iter().enumerate() {
+        assert_close(
+            &format!("block {i}"),
+            &block.output,
+            &fixture.tensor(&format!("block/{i}")),
+            RTOL,
+            ATOL,
+        );
+        if let Some(want) = fixture.get(&format!("attn/{i}")) {
+            let got = &block.attention.map[..want.len()];
+            assert_close(&format!("attention {i}"), got, &want, RTOL, ATOL);
+        }
+    }
+    assert!(fixture.get(&format!("block/{}", record.blocks.len())).is_none(), "a block is missing");
+    assert!(fixture.get("attn/0").is_some(), "no attention to compare");
+
+    let targets = smooth_targets(&fixture.integers("target"), 10, 0.1);
+    let targets = device.tensor_from_vec(targets, (2, 10));
+    let logits = model.logits(images.leaky_traced(), Context::default()).unwrap();
+    let loss = device.cross_entropy(logits, &targets).unwrap();
+    assert_close("loss", &loss.as_vec(), &fixture.tensor("loss"), RTOL, ATOL);
+    let mut gradients = loss.backward();
+    let mut compared = 0;
+    model
+        .for_each_parameter_mut(&mut |p| {
+            let (got, want) = (p.gradient(&mut gradients)?, fixture.tensor(&format!("grad/{}", p.name())));
+            assert_close(&format!("gradient of {}", p.name()), &got, &want, 1e-3, 1e-5);
+            // Elementwise is loose where a gradient is small; as a whole it must agree to rounding. Those that are
+            // zero in exact arithmetic (softmax ignores a shift) have no relative error.
+            if want.iter().any(|v| v.abs() > 1e-12) {
+                let thirds = if p.name().ends_with("qkv.bias") {
+                    3
+                } else {
+                    1 + usize::from(p.name().ends_with("qk.bias"))
+                };
+                for (i, (got, want)) in
+                    got.chunks(got.len() / thirds).zip(want.chunks(want.len() / thirds)).enumerate()
+                {
+                    let key_bias = thirds > 1 && i == 1;
+                    let error = relative_error(got, want);
+                    assert!(
+                        key_bias || error < 1e-4,
+                        "gradient of {} part {i}: relative error {error:e}",
+                        p.name()
+                    );
+                }
+            }
+            compared += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert!(compared > 30, "only {compared} gradients compared");
+    println!("{name}: max |logits - timm| = {worst:.2e}, {compared} gradients");
+    worst
+}
+
+type ConvitOf<
+    const C: usize,
+    const H: usize,
+    const HIDDEN: usize,
+    const LOCAL: usize,
+    const GLOBAL: usize,
+    const G: usize,
+    const B: bool,
+    D,
+> = Convit<C, H, HIDDEN, LOCAL, GLOBAL, 4, G, G, B, f32, D>;
+
+#[test]
+fn convit_a_agrees_with_timm() {
+    let device = TestDevice::default();
+    parity::<ConvitOf<32, 4, 128, 3, 1, 8, false, TestDevice>, 32, _>(&device, "convit_a", 32);
+}
+
+#[test]
+fn convit_b_with_nine_heads_agrees_with_timm() {
+    let device = TestDevice::default();
+    parity::<ConvitOf<36, 9, 72, 2, 1, 5, false, TestDevice>, 36, _>(&device, "convit_b", 20);
+}
+
+#[test]
+fn convit_c_without_gated_layers_agrees_with_timm() {
+    let device = TestDevice::default();
+    parity::<ConvitOf<32, 4, 128, 0, 2, 6, true, TestDevice>, 32, _>(&device, "convit_c", 24);
+}
+
+#[test]
+fn convit_d_with_locality_strength_2_agrees_with_timm() {
+    let device = TestDevice::default();
+    parity::<ConvitOf<32, 4, 128, 1, 1, 6, false, TestDevice>, 32, _>(&device, "convit_d", 24);
+}
+
+#[test]
+fn vit_a_agrees_with_timm() {
+    let device = TestDevice::default();
+    parity::<Vit<32, 4, 128, 3, 4, 8, 8, 65, true, f32, TestDevice>, 32, _>(&device, "vit_a", 32);
+}
+
+/// Local initialisation of `H` heads of 4 channels against timm's.
+fn local_init<const C: usize, const H: usize>(fixture: &Fixture) {
+    let device = TestDevice::default();
+    for strength in [1, 2] {
+        let mut layer = Gpsa::<C, H, false, f32, TestDevice>::build(&device);
+        let plan = layer.local_init(strength as f64).unwrap();
+        assert_eq!(plan.warning(), None);
+        let want = |key: &str| fixture.tensor(&format!("heads{H}/strength{strength}/{key}"));
+        assert_eq!(layer.pos_proj.weight.as_vec(), want("pos_proj.weight"), "{H} heads, strength {strength}");
+        assert_eq!(layer.pos_proj.bias.as_vec(), want("pos_proj.bias"));
+        assert_eq!(layer.gating_param.as_vec(), want("gating_param"));
+        assert_eq!(layer.v.weight.as_vec(), want("v.weight"));
+        if let Some(want) = fixture.get(&format!("heads{H}/strength{strength}/pos_attention_5x5")) {
+            // Gate far open: attention is position alone.
+            layer.gating_param = device.tensor_from_vec(vec![100.0; H], (Const,));
+            let tokens = device.zeros_like(&(1, 25, Const::<C>));
+            let (_, record) = inductive_attention::TokenMixer::mix_recorded(
+                &layer,
+                tokens,
+                &inductive_attention::Layout::patches(inductive_ops::Grid::square(5)),
+            )
+            .unwrap();
+            assert_close("positional attention", &record.map, &want, RTOL, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn local_initialisation_is_timms_bit_for_bit() {
+    let fixture = Fixture::open("convit_local_init");
+    local_init::<16, 4>(&fixture);
+    local_init::<36, 9>(&fixture);
+    local_init::<64, 16>(&fixture);
+    let want = fixture.tensor("rel_indices_5x5");
+    assert_eq!(relative_positions(inductive_ops::Grid::square(5)), want);
+}
+
+/// The rule that the weights of the full-size fixtures follow.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    Sine,
+    Hash,
+}
+
+impl Rule {
+    fn hash(index: u32, position: u32) -> f64 {
+        let mut h = index
+            .wrapping_mul(2_654_435_761)
+            .wrapping_add(position.wrapping_mul(40_503))
+            .wrapping_add(12_345);
+        h ^= h >> 16;
+        h = h.wrapping_mul(2_246_822_507);
+        h ^= h >> 13;
+        h = h.wrapping_mul(3_266_489_909);
+        h ^= h >> 16;
+        h as f64 / 4_294_967_296.0
+    }
+
+    fn weight(self, index: usize, position: usize, layer_norm: bool) -> f32 {
+        let offset = if layer_norm { 1.0 } else { 0.0 };
+        let value = match self {
+            Self::Sine => 0.02 * (0.37 * index as f64 + 1.7 * position as f64).sin(),
+            Self::Hash => 0.1 * (Self::hash(index as u32, position as u32) - 0.5),
+        };
+        (value + offset) as f32
+    }
+
+    fn pixel(self, index: usize) -> f32 {
+        match self {
+            Self::Sine => (0.01 * index as f64).sin() as f32,
+            Self::Hash => (4.0 * (Self::hash(index as u32, 1000) - 0.5)) as f32,
+        }
+    }
+}
+
+fn full_size(name: &str, rule: Rule) {
+    let fixture = Fixture::open(name);
+    let device = TestDevice::default();
+    let mut model =
+        inductive_models::build(&device, "convit_tiny", &inductive_models::BuildOptions::default())
+            .unwrap()
+            .model;
+    let mut names = Vec::new();
+    model
+        .for_each_parameter(&mut |p| {
+            names.push(p.name().to_owned());
+            Ok(())
+        })
+        .unwrap();
+    names.sort();
+    model
+        .for_each_parameter_mut(&mut |p| {
+            let position = names.binary_search_by(|n| n.as_str().cmp(p.name())).unwrap();
+            let layer_norm = p.name().ends_with("norm.weight")
+                || p.name().ends_with("norm1.weight")
+                || p.name().ends_with("norm2.weight");
+            let values: Vec<f32> = (0..p.numel()).map(|i| rule.weight(i, position, layer_norm)).collect();
+            p.copy_from(&values)
+        })
+        .unwrap();
+    let pixels = (0..3 * 224 * 224).map(|i| rule.pixel(i)).collect();
+    let images = device.tensor_from_vec(pixels, (1, 3, 224, 224));
+    let logits = model.forward(images, None).unwrap();
+    let worst = assert_close("logits", &logits.as_vec(), &fixture.tensor("logits"), RTOL, ATOL);
+    let labels = fixture.integers("target");
+    for (key, smoothing) in [("loss", 0.1), ("loss_plain", 0.0)] {
+        let targets = device.tensor_from_vec(smooth_targets(&labels, 1000, smoothing), (1, 1000));
+        let loss = device.cross_entropy(logits.clone(), &targets).unwrap();
+        assert_close(key, &loss.as_vec(), &fixture.tensor(key), RTOL, ATOL);
+    }
+    println!("{name}: max |logits - timm| = {worst:.2e}");
+}
+
+#[test]
+fn convit_tiny_at_224_pixels_agrees_with_timm() {
+    full_size("full_convit_tiny_hash", Rule::Hash);
+    full_size("full_convit_tiny_sine", Rule::Sine);
+}
