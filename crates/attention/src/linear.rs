@@ -59,6 +59,13 @@ impl<const I: usize, const O: usize, const BIAS: bool, E: Dtype, D: Backend<E>> 
     }
 }
 
+impl<const I: usize, const O: usize, E: Dtype, D: Device<E>> Linear<I, O, true, E, D> {
+    /// `[O]`; there is one, as the type says.
+    pub fn bias(&self) -> &Tensor<Rank1<O>, E, D> {
+        self.bias.as_ref().expect("BIAS is true")
+    }
+}
+
 /// `PARTS` projections of `C` to `C` channels in one matrix: queries and keys, or queries, keys and values.
 ///
 /// timm equivalent: `nn.Linear(C, PARTS * C, bias=BIAS)`; a checkpoint holds `[PARTS * C, C]`.

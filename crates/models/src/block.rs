@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_attention::{Layout, Linear, TokenMixer, Tokens};
-use inductive_ops::{Backend, DropPath, Result};
+use inductive_ops::{Backend, DropPath, MlpWeights, Result};
 
 use crate::{
     layers::LayerNorm,
@@ -76,8 +76,13 @@ impl<M: TensorCollection<E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D
 impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>> Mlp<C, HIDDEN, E, D> {
     /// x: `[batch, tokens, C]`.
     pub fn apply<T: Tape<E, D>>(&self, x: Tokens<C, E, D, T>) -> Result<Tokens<C, E, D, T>> {
-        let hidden = self.fc1.apply(x)?;
-        self.fc2.apply(hidden.device().clone().gelu(hidden)?)
+        let weights = MlpWeights {
+            weight1: &self.fc1.weight,
+            bias1: self.fc1.bias(),
+            weight2: &self.fc2.weight,
+            bias2: self.fc2.bias(),
+        };
+        x.device().clone().mlp(x, weights)
     }
 }
 

@@ -6,8 +6,8 @@ use dfdx::{
 };
 
 use crate::{
-    AdamWStep, AttentionDims, Error, Grid, Moments, PositionalGate, Result, adamw, attention, cross_entropy,
-    gated_attention, gelu, layer_norm, linear, patch_embed, residual, softmax, tokens,
+    AdamWStep, AttentionDims, Error, Grid, MlpWeights, Moments, PositionalGate, Result, adamw, attention,
+    cross_entropy, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -48,6 +48,18 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// `x * Phi(x)` with the normal distribution function, by the error function and not the tanh approximation.
     fn gelu<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
         gelu::composition(x).map_err(|e| Error::device("gelu", e))
+    }
+
+    /// `gelu(x W1^T + b1) W2^T + b2` on the last axis: the MLP of a transformer block in one pass.
+    ///
+    /// x: `[.., C]`.
+    fn mlp<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<S, E, Self, T>,
+        weights: MlpWeights<'_, C, HIDDEN, E, Self>,
+    ) -> Result<Tensor<S, E, Self, T>> {
+        let dims = mlp::Dims::new::<S, C, HIDDEN>(x.shape())?;
+        mlp::composition(self, dims, x, weights)
     }
 
     /// Softmax over the last axis.

@@ -8,8 +8,8 @@ use dfdx::{
 };
 
 use crate::{
-    AdamWStep, AttentionDims, Backend, Error, Grid, Moments, PositionalGate, Result, adamw, attention,
-    cross_entropy, gated_attention, gelu, layer_norm, linear, patch_embed, residual, softmax,
+    AdamWStep, AttentionDims, Backend, Error, Grid, MlpWeights, Moments, PositionalGate, Result, adamw,
+    attention, cross_entropy, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax,
     tape::{CpuTensor, buffer, is_contiguous, take_gradient, tensor, values, values_mut},
     tokens,
 };
@@ -129,6 +129,61 @@ impl Backend<f32> for Cpu {
                 let dy = take_gradient(gradients, &y)?;
                 gelu::backward(values(&x), &dy, gradient_of(gradients, &x)?);
                 Ok(())
+            });
+        }
+        Ok(y.put_tape(tape))
+    }
+
+    fn mlp<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<S, f32, Self, T>,
+        weights: MlpWeights<'_, C, HIDDEN, f32, Self>,
+    ) -> Result<Tensor<S, f32, Self, T>> {
+        let shape = *x.shape();
+        let dims = mlp::Dims::new::<S, C, HIDDEN>(&shape)?;
+        contiguous_or!(
+            mlp::composition(self, dims, x, weights);
+            &x, weights.weight1, weights.bias1, weights.weight2, weights.bias2
+        );
+        let (x, mut tape) = x.split_tape();
+        let (weight1, weight2) = (weights.weight1.clone(), weights.weight2.clone());
+        let (bias1, bias2) = (weights.bias1.clone(), weights.bias2.clone());
+        let slices = mlp::Weights {
+            weight1: values(&weight1),
+            bias1: values(&bias1),
+            weight2: values(&weight2),
+            bias2: values(&bias2),
+        };
+        let mut y = buffer(shape.num_elements());
+        let mut hidden = if T::OWNS_TAPE { Some(buffer(dims.rows * HIDDEN)) } else { None };
+        mlp::forward(dims, values(&x), slices, hidden.as_deref_mut(), &mut y);
+        let y = tensor("mlp", self, y, shape)?;
+        if let Some(hidden) = hidden {
+            let y = y.clone();
+            tape.add_backward_op(move |gradients| {
+                let dy = take_gradient(gradients, &y)?;
+                let mut dweight1 = Borrowed::take(gradients, &weight1)?;
+                let mut dbias1 = Borrowed::take(gradients, &bias1)?;
+                let mut dweight2 = Borrowed::take(gradients, &weight2)?;
+                let mut dbias2 = Borrowed::take(gradients, &bias2)?;
+                let slices = mlp::Weights {
+                    weight1: values(&weight1),
+                    bias1: values(&bias1),
+                    weight2: values(&weight2),
+                    bias2: values(&bias2),
+                };
+                let sums = mlp::MlpGradients {
+                    x: gradient_of(gradients, &x)?,
+                    weight1: &mut dweight1.0,
+                    bias1: &mut dbias1.0,
+                    weight2: &mut dweight2.0,
+                    bias2: &mut dbias2.0,
+                };
+                mlp::backward(dims, values(&x), &hidden, slices, &dy, sums);
+                dweight1.give(gradients, &weight1)?;
+                dbias1.give(gradients, &bias1)?;
+                dweight2.give(gradients, &weight2)?;
+                dbias2.give(gradients, &bias2)
             });
         }
         Ok(y.put_tape(tape))

@@ -33,6 +33,11 @@ impl<'a> Mat<'a> {
     }
 }
 
+// SAFETY: a read-only view of `f32`s that it borrows.
+unsafe impl Send for Mat<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Mat<'_> {}
+
 /// Where a product goes: rows of `stride` elements from `data` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Out {
@@ -112,7 +117,7 @@ pub(crate) struct Shared<'a> {
     life: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: only `out` and `slice` hand out access, and their contract is that parts are disjoint between threads.
+// SAFETY: only `out` hands out access, and its contract is that parts are disjoint between threads.
 unsafe impl Send for Shared<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Shared<'_> {}

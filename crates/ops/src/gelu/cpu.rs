@@ -24,6 +24,12 @@ fn phi<const FMA: bool>(x: f32) -> f32 {
     fma::<FMA>(0.5, erf::<FMA>(x * std::f32::consts::FRAC_1_SQRT_2), 0.5)
 }
 
+/// `gelu(x)`.
+#[inline(always)]
+pub(crate) fn value<const FMA: bool>(x: f32) -> f32 {
+    x * phi::<FMA>(x)
+}
+
 /// `gelu(x)` and its derivative `Phi(x) + x phi(x)`.
 #[inline(always)]
 pub(crate) fn with_derivative<const FMA: bool>(x: f32) -> (f32, f32) {
@@ -43,7 +49,7 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y = *x * phi::<FMA>(*x);
+            *y = value::<FMA>(*x);
         }
     }
 }

@@ -4,7 +4,7 @@ mod cpu;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{backward, forward};
+pub(crate) use cpu::{backward, forward, value, with_derivative};
 
 /// dfdx's value is right; its derivative, on CPU and CUDA, is `Phi(x) + sqrt(2) x phi(x)`: a factor too much on the
 /// density phi. The second term has the value 0 and the derivative that is missing, `(1 - sqrt(2)) x phi(x)`.

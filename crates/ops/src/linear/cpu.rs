@@ -11,11 +11,47 @@ use crate::{
 /// Rows that one task computes: small enough that a chunk of results stays in the second-level cache.
 const CHUNK: usize = 256;
 /// Rows of the weight gradient that one task computes.
-const OUTER_CHUNK: usize = 96;
+const OUTER_CHUNK: usize = 192;
+
+/// A weight `[outer, inner]` turned to `[inner, outer]`, which products read without packing it for every chunk.
+pub(crate) struct Transposed {
+    values: Vec<f32>,
+    inner: usize,
+    outer: usize,
+}
+
+impl Transposed {
+    /// `[inner, outer]`
+    pub(crate) fn mat(&self) -> Mat<'_> {
+        Mat::dense(&self.values, self.inner, self.outer)
+    }
+}
+
+/// See [`Transposed`].
+pub(crate) fn transposed(weight: &[f32], outer: usize, inner: usize) -> Transposed {
+    /// Side of the blocks that are turned one after the other: both sides of a block stay in the first-level cache.
+    const BLOCK: usize = 16;
+    let mut values = vec![0.0; weight.len()];
+    values.par_chunks_mut(BLOCK * outer).enumerate().for_each(|(i, out)| {
+        let start = i * BLOCK;
+        for first in (0..outer).step_by(BLOCK) {
+            for (j, out) in out.chunks_exact_mut(outer).enumerate() {
+                let block = first..(first + BLOCK).min(outer);
+                for (o, out) in block.clone().zip(&mut out[block]) {
+                    *out = weight[o * inner + start + j];
+                }
+            }
+        }
+    });
+    Transposed { values, inner, outer }
+}
 
 /// `y = x W^T + b`; `y` is overwritten.
 pub(crate) fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let Dims { inner, outer, .. } = dims;
+    let Dims { rows, inner, outer } = dims;
+    // Turning the weight costs as much as packing it once.
+    let turned = (rows > 2 * CHUNK).then(|| transposed(weight, outer, inner));
+    let turned = turned.as_ref().map_or(Mat::dense(weight, outer, inner).t(), Transposed::mat);
     y.par_chunks_mut(CHUNK * outer).enumerate().for_each(|(i, y)| {
         let rows = y.len() / outer;
         // SAFETY: both operands are dense and hold these dimensions; `y` is this task's own.
@@ -25,12 +61,12 @@ pub(crate) fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]
                 Out::dense(y, rows, outer),
                 (rows, outer, inner),
                 Mat::rows(x, i * CHUNK * inner, rows, inner, inner),
-                Mat::dense(weight, outer, inner).t(),
+                turned,
                 1.0,
             );
         }
         if let Some(bias) = bias {
-            dispatch(AddBias { y, bias });
+            add_bias(y, bias);
         }
     });
 }
@@ -90,7 +126,7 @@ pub(crate) fn add_column_sums(rows: &[f32], sums: &mut [f32]) {
         .par_chunks(CHUNK * width)
         .map(|rows| {
             let mut sums = vec![0.0; width];
-            dispatch(ColumnSums { rows, sums: &mut sums });
+            column_sums(rows, &mut sums);
             sums
         })
         .collect();
@@ -99,6 +135,16 @@ pub(crate) fn add_column_sums(rows: &[f32], sums: &mut [f32]) {
             *s += p;
         }
     }
+}
+
+/// `sums[j] += sum_i rows[i, j]` in this thread.
+pub(crate) fn column_sums(rows: &[f32], sums: &mut [f32]) {
+    dispatch(ColumnSums { rows, sums });
+}
+
+/// Adds `bias` to each row of `y` in this thread.
+pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
+    dispatch(AddBias { y, bias });
 }
 
 struct AddBias<'a> {

@@ -14,7 +14,7 @@ pub(crate) struct Dims {
     pub(crate) outer: usize,
 }
 
-pub(crate) use cpu::{backward, forward};
+pub(crate) use cpu::{add_bias, backward, column_sums, forward, transposed};
 
 pub(crate) fn check<X: Shape, W: Shape, B: Shape, Y: Shape>(
     x: &X,
