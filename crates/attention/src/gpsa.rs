@@ -16,6 +16,13 @@ use crate::{
 /// `r_ij = (dx, dy, dx^2 + dy^2)` from query i to key j on the grid of patches, which may be rectangular; there is no
 /// class token. The positional scores are not scaled. timm equivalent: `timm.models.convit.GPSA`.
 ///
+/// The shapes are types: 32 channels in 5 heads do not compile.
+///
+/// ```compile_fail
+/// use dfdx::prelude::*;
+/// let layer = inductive_attention::Gpsa::<32, 5, false, f32, Cpu>::build(&Cpu::default());
+/// ```
+///
 /// `build` gives random weights and open gates; [`Gpsa::local_init`] makes the layer a soft convolution.
 #[derive(Clone, Debug)]
 pub struct Gpsa<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E>> {
@@ -70,7 +77,7 @@ impl LocalInit {
 ///
 /// Head `p = h1 + kernel * h2` looks at `(h2 - c, h1 - c)`; for an even kernel the centres lie between patches.
 pub fn kernel_offsets(kernel: usize) -> Vec<(f64, f64)> {
-    let centre = if kernel % 2 == 0 { (kernel as f64 - 1.0) / 2.0 } else { (kernel / 2) as f64 };
+    let centre = if kernel.is_multiple_of(2) { (kernel as f64 - 1.0) / 2.0 } else { (kernel / 2) as f64 };
     (0..kernel * kernel).map(|p| ((p / kernel) as f64 - centre, (p % kernel) as f64 - centre)).collect()
 }
 
@@ -124,7 +131,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
         visitor: &mut V,
     ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        const { assert!(C % H == 0, "the channels must be divisible by the heads") };
+        const { assert!(C.is_multiple_of(H), "the channels must be divisible by the heads") };
         visitor.visit_fields(
             (
                 Self::tensor(

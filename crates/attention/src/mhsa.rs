@@ -37,7 +37,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
         visitor: &mut V,
     ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        const { assert!(C % H == 0, "the channels must be divisible by the heads") };
+        const { assert!(C.is_multiple_of(H), "the channels must be divisible by the heads") };
         visitor.visit_fields(
             (
                 Self::module("qkv", |s| &s.qkv, |s| &mut s.qkv),

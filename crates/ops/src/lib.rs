@@ -55,3 +55,13 @@ pub use gated_attention::{Grid, PositionalGate, relative_positions};
 pub use mlp::MlpWeights;
 pub use params::{Moments, Parameter, ParameterMut, Parameters, Visit, VisitMut};
 pub use residual::DropPath;
+
+/// Sets the number of threads that kernels use; 0: one per core. To be called once, before the first operation.
+///
+/// Results do not depend on it.
+pub fn set_threads(threads: usize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|error| Error::Argument { op: "set_threads", what: error.to_string() })
+}

@@ -1,4 +1,4 @@
-//! Published tables and claims as data; statistics, verdicts, tables, figures and reports.
+//! Published tables and claims as data, the experiments that re-measure them, verdicts and reports.
 //!
 //! Published numbers come from `published.toml`, measured numbers only from runs; nothing here makes up either.
 //!
@@ -10,6 +10,7 @@
 //! | [`table`] | tables for terminal, Markdown and JSON |
 //! | [`figure`] | line plots as SVG and in the terminal |
 //! | [`report`] | all of it in a folder |
+//! | [`experiments`] | which runs re-measure which table |
 //!
 //! ```
 //! use inductive_papers::{Published, Seeded, Verdict, verdict::{ClaimTest, Comparison}};
@@ -23,6 +24,7 @@
 //! ```
 
 pub mod error;
+pub mod experiments;
 pub mod figure;
 pub mod published;
 pub mod report;

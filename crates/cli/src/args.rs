@@ -1,0 +1,109 @@
+//! Arguments of the command. Each is documented here and nowhere else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Vision transformers that learn from little data: train them, compare them, check what papers claim about them.
+#[derive(Debug, Parser)]
+#[command(name = "inductive", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    /// CPU threads; 0: one per core. Results do not depend on it.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+    /// Where to compute: `cpu`, or `cuda` in a build with that feature.
+    #[arg(long, global = true, default_value = "cpu")]
+    pub device: String,
+    /// Plain lines instead of a progress bar, as when the output is not a terminal.
+    #[arg(long, global = true)]
+    pub plain: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measures a table of a paper again and says which of its claims hold.
+    Reproduce(Reproduce),
+    /// Trains a model as a recipe says.
+    Train(Train),
+    /// Measures the accuracy of saved weights.
+    Eval(Eval),
+    /// Lists models, or shows what a model or a checkpoint holds.
+    Inspect(Inspect),
+    /// Shows the data sets that are known, or checks one.
+    Data(Data),
+}
+
+#[derive(Debug, Args)]
+pub struct Reproduce {
+    /// The paper: `convit`.
+    pub paper: Option<String>,
+    /// `synthetic`, `cifar10:PATH`, `cifar100:PATH` or `folder:DIR`; PATH is the official archive (binary version) or its
+    /// folder.
+    #[arg(long, default_value = "synthetic")]
+    pub data: String,
+    /// `smoke` (seconds), `quick` (minutes) or `small` (an hour or so).
+    #[arg(long, default_value = "quick")]
+    pub preset: String,
+    /// Paired seeds; the preset's if it is not given.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<u64>,
+    /// The table, e.g. `table2`; the paper's first if it is not given.
+    #[arg(long)]
+    pub table: Option<String>,
+    /// Shows what can be reproduced, and runs nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// Goes on where an earlier start was stopped. That is what happens anyway; without runs to go on with, this fails.
+    #[arg(long)]
+    pub resume: bool,
+    /// The folder for all runs.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    pub runs: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Train {
+    /// The recipe, a TOML file. `{}` on a line of its own is not needed: an empty file is the default recipe.
+    pub recipe: PathBuf,
+    /// Data in place of the recipe's.
+    #[arg(long)]
+    pub data: Option<String>,
+    /// The run's folder; an earlier run of the same recipe in it is continued.
+    #[arg(long, value_name = "DIR", default_value = "runs/train")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// The model's name.
+    pub model: String,
+    /// Its weights, a `.safetensors` file with timm's names.
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// Data as for `reproduce`; the test images are used.
+    #[arg(long)]
+    pub data: String,
+    /// Layers with gated attention (ConViT), if not the model's default.
+    #[arg(long, value_name = "N")]
+    pub local_up_to_layer: Option<usize>,
+    /// Loads what fits and leaves the rest as initialised, instead of refusing weights that do not match.
+    #[arg(long)]
+    pub partial: bool,
+    /// Images per batch.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub batch_size: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A model's name or a `.safetensors` file; all models if it is not given.
+    pub what: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Data {
+    /// Data to load and check, as for `reproduce`; the known data sets if it is not given.
+    pub data: Option<String>,
+}

@@ -1,0 +1,52 @@
+//! One file per command.
+
+mod data;
+mod eval;
+mod inspect;
+mod reproduce;
+mod train;
+
+use dfdx::prelude::Cpu;
+
+use crate::{
+    args::{Arguments, Command},
+    device::{self, Kind},
+    error::{Error, Result},
+};
+
+/// How a command ended.
+pub enum Done {
+    Complete,
+    /// An interrupt stopped it; everything is saved.
+    Interrupted,
+}
+
+/// What all commands share.
+pub struct Settings {
+    pub plain: bool,
+}
+
+/// Runs what was asked for.
+pub fn run(arguments: Arguments) -> Result<Done> {
+    rayon_threads(arguments.threads)?;
+    let settings = Settings { plain: arguments.plain };
+    match device::parse(&arguments.device)? {
+        Kind::Cpu => on(&Cpu::default(), &settings, arguments.command),
+        #[cfg(feature = "cuda")]
+        Kind::Cuda => on(&dfdx::tensor::Cuda::default(), &settings, arguments.command),
+    }
+}
+
+fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Command) -> Result<Done> {
+    match command {
+        Command::Reproduce(args) => reproduce::run(device, settings, args),
+        Command::Train(args) => train::run(device, settings, args),
+        Command::Eval(args) => eval::run(device, args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Data(args) => data::run(args),
+    }
+}
+
+fn rayon_threads(threads: usize) -> Result<()> {
+    inductive_ops::set_threads(threads).map_err(|error| Error::Usage(format!("--threads {threads}: {error}")))
+}

@@ -1,0 +1,48 @@
+//! `inductive train`: one run from a recipe.
+
+use inductive_models::Zoo;
+use inductive_train::{Outcome, Recipe, TrainOptions};
+
+use crate::{
+    args::Train,
+    commands::{Done, Settings},
+    error::Result,
+    progress::RunView,
+    stop,
+};
+
+pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done> {
+    let mut recipe = Recipe::read(&args.recipe)?;
+    if let Some(data) = args.data {
+        recipe.data = data;
+    }
+    recipe.validate()?;
+    let data = recipe.load_data()?;
+    let options = TrainOptions { stop: Some(stop::on_interrupt()?), ..TrainOptions::default() };
+    let mut view = RunView::new(settings.plain, String::new());
+    match inductive_train::train(device, &recipe, &data, &args.out, &options, &mut view)? {
+        Outcome::Finished(result) => {
+            drop(view);
+            if let Some(last) = result.metrics.last() {
+                println!(
+                    "finished: top-1 {:.2} %, top-5 {:.2} %, loss {:.4} on the test images; best top-1 {:.2} % at epoch {:.1}",
+                    last.test_top1, last.test_top5, last.test_loss, result.best.top1, result.best.epoch
+                );
+            }
+            println!("weights: {}", result.folder.join("last.safetensors").display());
+            println!(
+                "next: inductive eval {} --weights {} --data {}",
+                recipe.model,
+                result.folder.join("best.safetensors").display(),
+                recipe.data
+            );
+            Ok(Done::Complete)
+        }
+        Outcome::Interrupted { step, total_steps, how_to_resume } => {
+            drop(view);
+            println!("stopped after {step} of {total_steps} updates. {how_to_resume}");
+            Ok(Done::Interrupted)
+        }
+        _ => Ok(Done::Complete),
+    }
+}

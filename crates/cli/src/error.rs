@@ -1,0 +1,62 @@
+//! What the command reports before it ends with an error, and its exit code.
+
+/// An error of any crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The arguments cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Train(#[from] inductive_train::Error),
+    #[error(transparent)]
+    Experiment(#[from] inductive_papers::experiments::Error),
+    #[error(transparent)]
+    Checkpoint(#[from] inductive_checkpoint::Error),
+    #[error(transparent)]
+    Model(#[from] inductive_models::Error),
+    #[error(transparent)]
+    Data(#[from] inductive_data::Error),
+    #[error(transparent)]
+    Op(#[from] inductive_ops::Error),
+    #[error("cannot write to the standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Error {
+    /// 2 for a wrong request, 1 for a failure.
+    pub fn exit_code(&self) -> u8 {
+        use inductive_papers::experiments::Error as Experiment;
+        let usage = match self {
+            Self::Usage(_) => true,
+            Self::Experiment(Experiment::Train(error) | Experiment::Cell { error, .. })
+            | Self::Train(error) => is_wrong_recipe(error),
+            Self::Experiment(error) => error.is_usage(),
+            Self::Model(error) => is_wrong_model(error),
+            Self::Data(error) => is_wrong_source(error),
+            Self::Checkpoint(_) | Self::Op(_) | Self::Output(_) => false,
+        };
+        if usage { 2 } else { 1 }
+    }
+}
+
+fn is_wrong_recipe(error: &inductive_train::Error) -> bool {
+    use inductive_train::Error::*;
+    match error {
+        Recipe { .. } | RecipeText { .. } => true,
+        Model(error) => is_wrong_model(error),
+        Data(error) => is_wrong_source(error),
+        _ => false,
+    }
+}
+
+fn is_wrong_model(error: &inductive_models::Error) -> bool {
+    use inductive_models::Error::*;
+    matches!(error, UnknownModel { .. } | Option { .. })
+}
+
+fn is_wrong_source(error: &inductive_data::Error) -> bool {
+    use inductive_data::Error::*;
+    matches!(error, UnknownSource { .. } | MissingPath { .. } | UnexpectedPath { .. })
+}
+
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,195 @@
+//! What a run shows while it runs: a bar on a terminal, plain lines otherwise.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use inductive_papers::experiments::{Cell, CellResult, Study, StudyProgress};
+use inductive_train::{Metrics, Progress, RunInfo, StepInfo};
+
+/// Time between plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+fn is_plain(asked: bool) -> bool {
+    asked || !std::io::stderr().is_terminal()
+}
+
+/// `1h02m`, `3m20s`, `12s`
+fn time(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        _ => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// One run.
+pub struct RunView {
+    /// Before every line.
+    title: String,
+    bar: Option<ProgressBar>,
+    last: Instant,
+    /// Seconds that come after this run, added to the time left.
+    later: f64,
+}
+
+impl RunView {
+    pub fn new(plain: bool, title: String) -> Self {
+        let bar = (!is_plain(plain)).then(|| {
+            let bar = ProgressBar::new(0);
+            if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {msg}") {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(title.clone());
+            bar
+        });
+        Self { title, bar, last: Instant::now(), later: 0.0 }
+    }
+
+    fn line(&self, text: &str) {
+        let line = if self.title.is_empty() { text.to_owned() } else { format!("{}: {text}", self.title) };
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
+impl Drop for RunView {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for RunView {
+    fn start(&mut self, run: &RunInfo<'_>) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(run.plan.total_steps);
+            bar.set_position(run.step);
+        }
+        let resumed =
+            if run.step > 0 { format!(", going on after {} updates", run.step) } else { String::new() };
+        self.line(&format!(
+            "{} ({} parameters, {} gated layers), {} training and {} test images, {} updates of {}{resumed}",
+            run.model.name,
+            run.num_params,
+            run.model.local_up_to_layer,
+            run.train_images,
+            run.test_images,
+            run.plan.total_steps,
+            run.recipe.batch_size
+        ));
+    }
+
+    fn step(&mut self, step: &StepInfo) {
+        let left = time(step.seconds_left + self.later);
+        let text = format!(
+            "loss {:.3} lr {:.1e} {:.0} images/s, {left} left",
+            step.loss, step.lr, step.images_per_s
+        );
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(step.step);
+                bar.set_message(text);
+            }
+            None if self.last.elapsed() >= PLAIN_EVERY => {
+                self.last = Instant::now();
+                self.line(&format!("{}/{} {text}", step.step, step.total_steps));
+            }
+            None => {}
+        }
+    }
+
+    fn report(&mut self, m: &Metrics) {
+        self.line(&format!(
+            "epoch {:.1}: test top-1 {:.1} %, top-5 {:.1} %, loss {:.3} (training {:.3}), {:.0} images/s",
+            m.epoch, m.test_top1, m.test_top5, m.test_loss, m.train_loss, m.images_per_s
+        ));
+    }
+
+    fn warning(&mut self, message: &str) {
+        self.line(&format!("warning: {message}"));
+    }
+}
+
+/// A study of many runs.
+pub struct StudyView {
+    plain: bool,
+    cells: usize,
+    stored: usize,
+    begun: Instant,
+    /// Runs made since the start.
+    made: usize,
+}
+
+impl StudyView {
+    pub fn new(plain: bool) -> Self {
+        Self { plain, cells: 0, stored: 0, begun: Instant::now(), made: 0 }
+    }
+}
+
+impl StudyProgress for StudyView {
+    fn study(&mut self, study: &Study, finished: usize) {
+        self.cells = study.cells.len();
+        self.stored = finished;
+        self.begun = Instant::now();
+        eprintln!(
+            "{} {}: {} runs in {}",
+            study.protocol.paper,
+            study.protocol.table,
+            self.cells,
+            study.folder.display()
+        );
+        if finished > 0 {
+            eprintln!("{finished} of them are finished from an earlier start");
+        }
+    }
+
+    fn cell(&mut self, index: usize, cell: &Cell) -> Box<dyn Progress + '_> {
+        let mut view = RunView::new(
+            self.plain,
+            format!("[{}/{}] {} seed {}", index + 1, self.cells, cell.name, cell.seed),
+        );
+        let open = self.cells - self.stored - self.made;
+        if self.made > 0 {
+            view.later = self.begun.elapsed().as_secs_f64() / self.made as f64 * (open - 1) as f64;
+        }
+        Box::new(view)
+    }
+
+    fn done(&mut self, index: usize, result: &CellResult, stored: bool) {
+        if stored {
+            return;
+        }
+        self.made += 1;
+        let open = self.cells - self.stored - self.made;
+        let left = self.begun.elapsed().as_secs_f64() / self.made as f64 * open as f64;
+        let top1 = result.result.metrics.last().map_or(f64::NAN, |m| m.test_top1);
+        eprintln!(
+            "[{}/{}] {} seed {} finished: top-1 {top1:.1} %; {open} runs to go, about {}",
+            index + 1,
+            self.cells,
+            result.cell.name,
+            result.cell.seed,
+            time(left)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_a_person_says_them() {
+        assert_eq!(time(12.4), "12s");
+        assert_eq!(time(200.0), "3m20s");
+        assert_eq!(time(3725.0), "1h02m");
+        assert_eq!(time(-1.0), "0s");
+    }
+}

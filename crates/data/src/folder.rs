@@ -1,0 +1,145 @@
+//! A folder of images: `train/<class>/*.{jpg,jpeg,png}` and `val/<class>/*` or `test/<class>/*`.
+
+use crate::source::sorted_entries;
+use crate::{DatasetInfo, Error, ImageSet, Split};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageReader, Limits, RgbImage};
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Largest side that images are resized to.
+const MAX_SIDE: usize = 4096;
+/// Memory that decoding one image may take, in bytes; refuses files that declare absurd sizes.
+const MAX_DECODED: u64 = 512 << 20;
+/// The ImageNet values in common use: a folder's own statistics are not computed.
+const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Reads `root/train/<class>/*` and `root/val/<class>/*` (or `root/test/<class>/*`), JPEG and PNG, into memory.
+///
+/// Images are expanded to RGB, resized (Catmull-Rom) so that the shorter side is `size` pixels, and cut to the central
+/// `size` x `size`. Transparency is ignored. Classes are the folder names in order; images of a class are in order of
+/// file name. Mean and standard deviation are ImageNet's.
+///
+/// # Errors
+/// If a folder is missing or has no image, the splits differ in classes, or an image cannot be decoded: the message
+/// names the file.
+pub fn image_folder(root: &Path, size: usize) -> Result<Split, Error> {
+    if !(1..=MAX_SIDE).contains(&size) {
+        return Err(Error::ImageSize { size, limit: MAX_SIDE });
+    }
+    let missing = |missing: &str| Error::MissingFile {
+        path: root.into(),
+        missing: missing.into(),
+        advice: "expected train/<class>/*.{jpg,jpeg,png} and val/<class>/* or test/<class>/*".into(),
+    };
+    if !root.exists() {
+        return Err(Error::NotFound {
+            path: root.into(),
+            what: "a folder with train/<class>/* and val/<class>/*".into(),
+        });
+    }
+    let train =
+        Some(root.join("train")).filter(|folder| folder.is_dir()).ok_or_else(|| missing("folder train"))?;
+    let test = ["val", "test"].map(|name| root.join(name)).into_iter().find(|folder| folder.is_dir());
+    let test = test.ok_or_else(|| missing("folder val or test"))?;
+
+    let class_names = folder_names(&train)?;
+    let test_names = folder_names(&test)?;
+    for (names, others, has, lacks) in
+        [(&class_names, &test_names, &train, &test), (&test_names, &class_names, &test, &train)]
+    {
+        if let Some(class) = names.iter().find(|name| !others.contains(name)) {
+            return Err(Error::ClassMismatch {
+                class: class.clone(),
+                has: has.clone(),
+                lacks: lacks.clone(),
+            });
+        }
+    }
+    let info = DatasetInfo {
+        spec: format!("folder:{}", root.display()),
+        height: size,
+        width: size,
+        class_names,
+        mean: IMAGENET_MEAN,
+        std: IMAGENET_STD,
+    };
+    Ok(Split {
+        train: Arc::new(read_split(&train, info.clone())?),
+        test: Arc::new(read_split(&test, info)?),
+        notices: Vec::new(),
+    })
+}
+
+fn folder_names(folder: &Path) -> Result<Vec<String>, Error> {
+    let folders = sorted_entries(folder)?.into_iter().filter(|path| path.is_dir());
+    let names = folders.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    Ok(names.filter(|name| !name.starts_with('.')).collect())
+}
+
+fn read_split(folder: &Path, info: DatasetInfo) -> Result<ImageSet, Error> {
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    for (label, class) in (0..).zip(&info.class_names) {
+        let images: Vec<PathBuf> =
+            sorted_entries(&folder.join(class))?.into_iter().filter(|path| is_image(path)).collect();
+        if images.is_empty() {
+            let advice =
+                "put *.jpg, *.jpeg or *.png files there, or remove the class from both splits".into();
+            return Err(Error::MissingFile { path: folder.join(class), missing: "image".into(), advice });
+        }
+        labels.extend(std::iter::repeat_n(label, images.len()));
+        files.extend(images);
+    }
+    if files.is_empty() {
+        let advice = "expected a folder per class with *.jpg, *.jpeg or *.png files".into();
+        return Err(Error::MissingFile { path: folder.into(), missing: "class".into(), advice });
+    }
+    let size = info.height;
+    let decoded: Result<Vec<_>, Error> = files.par_iter().map(|file| decode(file, size)).collect();
+    ImageSet::new(info, decoded?.concat(), labels)
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !hidden && ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// Decodes a JPEG or PNG file to [3, size, size].
+///
+/// The file's first bytes decide the format: photographs in ImageNet are not all what their extension says.
+fn decode(path: &Path, size: usize) -> Result<Vec<u8>, Error> {
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+    let mut reader = reader.map_err(|reason| Error::io("read", path, reason))?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODED);
+    reader.limits(limits);
+    let decoded =
+        reader.decode().map_err(|reason| Error::Image { path: path.into(), reason: reason.to_string() })?;
+    Ok(planar(&resize_and_crop(decoded, size)))
+}
+
+fn resize_and_crop(image: DynamicImage, size: usize) -> RgbImage {
+    let image = image.into_rgb8();
+    let (width, height) = (u64::from(image.width()), u64::from(image.height()));
+    let (size, shorter) = (size as u64, width.min(height));
+    // torchvision's Resize(size): the longer side is rounded down. At extreme ratios the strip is cut before it is
+    // resized, so that a hostile image of 1 x 65,535 pixels does not become one of size x 65,535 * size.
+    let longest = shorter * 4;
+    let (cut_width, cut_height) = (width.min(longest), height.min(longest));
+    let (left, top) = ((width - cut_width) / 2, (height - cut_height) / 2);
+    let view =
+        image::imageops::crop_imm(&image, left as u32, top as u32, cut_width as u32, cut_height as u32);
+    let (new_width, new_height) = (cut_width * size / shorter, cut_height * size / shorter);
+    let resized =
+        image::imageops::resize(&*view, new_width as u32, new_height as u32, FilterType::CatmullRom);
+    let (left, top) = ((new_width - size) / 2, (new_height - size) / 2);
+    image::imageops::crop_imm(&resized, left as u32, top as u32, size as u32, size as u32).to_image()
+}
+
+/// [height, width, 3] to [3, height, width].
+fn planar(image: &RgbImage) -> Vec<u8> {
+    (0..3).flat_map(|channel| image.as_raw().iter().skip(channel).step_by(3).copied()).collect()
+}

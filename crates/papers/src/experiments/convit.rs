@@ -1,0 +1,300 @@
+//! ConViT Table 2 (arXiv 2103.10697): sample efficiency. ConViT against its DeiT control at shrinking fractions of the
+//! training data, epochs times 1/f, so that every run sees as many images.
+
+use inductive_schedule::Duration;
+use inductive_train::{Choice, Keep, Recipe, SubsetSpec, Synthetic};
+
+use super::{Cell, CellResult, Error, Preset, Protocol, Request, Result};
+use crate::{
+    Published, Report, Seeded,
+    figure::{Axis, Figure, Series},
+    table::{Cell as Entry, Column, Table},
+    verdict::trend::{TrendPoint, lead_grows_as_x_shrinks},
+};
+
+/// See the [module](self).
+pub(super) const TABLE2: Protocol = Protocol {
+    paper: "convit",
+    table: "table2",
+    about: "sample efficiency: ConViT against its DeiT control at fractions of the data, epochs x 1/f",
+    cells,
+    report,
+};
+
+const CONVIT: &str = "convit";
+const DEIT: &str = "deit";
+const MODEL: &str = "convit_micro";
+
+/// Sizes of a preset.
+struct Scale {
+    /// Updates of every run.
+    steps: u64,
+    batch_size: usize,
+    fractions: &'static [f64],
+    seeds: u64,
+    /// Images of the synthetic set; `None`: synthetic data are refused.
+    synthetic: Option<Synthetic>,
+}
+
+fn scale(preset: Preset) -> Scale {
+    match preset {
+        Preset::Smoke => Scale {
+            steps: 6,
+            batch_size: 32,
+            fractions: &[0.5, 1.0],
+            seeds: 2,
+            synthetic: Some(Synthetic { train: 200, test: 100, seed: 0 }),
+        },
+        Preset::Quick => Scale {
+            steps: 400,
+            batch_size: 64,
+            fractions: &[0.1, 0.3, 1.0],
+            seeds: 2,
+            synthetic: Some(Synthetic { train: 5_000, test: 1_000, seed: 0 }),
+        },
+        Preset::Small => Scale {
+            steps: 1_600,
+            batch_size: 64,
+            fractions: &[0.1, 0.3, 1.0],
+            seeds: 3,
+            synthetic: Some(Synthetic { train: 20_000, test: 4_000, seed: 0 }),
+        },
+    }
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{}%", (fraction * 1e4).round() / 100.0)
+}
+
+fn cells(request: &Request) -> Result<Vec<Cell>> {
+    let scale = scale(request.preset);
+    let seeds = request.seeds.unwrap_or(scale.seeds);
+    if seeds == 0 {
+        return Err(Error::Request(
+            "0 seeds measure nothing; give at least 1, and 2 or more for a verdict".to_owned(),
+        ));
+    }
+    let mut cells = Vec::new();
+    // Seed by seed: a study that is stopped early has whole pairs.
+    for seed in 0..seeds {
+        for &fraction in scale.fractions {
+            for (variant, local) in [(CONVIT, None), (DEIT, Some(0))] {
+                let recipe = Recipe {
+                    model: MODEL.to_owned(),
+                    local_up_to_layer: local,
+                    seed,
+                    data: request.data.clone(),
+                    subset: if fraction < 1.0 {
+                        SubsetSpec::Part { choice: Choice::First, amount: fraction * 100.0, percent: true }
+                    } else {
+                        SubsetSpec::All
+                    },
+                    batch_size: scale.batch_size,
+                    epochs: Duration::Steps(scale.steps),
+                    eval_every: Duration::Percent(50.0),
+                    warmup_epochs: Duration::Percent(5.0),
+                    lr: Some(1e-3),
+                    synthetic: scale.synthetic.unwrap_or_default(),
+                    keep: Keep { last: true, best: false, state: false },
+                    ..Recipe::default()
+                };
+                let name = format!("{variant}-{}pct", (fraction * 1e4).round() / 100.0);
+                cells.push(Cell { name, variant, fraction, seed, recipe });
+            }
+        }
+    }
+    Ok(cells)
+}
+
+/// The last value of `measure` of all seeds of a variant at a fraction.
+fn measured(
+    results: &[CellResult],
+    variant: &str,
+    fraction: f64,
+    measure: impl Fn(&inductive_train::Metrics) -> f64,
+) -> Seeded {
+    results
+        .iter()
+        .filter(|r| r.cell.variant == variant && r.cell.fraction == fraction)
+        .filter_map(|r| Some((r.cell.seed, measure(r.result.metrics.last()?))))
+        .collect()
+}
+
+fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
+    let published = Published::embedded()?;
+    let scale = scale(request.preset);
+    let (mut points, mut images) = (Vec::new(), 0);
+    let mut table = Table::new(
+        "Table 2: top-1 accuracy, mean over seeds ± standard deviation (n)",
+        [
+            Column::left("train size"),
+            Column::right("epochs"),
+            Column::right("DeiT"),
+            Column::right("ConViT"),
+            Column::right("gap"),
+            Column::right("paper DeiT-S"),
+            Column::right("paper ConViT-S"),
+            Column::right("paper gap"),
+        ],
+    );
+    let mut top5 = Table::new(
+        "Table 2: top-5 accuracy",
+        ["train size", "DeiT", "ConViT", "paper DeiT-S", "paper ConViT-S"]
+            .map(|name| if name == "train size" { Column::left(name) } else { Column::right(name) }),
+    );
+    let mut inside = Table::new(
+        "Inside ConViT at the end: share of position in attention per gated layer, non-locality per layer",
+        [
+            Column::left("train size"),
+            Column::right("gates, layer by layer"),
+            Column::right("non-locality ConViT"),
+            Column::right("non-locality DeiT"),
+        ],
+    );
+    for &fraction in scale.fractions {
+        let label = percent(fraction);
+        let top1 = |variant| measured(results, variant, fraction, |m| m.test_top1);
+        let (convit, deit) = (top1(CONVIT), top1(DEIT));
+        let published = |column: &str| Entry::published(&published.value("convit", "table2", &label, column));
+        let last = results.iter().find(|r| r.cell.fraction == fraction).and_then(|r| r.result.metrics.last());
+        images = last.map_or(images, |m| m.step * scale.batch_size as u64);
+        table.row([
+            Entry::text(&label),
+            Entry::number(last.map_or(0.0, |m| m.epoch), 1),
+            Entry::measured(&deit, 1),
+            Entry::measured(&convit, 1),
+            Entry::measured(&convit.lead_over(&deit), 0),
+            published("DeiT-S top1"),
+            published("ConViT-S top1"),
+            published("relative gap top1"),
+        ]);
+        top5.row([
+            Entry::text(&label),
+            Entry::measured(&measured(results, DEIT, fraction, |m| m.test_top5), 1),
+            Entry::measured(&measured(results, CONVIT, fraction, |m| m.test_top5), 1),
+            published("DeiT-S top5"),
+            published("ConViT-S top5"),
+        ]);
+        inside.row([
+            Entry::text(&label),
+            Entry::text(profile(results, CONVIT, fraction, |m| &m.gates)),
+            Entry::text(profile(results, CONVIT, fraction, |m| &m.nonlocality)),
+            Entry::text(profile(results, DEIT, fraction, |m| &m.nonlocality)),
+        ]);
+        points.push(TrendPoint { label, x: fraction, leader: convit, baseline: deit });
+    }
+    table.note(format!("{images} images seen by every run; gap = 100 (ConViT / DeiT - 1), in percent."));
+    inside.note("Means over heads and seeds. Gates start at 0.73; non-locality in patches, 4.14 for uniform attention.");
+
+    let ticks = scale.fractions.iter().map(|f| (*f, percent(*f)));
+    let mut figure = Figure::new(
+        "Sample efficiency, ConViT against its DeiT control",
+        Axis::log("share of the training data").with_ticks(ticks),
+        Axis::linear("top-1, %"),
+    )
+    .caption(format!(
+        "{} on {}, mean ± sd over seeds; the same number of images seen at every point",
+        MODEL, request.data
+    ));
+    let line = |name: &str, hue, values: fn(&TrendPoint) -> &Seeded| {
+        points.iter().fold(Series::measured(name, hue), |s, p| s.mean_sd(p.x, values(p)))
+    };
+    figure = figure.series(line("ConViT", 0, |p| &p.leader)).series(line("DeiT control", 1, |p| &p.baseline));
+
+    let claim = lead_grows_as_x_shrinks(published.claim("convit.1")?, "ConViT", "DeiT", &points).judge();
+    let mut report = Report::new("ConViT: sample efficiency (Table 2)");
+    report.ran(format!(
+        "ConViT (`{MODEL}`: 3 gated layers and 1 plain one, 4 heads of 24 channels) against the same model without gated \
+         layers (`local_up_to_layer = 0`, the paper's DeiT control) on `{}`, preset `{}`.",
+        request.data, request.preset
+    ));
+    report.ran(format!(
+        "Every run makes {} updates of {} images; at a fraction f of the data that is 1/f times the epochs. Fractions are the \
+         first images of each class. Accuracy is that of the last weights.",
+        scale.steps, scale.batch_size
+    ));
+    report
+        .table("table2", table)
+        .table("top5", top5)
+        .table("inside", inside)
+        .figure("sample-efficiency", figure)
+        .claim(claim);
+    let data = request.data.split(':').next().unwrap_or_default();
+    report.differs(format!("data: {data} at 32 pixels instead of ImageNet-1k at 224"));
+    report.differs("model: 4 layers, 96 channels, 4 heads instead of ConViT-S (12 layers, 432 channels, 9 heads) and DeiT-S");
+    report.differs(format!("length: {images} images seen per run instead of 384 million"));
+    report.differs(
+        "recipe: crop and flip instead of RandAugment, mixup, cutmix, erasing and repeated augmentation; batch \
+         smaller, learning rate 1e-3 for both",
+    );
+    report.differs(
+        "control: the same width and heads with no gated layer (the paper's \"+\" logic), not DeiT-S itself",
+    );
+    Ok(report)
+}
+
+/// Mean over seeds of a list of numbers per layer, as text.
+fn profile(
+    results: &[CellResult],
+    variant: &str,
+    fraction: f64,
+    list: fn(&inductive_train::Metrics) -> &Vec<f64>,
+) -> String {
+    let lists: Vec<&Vec<f64>> = results
+        .iter()
+        .filter(|r| r.cell.variant == variant && r.cell.fraction == fraction)
+        .filter_map(|r| r.result.metrics.last().map(list))
+        .collect();
+    let layers = lists.iter().map(|l| l.len()).min().unwrap_or(0);
+    let mean = |i: usize| lists.iter().map(|l| l[i]).sum::<f64>() / lists.len() as f64;
+    (0..layers).map(|i| format!("{:.2}", mean(i))).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(preset: Preset) -> Request {
+        Request {
+            paper: "convit".to_owned(),
+            table: None,
+            data: "synthetic".to_owned(),
+            preset,
+            seeds: None,
+            runs: "runs".into(),
+            command: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_run_of_a_preset_makes_as_many_updates_and_runs_are_paired() {
+        for preset in Preset::ALL {
+            let cells = cells(&request(preset)).unwrap();
+            for pair in cells.chunks_exact(2) {
+                let [a, b] = pair else { unreachable!() };
+                assert_eq!((a.fraction, a.seed), (b.fraction, b.seed));
+                let control = Recipe { local_up_to_layer: a.recipe.local_up_to_layer, ..b.recipe.clone() };
+                assert_eq!(control, a.recipe, "a pair differs in the gated layers alone");
+                assert_eq!(a.recipe.epochs, cells[0].recipe.epochs);
+            }
+            let names: std::collections::HashSet<_> = cells.iter().map(|c| (&c.name, c.seed)).collect();
+            assert_eq!(names.len(), cells.len(), "every cell has its own folder");
+            assert!(cells.iter().map(|c| c.seed).max() > Some(0), "at least two seeds");
+        }
+    }
+
+    #[test]
+    fn every_recipe_is_valid() {
+        for preset in Preset::ALL {
+            for cell in cells(&request(preset)).unwrap() {
+                cell.recipe.validate().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn no_seeds_is_refused() {
+        let none = Request { seeds: Some(0), ..request(Preset::Quick) };
+        assert!(cells(&none).unwrap_err().is_usage());
+    }
+}

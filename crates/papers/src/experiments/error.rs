@@ -1,0 +1,61 @@
+//! Errors of asking for, running and reporting an experiment.
+
+/// What went wrong with an experiment, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No experiment for this paper.
+    #[error("no experiment for `{name}`; there is {}", known.join(", "))]
+    Paper {
+        /// What was asked for.
+        name: String,
+        /// Papers with experiments.
+        known: Vec<String>,
+    },
+    /// No experiment for this table.
+    #[error("{paper}: no experiment for `{table}`; there is {}", known.join(", "))]
+    Table {
+        /// The paper.
+        paper: String,
+        /// What was asked for.
+        table: String,
+        /// Tables with experiments.
+        known: Vec<String>,
+    },
+    /// No such preset.
+    #[error("preset `{name}`: {why}choose smoke, quick or small")]
+    Preset {
+        /// What was asked for.
+        name: String,
+        /// Why it is not there, if there is more to say.
+        why: String,
+    },
+    /// The preset does not fit the request.
+    #[error("{0}")]
+    Request(String),
+    /// A run failed.
+    #[error("{cell}: {error}")]
+    Cell {
+        /// The run.
+        cell: String,
+        /// Why.
+        #[source]
+        error: inductive_train::Error,
+    },
+    /// The data cannot be loaded.
+    #[error(transparent)]
+    Train(#[from] inductive_train::Error),
+    /// The registry or the report.
+    #[error(transparent)]
+    Report(#[from] crate::Error),
+}
+
+impl Error {
+    /// Whether the request was wrong, not the machine or the data.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Paper { .. } | Self::Table { .. } | Self::Preset { .. } | Self::Request(_))
+    }
+}
+
+/// `Result` with this module's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,172 @@
+//! The experiments: which runs re-measure a published table, at which size, and what is made of their results.
+//!
+//! A [`Study`] is a list of [`Cell`]s (a model at a size of data with a seed), each a run of [`inductive_train`]. Cells
+//! that are finished are not run again, an interrupted one goes on where it was. A [`Protocol`] turns the results into a
+//! [`Report`].
+
+mod convit;
+mod error;
+mod run;
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use inductive_train::{Recipe, RunResult};
+
+pub use error::{Error, Result};
+pub use run::{Ended, StudyProgress, run};
+
+use crate::Report;
+
+/// How much is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Seconds: only shows that it runs.
+    Smoke,
+    /// Minutes on two cores; the default.
+    Quick,
+    /// Hours on a CPU, for real data.
+    Small,
+}
+
+impl Preset {
+    /// All, smallest first.
+    pub const ALL: [Self; 3] = [Self::Smoke, Self::Quick, Self::Small];
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+            Self::Small => "small",
+        })
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "paper" => Err(Error::Preset {
+                name: text.to_owned(),
+                why: "it is not built: ImageNet does not fit the in-memory data sets, and RandAugment, mixup and repeated \
+                      augmentation are missing; "
+                    .to_owned(),
+            }),
+            _ => Self::ALL
+                .into_iter()
+                .find(|preset| preset.to_string() == text)
+                .ok_or_else(|| Error::Preset { name: text.to_owned(), why: String::new() }),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The paper: see [`protocols`].
+    pub paper: String,
+    /// The table; `None`: the paper's first.
+    pub table: Option<String>,
+    /// Data as `--data` takes it.
+    pub data: String,
+    /// How much is computed.
+    pub preset: Preset,
+    /// Number of paired seeds; `None`: the preset's.
+    pub seeds: Option<u64>,
+    /// The folder that holds all runs.
+    pub runs: PathBuf,
+    /// The command that asks for this, for the report.
+    pub command: String,
+}
+
+/// One run of a study.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// Name without the seed, also of its folder: `convit-10pct`.
+    pub name: String,
+    /// The side of the comparison it belongs to.
+    pub variant: &'static str,
+    /// Share of the training images, in (0, 1].
+    pub fraction: f64,
+    /// Seed; runs of one seed are paired.
+    pub seed: u64,
+    /// The run.
+    pub recipe: Recipe,
+}
+
+/// A finished cell.
+#[derive(Clone, Debug)]
+pub struct CellResult {
+    /// What was run.
+    pub cell: Cell,
+    /// What came out.
+    pub result: RunResult,
+}
+
+/// A table that can be measured again.
+#[derive(Clone, Copy)]
+pub struct Protocol {
+    /// The paper, as it is asked for.
+    pub paper: &'static str,
+    /// The table, as `published.toml` names it.
+    pub table: &'static str,
+    /// What it shows, one line.
+    pub about: &'static str,
+    cells: fn(&Request) -> Result<Vec<Cell>>,
+    report: fn(&Request, &[CellResult]) -> Result<Report>,
+}
+
+/// All tables that can be measured again.
+pub fn protocols() -> Vec<Protocol> {
+    vec![convit::TABLE2]
+}
+
+/// A request, resolved: what will run and where.
+pub struct Study {
+    /// What was asked for.
+    pub request: Request,
+    /// The table.
+    pub protocol: Protocol,
+    /// All runs, in order.
+    pub cells: Vec<Cell>,
+    /// The study's folder: `<runs>/<paper>-<preset>-<data>`.
+    pub folder: PathBuf,
+}
+
+impl Study {
+    /// Finds the protocol and lists its runs.
+    ///
+    /// # Errors
+    /// A paper or table that does not exist or is not built; a preset that does not fit the data; data that do not parse.
+    pub fn new(request: Request) -> Result<Self> {
+        let known = protocols();
+        let of_paper: Vec<&Protocol> = known.iter().filter(|p| p.paper == request.paper).collect();
+        if of_paper.is_empty() {
+            let mut papers: Vec<_> = known.iter().map(|p| p.paper.to_owned()).collect();
+            papers.dedup();
+            return Err(Error::Paper { name: request.paper, known: papers });
+        }
+        let found = match &request.table {
+            None => of_paper.first().copied(),
+            Some(table) => of_paper.iter().copied().find(|p| p.table == table),
+        };
+        let Some(&protocol) = found else {
+            let table = request.table.unwrap_or_default();
+            let tables = of_paper.iter().map(|p| p.table.to_owned()).collect();
+            return Err(Error::Table { paper: request.paper, table, known: tables });
+        };
+        let spec: inductive_data::DataSpec = request.data.parse().map_err(inductive_train::Error::from)?;
+        let kind = spec.to_string();
+        let kind = kind.split(':').next().unwrap_or("data");
+        let folder = request.runs.join(format!("{}-{}-{kind}", request.paper, request.preset));
+        let cells = (protocol.cells)(&request)?;
+        Ok(Self { request, protocol, cells, folder })
+    }
+
+    /// The folder of a cell.
+    pub fn cell_folder(&self, cell: &Cell) -> PathBuf {
+        self.folder.join(format!("{}-s{}", cell.name, cell.seed))
+    }
+}

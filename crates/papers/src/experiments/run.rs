@@ -1,0 +1,118 @@
+//! Runs the cells of a study, one after the other, and makes the report.
+
+use std::path::PathBuf;
+
+use inductive_models::Zoo;
+use inductive_train::{Environment, Outcome, Progress, TrainOptions, train};
+
+use super::{Cell, CellResult, Error, Result, Study};
+use crate::Report;
+
+/// What a study tells while it runs.
+pub trait StudyProgress {
+    /// The study begins; `finished` of its cells have a stored result.
+    fn study(&mut self, study: &Study, finished: usize);
+    /// A cell begins. Returns the listener for its run.
+    fn cell(&mut self, index: usize, cell: &Cell) -> Box<dyn Progress + '_>;
+    /// A cell has ended, or had its result from an earlier start (`stored`).
+    fn done(&mut self, index: usize, result: &CellResult, stored: bool);
+}
+
+/// How a study ended.
+pub enum Ended {
+    /// All cells ran; the report has been written to these files.
+    Complete {
+        /// The report.
+        report: Box<Report>,
+        /// What was written.
+        files: Vec<PathBuf>,
+    },
+    /// It was asked to stop. The same command goes on.
+    Interrupted {
+        /// Cells that are finished.
+        finished: usize,
+        /// All cells.
+        cells: usize,
+    },
+}
+
+/// Runs what has not run yet and writes the report into the study's folder.
+///
+/// # Errors
+/// Data that cannot be loaded; a run that fails, with the name of its cell; a report that cannot be written.
+pub fn run<D: Zoo>(
+    device: &D,
+    study: &Study,
+    options: &TrainOptions,
+    progress: &mut dyn StudyProgress,
+) -> Result<Ended> {
+    let of_cell = |cell: &Cell| {
+        let name = format!("{} seed {}", cell.name, cell.seed);
+        move |error| Error::Cell { cell: name.clone(), error }
+    };
+    let mut results: Vec<Option<CellResult>> = Vec::new();
+    for cell in &study.cells {
+        let stored =
+            inductive_train::finished(&cell.recipe, study.cell_folder(cell)).map_err(of_cell(cell))?;
+        results.push(stored.map(|result| CellResult { cell: cell.clone(), result }));
+    }
+    progress.study(study, results.iter().flatten().count());
+    let mut data = None;
+    for (index, cell) in study.cells.iter().enumerate() {
+        if let Some(result) = &results[index] {
+            progress.done(index, result, true);
+            continue;
+        }
+        let data = match &mut data {
+            Some(data) => data,
+            none => none.insert(cell.recipe.load_data()?),
+        };
+        let folder = study.cell_folder(cell);
+        let outcome = train(device, &cell.recipe, data, folder, options, &mut *progress.cell(index, cell));
+        match outcome.map_err(of_cell(cell))? {
+            Outcome::Finished(result) => {
+                let result = CellResult { cell: cell.clone(), result };
+                progress.done(index, &result, false);
+                results[index] = Some(result);
+            }
+            _ => {
+                let finished = results.iter().flatten().count();
+                return Ok(Ended::Interrupted { finished, cells: study.cells.len() });
+            }
+        }
+    }
+    let results: Vec<CellResult> = results.into_iter().flatten().collect();
+    let mut report = (study.protocol.report)(&study.request, &results)?;
+    report.command = study.request.command.clone();
+    let here = Environment::current::<D>();
+    report.fact("inductive", here.version);
+    if let Some(git) = here.git {
+        report.fact("revision", git);
+    }
+    if let Some(rustc) = here.rustc {
+        report.fact("compiler", rustc);
+    }
+    report.fact(
+        "machine",
+        format!("{}, {} threads", here.cpu.as_deref().unwrap_or("unknown processor"), here.threads),
+    );
+    report.fact("device", &here.device);
+    let seconds: f64 = results.iter().filter_map(|r| r.result.metrics.last()).map(|m| m.seconds).sum();
+    let images: f64 = results.iter().map(|r| trained_images(r)).sum();
+    report.fact(
+        "training",
+        format!(
+            "{} runs, {:.0} minutes, {:.0} images/s with evaluation",
+            results.len(),
+            seconds / 60.0,
+            images / seconds.max(1e-9)
+        ),
+    );
+    let files = report.write(&study.folder)?;
+    Ok(Ended::Complete { report: Box::new(report), files })
+}
+
+/// Training images that a run has seen.
+fn trained_images(result: &CellResult) -> f64 {
+    result.result.metrics.last().map_or(0.0, |m| (m.step * result.cell.recipe.batch_size as u64) as f64)
+}

@@ -1,0 +1,64 @@
+//! Accuracy and loss of a model on a set.
+
+use inductive_data::Loader;
+use inductive_models::{Images, Model};
+use inductive_ops::Backend;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    loss::{count_top, cross_entropy},
+};
+
+/// What a model reaches on a set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Mean cross-entropy with one-hot targets, in nats.
+    pub loss: f64,
+    /// Images whose class has the largest logit, in percent.
+    pub top1: f64,
+    /// Images whose class is among the five largest logits, in percent.
+    pub top5: f64,
+}
+
+/// Runs `model` on all batches of `loader`. A loss that is not finite is returned as it is.
+pub fn evaluate<D: Backend<f32>>(
+    device: &D,
+    model: &dyn Model<f32, D>,
+    loader: &Loader,
+) -> Result<Evaluation> {
+    let (mut loss, mut top1, mut top5, mut images) = (0.0, 0, 0, 0);
+    for mut batch in loader.epoch(0)? {
+        let labels = std::mem::take(&mut batch.labels);
+        let input = to_device(device, std::mem::take(&mut batch.images), labels.len(), model.spec().image)?;
+        let logits = model.forward(input, None)?.as_vec();
+        let classes = model.spec().classes.max(1);
+        loss += logits
+            .chunks_exact(classes)
+            .zip(&labels)
+            .map(|(row, label)| cross_entropy(row, *label))
+            .sum::<f64>();
+        top1 += count_top(&logits, &labels, 1);
+        top5 += count_top(&logits, &labels, 5);
+        images += labels.len();
+    }
+    let count = images.max(1) as f64;
+    let percent = |hits: usize| 100.0 * hits as f64 / count;
+    Ok(Evaluation { loss: loss / count, top1: percent(top1), top5: percent(top5) })
+}
+
+/// images: `[batch, 3, height, width]`, row-major.
+pub(crate) fn to_device<D: Backend<f32>>(
+    device: &D,
+    images: Vec<f32>,
+    batch: usize,
+    (height, width): (usize, usize),
+) -> Result<Images<f32, D>> {
+    if images.len() != batch * 3 * height * width || batch == 0 {
+        let expected = format!("images [{}, 3, {height}, {width}]", batch.max(1));
+        return Err(
+            inductive_ops::Error::shape("model", expected, format!("{} numbers", images.len())).into()
+        );
+    }
+    device.try_tensor_from_vec(images, (batch, 3, height, width)).map_err(|e| Error::device("images", e))
+}

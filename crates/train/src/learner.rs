@@ -1,0 +1,170 @@
+//! A model that learns: one update at a time, without files, data sets or clocks.
+
+use dfdx::prelude::*;
+use inductive_models::{BuildOptions, Images, Model, Zoo};
+use inductive_ops::DropPath;
+
+use crate::{
+    AdamW, Ema, Error, Recipe, Result, decays,
+    diagnose::{first_bad_layer, first_bad_parameter},
+    evaluate::to_device,
+    loss::{count_top, smooth_targets},
+    seeds::{Purpose, derive},
+};
+
+/// Model, optimizer and average, as a recipe says; everything that an update changes.
+pub struct Learner<D: Zoo> {
+    pub(crate) device: D,
+    pub(crate) model: Box<dyn Model<f32, D>>,
+    pub(crate) optimizer: AdamW<D>,
+    pub(crate) ema: Option<Ema<D>>,
+    warnings: Vec<String>,
+    seed: u64,
+    drop_path: f64,
+    label_smoothing: f64,
+}
+
+/// What one update did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Mean loss of the batch before the update, smoothed targets and drop path included.
+    pub loss: f64,
+    /// Images that the same forward pass classified rightly.
+    pub correct: usize,
+    /// Images of the batch.
+    pub images: usize,
+    /// Global norm of the gradients before clipping; `None` without clipping.
+    pub gradient_norm: Option<f64>,
+}
+
+impl<D: Zoo> Learner<D> {
+    /// A new model with the initial weights of `recipe.seed`.
+    ///
+    /// Weights are drawn on the CPU and copied, so that a run begins with the same bits on every device.
+    ///
+    /// # Errors
+    /// As [`Recipe::validate`]; [`Error::Model`] for a number of classes without a head.
+    pub fn new(device: &D, recipe: &Recipe, classes: usize) -> Result<Self> {
+        recipe.validate()?;
+        let options: BuildOptions = recipe.build_options(classes);
+        let drawn = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
+        let drawn = drawn.build_model(&recipe.model, &options)?;
+        let mut model = device.build_model(&recipe.model, &options)?.model;
+        copy_weights(&*drawn.model, &mut *model)?;
+        let optimizer = AdamW::new(device, &*model, recipe.adamw(), decays)?;
+        let ema = recipe.ema.map(|decay| Ema::new(device, &*model, decay)).transpose()?;
+        Ok(Self {
+            device: device.clone(),
+            model,
+            optimizer,
+            ema,
+            warnings: drawn.warnings,
+            seed: recipe.seed,
+            drop_path: recipe.drop_path,
+            label_smoothing: recipe.label_smoothing,
+        })
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &dyn Model<f32, D> {
+        &*self.model
+    }
+
+    /// The model, to be changed.
+    pub fn model_mut(&mut self) -> &mut dyn Model<f32, D> {
+        &mut *self.model
+    }
+
+    /// The device it learns on.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// What the model's initialisation has to say to the user.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// One update. images: `[labels.len(), 3, height, width]`, row-major and normalised; lr: the learning rate.
+    ///
+    /// Drop path is a function of the recipe's seed and the number of the step.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the loss is not finite: the weights are then as before.
+    pub fn step(&mut self, images: Vec<f32>, labels: &[u32], lr: f64) -> Result<StepReport> {
+        let step = self.steps();
+        let images = to_device(&self.device, images, labels.len(), self.model.spec().image)?;
+        let (logits, loss) = self.forward(images.clone(), labels)?;
+        let correct = count_top(&logits, labels, 1);
+        let value = f64::from(loss.as_vec().first().copied().unwrap_or(f32::NAN));
+        if !value.is_finite() {
+            let layer = first_bad_layer(&*self.model, images)?;
+            return Err(Error::NotFinite { step, layer, checkpoint: None });
+        }
+        let mut gradients = loss.try_backward().map_err(|e| Error::device("backward", e))?;
+        let gradient_norm = self.optimizer.update(&mut *self.model, &mut gradients, lr)?;
+        if let Some(ema) = &mut self.ema {
+            ema.update(&mut *self.model, step)?;
+        }
+        Ok(StepReport { loss: value, correct, images: labels.len(), gradient_norm })
+    }
+
+    /// The gradients of the loss of a batch, with which nothing is updated.
+    pub fn gradients(&self, images: Vec<f32>, labels: &[u32]) -> Result<Gradients<f32, D>> {
+        let images = to_device(&self.device, images, labels.len(), self.model.spec().image)?;
+        let (_, loss) = self.forward(images, labels)?;
+        loss.try_backward().map_err(|e| Error::device("backward", e))
+    }
+
+    /// Logits `[batch, classes]` and the loss.
+    fn forward(&self, images: Images<f32, D>, labels: &[u32]) -> Result<(Vec<f32>, Loss<D>)> {
+        let classes = self.model.spec().classes;
+        let drop_path =
+            DropPath { rate: self.drop_path, seed: derive(self.seed, Purpose::DropPath, self.steps()) };
+        let targets = smooth_targets(labels, classes, self.label_smoothing);
+        let targets = self
+            .device
+            .try_tensor_from_vec(targets, (labels.len(), classes))
+            .map_err(|e| Error::device("targets", e))?;
+        let logits = self.model.forward_train(images.leaky_traced(), drop_path)?;
+        let values = logits.as_vec();
+        Ok((values, self.device.cross_entropy(logits, &targets)?))
+    }
+
+    /// Refuses weights that are not finite, which must not overwrite a checkpoint.
+    pub(crate) fn check_finite(&self) -> Result<()> {
+        match first_bad_parameter(&*self.model)? {
+            Some(name) => Err(Error::NotFinite {
+                step: self.steps(),
+                layer: format!("the parameter `{name}`"),
+                checkpoint: None,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+type Loss<D> = Tensor<Rank0, f32, D, OwnedTape<f32, D>>;
+
+impl<D: Zoo> std::fmt::Debug for Learner<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Learner").field("model", self.model.spec()).field("steps", &self.steps()).finish()
+    }
+}
+
+/// Copies all parameters between two models of one type, on whatever devices.
+fn copy_weights<D: Zoo>(from: &dyn Model<f32, Cpu>, to: &mut dyn Model<f32, D>) -> Result<()> {
+    let mut values = Vec::new();
+    from.for_each_parameter(&mut |p| {
+        values.push(p.to_vec());
+        Ok(())
+    })?;
+    let mut values = values.iter();
+    to.for_each_parameter_mut(&mut |p| values.next().map_or(Ok(()), |v| p.copy_from(v)))?;
+    Ok(())
+}

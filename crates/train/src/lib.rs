@@ -1,0 +1,69 @@
+//! Training: from a [`Recipe`] to a folder with weights and metrics.
+//!
+//! | item | what it does |
+//! |---|---|
+//! | [`Recipe`] | everything that decides a run's result, as TOML |
+//! | [`train`] | makes or continues a run in a folder; [`finished`] reads a stored result |
+//! | [`Learner`] | model, optimizer and average: one update at a time, without files |
+//! | [`AdamW`], [`Ema`], [`decays`] | the parts of an update |
+//! | [`Plan`] | lengths in steps and the learning rate of every step |
+//! | [`evaluate`] | loss, top-1 and top-5 on a set |
+//! | [`Progress`] | what a run tells while it runs |
+//!
+//! Invariants:
+//! - A run is a function of (recipe, data). It does not depend on the number of threads, and a run that was stopped or
+//!   killed at any moment and continued has the bits of one that was not.
+//! - A checkpoint is never overwritten by weights that are not finite.
+//!
+//! ```no_run
+//! use dfdx::prelude::Cpu;
+//! use inductive_train::{Outcome, Recipe, Silent, TrainOptions, train};
+//!
+//! let recipe = Recipe::from_toml("model = \"convit_micro\"\nepochs = 5", "recipe.toml")?;
+//! let data = recipe.load_data()?;
+//! let options = TrainOptions::default();
+//! match train(&Cpu::default(), &recipe, &data, "runs/first", &options, &mut Silent)? {
+//!     Outcome::Finished(result) => println!("best top-1 {:.1} %", result.best.top1),
+//!     Outcome::Interrupted { how_to_resume, .. } => println!("{how_to_resume}"),
+//!     _ => {}
+//! }
+//! # Ok::<(), inductive_train::Error>(())
+//! ```
+
+mod data;
+mod diagnose;
+mod ema;
+mod environment;
+mod error;
+mod evaluate;
+mod folder;
+mod groups;
+mod learner;
+mod loss;
+mod metrics;
+mod optimizer;
+mod outcome;
+mod plan;
+mod probe;
+mod progress;
+mod recipe;
+mod run;
+mod seeds;
+mod state;
+mod trainer;
+
+pub use ema::Ema;
+pub use environment::Environment;
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, evaluate};
+pub use groups::decays;
+pub use learner::{Learner, StepReport};
+pub use loss::smooth_targets;
+pub use metrics::{Metrics, read_metrics};
+pub use optimizer::{AdamW, AdamWConfig, clip_coefficient, global_norm};
+pub use outcome::{Outcome, RunResult, SaveEvery, TrainOptions, finished};
+pub use plan::Plan;
+pub use progress::{Progress, RunInfo, Silent, StepInfo};
+pub use recipe::{Augment, Choice, Difference, Keep, Recipe, SubsetSpec, Synthetic};
+pub use state::Best;
+pub use trainer::train;

@@ -1,0 +1,155 @@
+//! AdamW over all parameters of a model, with timm's groups and torch's clipping by global norm.
+
+use dfdx::prelude::*;
+use inductive_ops::{AdamWStep, Backend, Moments, Parameters};
+
+use crate::{Error, Result};
+
+/// What stays the same over a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWConfig {
+    /// Decays of the averages of the gradient and of its square; torch's `betas`, default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the root of the second average; default 1e-8.
+    pub eps: f64,
+    /// Decoupled weight decay of the parameters that decay; default 0.05, ConViT's.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradients; `None`, the default: no clipping.
+    pub clip_grad: Option<f64>,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.05, clip_grad: None }
+    }
+}
+
+/// torch equivalents: `torch.optim.AdamW` and `torch.nn.utils.clip_grad_norm_`.
+#[derive(Debug)]
+pub struct AdamW<D: Backend<f32>> {
+    config: AdamWConfig,
+    steps: u64,
+    parameters: Vec<Slot<D>>,
+}
+
+#[derive(Debug)]
+struct Slot<D: Backend<f32>> {
+    name: String,
+    /// `None` for what training does not change (running statistics).
+    moments: Option<Moments<f32, D>>,
+    weight_decay: f64,
+}
+
+impl<D: Backend<f32>> AdamW<D> {
+    /// An optimizer of `model`. `decays(name, shape)` says what weight decay applies to: [`decays`](crate::decays).
+    pub fn new(
+        device: &D,
+        model: &dyn Parameters<f32, D>,
+        config: AdamWConfig,
+        decays: impl Fn(&str, &[usize]) -> bool,
+    ) -> Result<Self> {
+        let mut parameters = Vec::new();
+        model.for_each_parameter(&mut |p| {
+            parameters.push(Slot {
+                name: p.name().to_owned(),
+                moments: p.trainable().then(|| Moments::zeros(device, p.numel())).transpose()?,
+                weight_decay: if decays(p.name(), p.shape()) { config.weight_decay } else { 0.0 },
+            });
+            Ok(())
+        })?;
+        Ok(Self { config, steps: 0, parameters })
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Changes the parameters of `model` by one update, and uses the gradients up. Returns the gradients' global norm
+    /// before clipping if there is clipping.
+    pub fn update(
+        &mut self,
+        model: &mut dyn Parameters<f32, D>,
+        gradients: &mut Gradients<f32, D>,
+        lr: f64,
+    ) -> Result<Option<f64>> {
+        let norm = self.config.clip_grad.map(|_| global_norm(model, gradients)).transpose()?;
+        let gradient_scale = match (self.config.clip_grad, norm) {
+            (Some(max), Some(norm)) => clip_coefficient(max, norm),
+            _ => 1.0,
+        };
+        self.steps += 1;
+        let (beta1, beta2) = self.config.betas;
+        let (eps, step) = (self.config.eps, self.steps);
+        // `Parameters` visits in a fixed order, the one of `new`.
+        let mut slots = self.parameters.iter_mut();
+        model.for_each_parameter_mut(&mut |p| {
+            let Some(slot) = slots.next().filter(|slot| slot.name == p.name()) else {
+                let what = format!("`{}` is no parameter of the model this optimizer was made for", p.name());
+                return Err(inductive_ops::Error::Argument { op: "adamw", what });
+            };
+            let Some(moments) = &mut slot.moments else { return Ok(()) };
+            let weight_decay = slot.weight_decay;
+            p.adamw(
+                gradients,
+                moments,
+                &AdamWStep { lr, beta1, beta2, eps, weight_decay, step, gradient_scale },
+            )
+        })?;
+        Ok(norm)
+    }
+
+    /// Calls `visit(name, first average, second average)` for each parameter that has averages.
+    pub(crate) fn for_each_moment(
+        &self,
+        visit: &mut dyn FnMut(&str, &[f32], &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        for slot in &self.parameters {
+            if let Some(m) = &slot.moments {
+                visit(&slot.name, &m.first.as_vec(), &m.second.as_vec())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the averages that `read(name)` gives, and the number of updates they are from.
+    pub(crate) fn restore(
+        &mut self,
+        device: &D,
+        steps: u64,
+        read: &mut dyn FnMut(&str) -> Result<(Vec<f32>, Vec<f32>)>,
+    ) -> Result<()> {
+        for slot in &mut self.parameters {
+            let Some(moments) = &mut slot.moments else { continue };
+            let (first, second) = read(&slot.name)?;
+            for (to, values) in [(&mut moments.first, first), (&mut moments.second, second)] {
+                if values.len() != to.shape().0 {
+                    let expected = format!("{} values for `{}`", to.shape().0, slot.name);
+                    return Err(inductive_ops::Error::shape("adamw", expected, values.len()).into());
+                }
+                *to =
+                    device.try_tensor_from_vec(values, *to.shape()).map_err(|e| Error::device("adamw", e))?;
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+/// Euclidean norm of the gradients of all trainable parameters together.
+pub fn global_norm<D: Backend<f32>>(
+    model: &mut dyn Parameters<f32, D>,
+    gradients: &mut Gradients<f32, D>,
+) -> Result<f64> {
+    let mut sum = 0.0;
+    model.for_each_parameter_mut(&mut |p| {
+        sum += if p.trainable() { p.gradient_square_sum(gradients)? } else { 0.0 };
+        Ok(())
+    })?;
+    Ok(sum.sqrt())
+}
+
+/// What gradients of this norm are multiplied by: torch's `clip_grad_norm_`, with its 1e-6.
+pub fn clip_coefficient(max_norm: f64, norm: f64) -> f64 {
+    (max_norm / (norm + 1e-6)).min(1.0)
+}

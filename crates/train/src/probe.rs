@@ -1,0 +1,49 @@
+//! A fixed small batch of test images, on which attention is measured.
+
+use inductive_analysis::nonlocality;
+use inductive_data::{Image, Loader, Normalize};
+use inductive_models::{Model, Record};
+use inductive_ops::Backend;
+
+use crate::{Result, evaluate::to_device};
+
+/// The most images.
+const IMAGES: usize = 32;
+/// The most numbers in the attention maps of one layer; large models get fewer images.
+const MAP_NUMBERS: usize = 1 << 22;
+
+/// Normalised images, spread over the test set.
+pub(crate) struct Probe {
+    images: Vec<f32>,
+    count: usize,
+}
+
+impl Probe {
+    /// Images of the set of `test` for a model on `device`; which ones depends on set and model alone.
+    pub fn new<D: Backend<f32>>(test: &Loader, model: &dyn Model<f32, D>) -> Self {
+        let set = test.dataset();
+        let tokens = model.spec().grid().tokens() + 1;
+        let fits = MAP_NUMBERS / (model.spec().heads * tokens * tokens).max(1);
+        let count = fits.clamp(1, IMAGES).min(set.len());
+        let (height, width) = (set.height(), set.width());
+        let normalize = Normalize::new(set.info().mean, set.info().std);
+        let mut images = vec![0.0; count * 3 * height * width];
+        for (place, out) in images.chunks_exact_mut(3 * height * width).enumerate() {
+            let image = set.image(place * set.len() / count);
+            normalize.write(&Image::new(image, height, width), out);
+        }
+        Self { images, count }
+    }
+
+    /// Non-locality of each layer in patches, mean over heads.
+    pub fn nonlocality<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Vec<f64>> {
+        let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
+        let mut record = Record::default();
+        model.forward(images, Some(&mut record))?;
+        Ok(record.blocks.iter().map(|block| mean(&nonlocality(&block.attention))).collect())
+    }
+}
+
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}

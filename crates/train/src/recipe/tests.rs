@@ -1,0 +1,119 @@
+//! Tests of recipes: what is read, what is refused, what is kept.
+
+use super::*;
+use crate::Error;
+
+fn read(text: &str) -> Result<Recipe> {
+    Recipe::from_toml(text, "test.toml")
+}
+
+#[test]
+fn an_empty_file_is_the_default_and_the_default_is_valid() {
+    assert_eq!(read("").unwrap(), Recipe::default());
+    Recipe::default().validate().unwrap();
+}
+
+#[test]
+fn the_resolved_recipe_reads_back_as_the_same_run() {
+    let text = r#"
+        model = "convit_tiny_patch4_32"
+        subset = "first 2.5%"
+        epochs = 12
+        eval_every = "200 steps"
+        lr_base = 5e-4
+        batch_size = 256
+        clip_grad = 1
+        clock = "whole-epoch-one-behind"
+        seed = 9007199254740993
+        [ema]
+        decay = 0.99996
+        [augment]
+        flip = 0
+    "#;
+    let recipe = read(text).unwrap().resolve().unwrap();
+    assert_eq!((recipe.lr, recipe.lr_base), (Some(2.5e-4), None));
+    assert_eq!(recipe.local_up_to_layer, Some(10));
+    let written = recipe.to_toml().unwrap();
+    assert!(written.starts_with("# convit_tiny_patch4_32 on synthetic"), "{written}");
+    assert_eq!(read(&written).unwrap(), recipe);
+    assert_eq!(recipe.resolve().unwrap(), recipe);
+}
+
+#[test]
+fn refusals_name_the_field_and_what_is_accepted() {
+    for (text, field, expected) in [
+        ("batch_size = 0", "`batch_size` is 0", "1 to"),
+        ("epochs = 0", "`epochs`", "more than 0"),
+        ("epochs = \"5%\"", "`epochs`", "percent"),
+        ("eval_every = \"0 steps\"", "`eval_every`", "more than 0"),
+        ("warmup_epochs = -1.0", "`warmup_epochs`", "0 epochs or more"),
+        ("lr = nan", "`lr`", "0 or more"),
+        ("lr = 1.0\nlr_base = 1.0", "`lr_base`", "left out"),
+        ("min_lr = -1", "`min_lr`", "0 or more"),
+        ("clock = \"fraction\"", "`clock` is fraction", "whole-epoch-one-behind"),
+        ("weight_decay = inf", "`weight_decay`", "finite"),
+        ("betas = [0.9, 1.0]", "`betas` is 1", "less than 1"),
+        ("eps = 0", "`eps`", "above 0"),
+        ("clip_grad = 0", "`clip_grad`", "above 0"),
+        ("label_smoothing = 1", "`label_smoothing`", "less than 1"),
+        ("drop_path = -0.1", "`drop_path`", "less than 1"),
+        ("ema = { decay = 1 }", "`ema.decay`", "less than 1"),
+        ("augment = { flip = 2 }", "`augment.flip`", "0 to 1"),
+        ("local_up_to_layer = 4", "`local_up_to_layer` is 4", "[0, 1, 2, 3]"),
+        ("locality_strength = -1", "`locality_strength`", "0 or more"),
+        ("model = \"convit_mikro\"", "convit_mikro", "did you mean `convit_micro`"),
+        ("data = \"cifar9:x\"", "cifar9:x", "cifar10:PATH"),
+    ] {
+        let error = read(text).unwrap().validate().unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_recipe_is_refused_with_its_place() {
+    for (text, expected) in [
+        ("lerning_rate = 1", "unknown field `lerning_rate`"),
+        ("model = 3", "string"),
+        ("\n\nbatch_size = \"many\"", "line 3"),
+        ("epochs = \"3 weeks\"", "`weeks` is not a unit"),
+        ("epochs = [1]", "a number of epochs"),
+        ("subset = \"last 10%\"", "`first 10%`"),
+        ("ema = { decay = 0.9, rate = 1 }", "unknown field `rate`"),
+        ("model = ", "line 1"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(matches!(error, Error::RecipeText { .. }));
+        assert!(error.to_string().contains(expected) && error.to_string().contains("test.toml"), "{error}");
+    }
+}
+
+#[test]
+fn subsets_are_read_as_they_are_written() {
+    for text in ["all", "first 10%", "first 2.5%", "random 50", "random 100%"] {
+        assert_eq!(text.parse::<SubsetSpec>().unwrap().to_string(), text);
+    }
+    for text in ["", "first", "first 0%", "random 101%", "first 1.5", "random -1", "first nan%", "some 5"] {
+        let error = text.parse::<SubsetSpec>().unwrap_err();
+        assert!(error.contains("`random 50`"), "{error}");
+    }
+}
+
+#[test]
+fn differences_name_fields_of_tables_too() {
+    let first = Recipe::default();
+    let mut second = Recipe { lr: Some(0.5), ..Recipe::default() };
+    second.augment.flip = 0.0;
+    let differences: Vec<String> =
+        first.differences(&second).unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        differences,
+        ["`augment.flip` is 0.5 there and 0.0 here", "`lr` is not set there and 0.5 here"]
+    );
+    assert!(first.differences(&first).unwrap().is_empty());
+}
+
+#[test]
+fn the_largest_seed_survives_toml() {
+    let recipe = Recipe { seed: u64::MAX, ..Recipe::default() };
+    assert_eq!(read(&recipe.to_toml().unwrap()).unwrap(), recipe);
+}

@@ -1,0 +1,122 @@
+//! What a recipe may ask for.
+
+use inductive_data::DataSpec;
+use inductive_schedule::{Clock, Duration};
+
+use super::Recipe;
+use crate::{Error, Result};
+
+/// More images per update than any published recipe uses, and few enough to count in any integer.
+const MAX_BATCH: usize = 1 << 20;
+
+fn refuse(field: &'static str, got: impl ToString, expected: impl Into<String>) -> Result<()> {
+    Err(Error::Recipe { field, got: got.to_string(), expected: expected.into() })
+}
+
+fn check(field: &'static str, got: f64, ok: bool, expected: &str) -> Result<()> {
+    if ok { Ok(()) } else { refuse(field, got, expected) }
+}
+
+impl Recipe {
+    /// Refuses what cannot be meant, with the field's name and range. Needs no data; that data and model fit together
+    /// is checked when they meet.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`]; [`Error::Model`] for a model or number of gated layers that does not exist; [`Error::Data`]
+    /// for a data string that names no source.
+    pub fn validate(&self) -> Result<()> {
+        let entry = inductive_models::find(&self.model)?;
+        if let Some(local) = self.local_up_to_layer
+            && !entry.locals.contains(&local)
+        {
+            return refuse(
+                "local_up_to_layer",
+                local,
+                format!("one of {:?} for {}", entry.locals, self.model),
+            );
+        }
+        self.data.parse::<DataSpec>()?;
+        let strength = self.locality_strength;
+        check(
+            "locality_strength",
+            strength,
+            strength.is_finite() && strength >= 0.0,
+            "a finite number, 0 or more",
+        )?;
+        if !(1..=MAX_BATCH).contains(&self.batch_size) {
+            return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));
+        }
+        self.validate_lengths()?;
+        self.validate_rates()?;
+        self.validate_regularisation()
+    }
+
+    fn validate_lengths(&self) -> Result<()> {
+        let length = |field, length: Duration, zero_is_fine: bool| {
+            let amount = match length {
+                Duration::Steps(n) | Duration::Examples(n) => n as f64,
+                Duration::Epochs(x) | Duration::Percent(x) => x,
+                _ => f64::NAN,
+            };
+            let ok = amount.is_finite() && (amount > 0.0 || zero_is_fine && amount == 0.0);
+            let expected = if zero_is_fine { "0 epochs or more" } else { "more than 0 epochs" };
+            if ok { Ok(()) } else { refuse(field, length, expected) }
+        };
+        length("epochs", self.epochs, false)?;
+        if matches!(self.epochs, Duration::Percent(_)) {
+            return refuse(
+                "epochs",
+                self.epochs,
+                "epochs, steps or examples: percent of itself has no meaning",
+            );
+        }
+        length("eval_every", self.eval_every, false)?;
+        length("warmup_epochs", self.warmup_epochs, true)
+    }
+
+    fn validate_rates(&self) -> Result<()> {
+        if self.lr.is_some() && self.lr_base.is_some() {
+            return refuse("lr_base", self.lr_base.unwrap_or_default(), "to be left out when `lr` is given");
+        }
+        let rate = |field, rate: f64| {
+            check(field, rate, rate.is_finite() && rate >= 0.0, "a finite rate, 0 or more")
+        };
+        self.lr.map_or(Ok(()), |lr| rate("lr", lr))?;
+        self.lr_base.map_or(Ok(()), |lr| rate("lr_base", lr))?;
+        rate("warmup_lr", self.warmup_lr)?;
+        rate("min_lr", self.min_lr)?;
+        match self.clock {
+            Clock::Epoch | Clock::WholeEpoch | Clock::WholeEpochOneBehind => Ok(()),
+            other => refuse(
+                "clock",
+                format!("{other:?}").to_lowercase(),
+                "epoch, whole-epoch or whole-epoch-one-behind",
+            ),
+        }
+    }
+
+    fn validate_regularisation(&self) -> Result<()> {
+        let below_one = |x: f64| (0.0..1.0).contains(&x);
+        let share = "0 or more, and less than 1";
+        let decay = self.weight_decay;
+        check("weight_decay", decay, decay.is_finite() && decay >= 0.0, "a finite number, 0 or more")?;
+        check("betas", self.betas.0, below_one(self.betas.0), share)?;
+        check("betas", self.betas.1, below_one(self.betas.1), share)?;
+        check("eps", self.eps, self.eps.is_finite() && self.eps > 0.0, "a finite number above 0")?;
+        if let Some(norm) = self.clip_grad {
+            check(
+                "clip_grad",
+                norm,
+                norm.is_finite() && norm > 0.0,
+                "a finite norm above 0; leave it out for none",
+            )?;
+        }
+        check("label_smoothing", self.label_smoothing, below_one(self.label_smoothing), share)?;
+        check("drop_path", self.drop_path, below_one(self.drop_path), share)?;
+        if let Some(ema) = self.ema {
+            check("ema.decay", ema.decay, below_one(ema.decay), share)?;
+        }
+        let flip = self.augment.flip;
+        check("augment.flip", flip, (0.0..=1.0).contains(&flip), "a probability, 0 to 1")
+    }
+}

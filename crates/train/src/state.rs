@@ -1,0 +1,130 @@
+//! `state.safetensors`: everything that a resumed run continues from, in one file, so that a kill at any moment leaves
+//! a consistent whole.
+//!
+//! Tensors `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME` and, with an average, `ema/NAME`; metadata `progress`
+//! (JSON), `recipe` (TOML), `data` (fingerprint) and `version`. Random numbers have no state: they are functions of the
+//! seed and the step.
+
+use std::path::Path;
+
+use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
+use inductive_models::Zoo;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Learner, Recipe, Result};
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Updates made.
+    pub step: u64,
+    /// Updates made when the newest line of metrics was written.
+    pub reported: u64,
+    /// Sums since then.
+    pub since: Sums,
+    /// Seconds since the start of the run.
+    pub seconds: f64,
+    /// The best evaluation so far.
+    pub best: Option<Best>,
+    /// Whether the run has ended.
+    pub finished: bool,
+}
+
+/// Sums over the updates since a line of metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sums {
+    /// Loss times images.
+    pub loss: f64,
+    /// Images classified rightly.
+    pub correct: u64,
+    /// Images.
+    pub images: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+/// The evaluation with the best top-1 accuracy of a run, the first of equals.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Updates before it.
+    pub step: u64,
+    /// Epochs before it.
+    pub epoch: f64,
+    /// Its accuracy, percent; of the averaged weights where there are any.
+    pub top1: f64,
+}
+
+/// A state file's words, without its tensors.
+pub(crate) struct StateHeader {
+    pub position: Position,
+    pub recipe: Recipe,
+    /// Fingerprint of the data.
+    pub data: String,
+}
+
+impl StateHeader {
+    /// Reads the header of the state at `path`; `None` if there is no file.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let metadata = describe(path)?.metadata;
+        let broken = |problem: String| Error::State { path: path.to_owned(), problem };
+        let text = |key: &str| metadata.get(key).ok_or_else(|| broken(format!("it has no `{key}`")));
+        let position = serde_json::from_str(text("progress")?)
+            .map_err(|error| broken(format!("its `progress` cannot be read: {error}")))?;
+        let recipe = Recipe::from_toml(text("recipe")?, path).map_err(|error| broken(error.to_string()))?;
+        Ok(Some(Self { position, recipe, data: text("data")?.clone() }))
+    }
+
+    /// Writes the state; of a learner that is not given, only how far it came.
+    pub fn write<D: Zoo>(&self, path: &Path, learner: Option<&Learner<D>>) -> Result<()> {
+        let mut writer = TensorWriter::new();
+        if let Some(learner) = learner {
+            writer.add_model("model/", learner.model())?;
+            learner.optimizer.for_each_moment(&mut |name, first, second| {
+                writer.add(&format!("exp_avg/{name}"), &[first.len()], first)?;
+                writer.add(&format!("exp_avg_sq/{name}"), &[second.len()], second)?;
+                Ok(())
+            })?;
+            if let Some(ema) = &learner.ema {
+                for (name, values) in names(learner)?.iter().zip(ema.values()) {
+                    writer.add(&format!("ema/{name}"), &[values.len()], &values)?;
+                }
+            }
+        }
+        let progress = serde_json::to_string(&self.position)
+            .map_err(|error| Error::State { path: path.to_owned(), problem: error.to_string() })?;
+        writer.add_metadata("format", "inductive-state").add_metadata("version", env!("CARGO_PKG_VERSION"));
+        writer.add_metadata("progress", progress).add_metadata("data", &self.data);
+        writer.add_metadata("recipe", self.recipe.to_toml()?);
+        Ok(writer.write(path)?)
+    }
+
+    /// Gives `learner` the weights, averages and step count of the state at `path`.
+    pub fn restore<D: Zoo>(&self, path: &Path, learner: &mut Learner<D>) -> Result<()> {
+        let file = TensorFile::open(path)?;
+        let options = LoadOptions::new().resample(false).section("model/");
+        load_tensors(&mut *learner.model, &file, &options)?;
+        let device = learner.device().clone();
+        learner.optimizer.restore(&device, self.position.step, &mut |name| {
+            Ok((file.values(&format!("exp_avg/{name}"))?, file.values(&format!("exp_avg_sq/{name}"))?))
+        })?;
+        let names = names(learner)?;
+        if let Some(ema) = &mut learner.ema {
+            let values = names.iter().map(|name| Ok(file.values(&format!("ema/{name}"))?));
+            ema.restore(&device, values.collect::<Result<_>>()?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of all parameters in their order.
+fn names<D: Zoo>(learner: &Learner<D>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    learner.model().for_each_parameter(&mut |p| {
+        names.push(p.name().to_owned());
+        Ok(())
+    })?;
+    Ok(names)
+}

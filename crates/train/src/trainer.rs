@@ -1,0 +1,77 @@
+//! A run from its start, or from where it was left, to its end: everything before the first update.
+
+use std::path::Path;
+
+use inductive_data::Split;
+use inductive_models::Zoo;
+
+use crate::{
+    Environment, Error, Learner, Outcome, Plan, Progress, Recipe, Result, RunInfo, TrainOptions,
+    data::RunData,
+    folder::RunFolder,
+    metrics::{read_metrics, write_metrics},
+    outcome::stored_result,
+    run::Run,
+    state::{Position, StateHeader},
+};
+
+/// Trains `recipe` on `data` (what [`Recipe::load_data`] gives) in `folder`, from where an earlier call was stopped or
+/// killed, if there was one. The result does not depend on such interruptions, nor on the number of threads.
+///
+/// # Errors
+/// Those of [`Recipe::validate`]; [`Error::Busy`], [`Error::OtherRecipe`], [`Error::OtherData`] and [`Error::State`] for
+/// a folder that cannot be used; [`Error::NotFinite`] if training diverges, which leaves the last good checkpoint.
+pub fn train<D: Zoo>(
+    device: &D,
+    recipe: &Recipe,
+    data: &Split,
+    folder: impl AsRef<Path>,
+    options: &TrainOptions,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    let recipe = recipe.resolve()?;
+    let folder = RunFolder::open(folder.as_ref())?;
+    folder.claim(&recipe)?;
+    let state = StateHeader::read(&folder.state())?;
+    if let Some(state) = &state {
+        folder.compare(&state.recipe, &recipe)?;
+        if let Some(result) = stored_result(&folder, &state.position)? {
+            return Ok(Outcome::Finished(result));
+        }
+    }
+    let data = RunData::new(&recipe, data)?;
+    let fingerprint = data.fingerprint();
+    let plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
+    let mut learner = Learner::new(device, &recipe, data.classes)?;
+    let header = match state {
+        Some(state) if state.data != fingerprint => {
+            return Err(Error::OtherData { folder: folder.path().to_owned() });
+        }
+        Some(state) => {
+            state.restore(&folder.state(), &mut learner)?;
+            state
+        }
+        None => StateHeader { position: Position::default(), recipe: recipe.clone(), data: fingerprint },
+    };
+    let lines = read_metrics(folder.metrics(), header.position.step)?;
+    write_metrics(&folder.metrics(), &lines)?;
+    Environment::current::<D>().append(&folder.env())?;
+    learner.warnings().iter().for_each(|warning| progress.warning(warning));
+    progress.start(&RunInfo {
+        recipe: &recipe,
+        model: learner.model().spec(),
+        num_params: learner.model().num_params(),
+        train_images: data.train.dataset().len(),
+        test_images: data.test.dataset().len(),
+        plan: &plan,
+        step: header.position.step,
+        folder: folder.path(),
+    });
+    let mut run = Run::new(learner, plan, data, folder, header, lines, options, progress);
+    run.go().map_err(|error| match error {
+        Error::NotFinite { step, layer, .. } => {
+            Error::NotFinite { step, layer, checkpoint: run.newest_weights() }
+        }
+        other => other,
+    })
+}

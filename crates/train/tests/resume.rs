@@ -1,0 +1,281 @@
+//! A run that is stopped or killed and continued is the run that was not.
+
+mod common;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use common::{tensors, tiny_recipe};
+use dfdx::prelude::Cpu;
+use inductive_train::{
+    Error, Metrics, Outcome, Progress, Recipe, Result, SaveEvery, Silent, StepInfo, Synthetic, TrainOptions,
+    finished, train,
+};
+
+fn run(
+    recipe: &Recipe,
+    folder: &Path,
+    options: &TrainOptions,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    train(&Cpu::default(), recipe, &recipe.load_data()?, folder, options, progress)
+}
+
+fn run_to_end(recipe: &Recipe, folder: &Path) -> Vec<Metrics> {
+    match run(recipe, folder, &TrainOptions::default(), &mut Silent).unwrap() {
+        Outcome::Finished(result) => result.metrics.iter().map(Metrics::without_timing).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asks to stop after so many updates.
+struct StopAfter {
+    step: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Progress for StopAfter {
+    fn step(&mut self, step: &StepInfo) {
+        if step.step == self.step {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn run_until(recipe: &Recipe, folder: &Path, step: u64) -> Outcome {
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = TrainOptions { stop: Some(stop.clone()), save_every: SaveEvery::Never };
+    run(recipe, folder, &options, &mut StopAfter { step, stop }).unwrap()
+}
+
+fn assert_same_run(one: &Path, other: &Path) {
+    for file in ["state.safetensors", "last.safetensors", "ema.safetensors", "best.safetensors"] {
+        let (a, b) = (tensors(one.join(file)), tensors(other.join(file)));
+        let differing: Vec<_> = a.iter().zip(&b).filter(|(a, b)| a != b).map(|(a, _)| &a.0).collect();
+        assert!(a.len() == b.len() && differing.is_empty(), "{file}: {differing:?}");
+    }
+}
+
+#[test]
+fn stopping_anywhere_and_resuming_changes_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let recipe = tiny_recipe();
+    let undisturbed = run_to_end(&recipe, &at("undisturbed"));
+    assert_eq!(undisturbed.iter().map(|m| (m.epoch, m.step)).collect::<Vec<_>>(), [(1.0, 6), (2.0, 12)]);
+
+    // in the middle of an epoch, before an evaluation, and right after the first update of the second epoch
+    for stops in [&[3, 7][..], &[6], &[1, 6, 11, 12]] {
+        let name = format!("{stops:?}");
+        for step in stops {
+            match run_until(&recipe, &at(&name), *step) {
+                Outcome::Interrupted { step: got, total_steps: 12, how_to_resume } => {
+                    assert_eq!(got, *step);
+                    assert!(how_to_resume.contains(&name), "{how_to_resume}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(run_to_end(&recipe, &at(&name)), undisturbed, "{name}");
+        assert_same_run(&at("undisturbed"), &at(&name));
+    }
+}
+
+#[test]
+fn lines_from_after_the_last_checkpoint_are_not_doubled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (undisturbed, stopped) = (folder.path().join("undisturbed"), folder.path().join("stopped"));
+    let want = run_to_end(&tiny_recipe(), &undisturbed);
+    run_until(&tiny_recipe(), &stopped, 7);
+    // As if it had been killed after writing the second line and before writing the state.
+    fs::copy(undisturbed.join("metrics.jsonl"), stopped.join("metrics.jsonl")).unwrap();
+    assert_eq!(run_to_end(&tiny_recipe(), &stopped), want);
+    assert_eq!(fs::read_to_string(stopped.join("metrics.jsonl")).unwrap().lines().count(), 2);
+}
+
+const VICTIM: &str = "INDUCTIVE_TEST_VICTIM";
+
+/// Not a test by itself: the process that the next test kills.
+#[test]
+fn victim() {
+    let Some(folder) = std::env::var_os(VICTIM) else { return };
+    let options = TrainOptions { save_every: SaveEvery::Steps(1), stop: None };
+    run(&tiny_recipe(), folder.as_ref(), &options, &mut Silent).unwrap();
+}
+
+#[test]
+fn killing_the_process_and_resuming_changes_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (undisturbed, killed) = (folder.path().join("undisturbed"), folder.path().join("killed"));
+    let want = run_to_end(&tiny_recipe(), &undisturbed);
+    let start = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "victim", "--nocapture"])
+            .env(VICTIM, &killed)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut kills = 0;
+    for _ in 0..40 {
+        let mut child = start();
+        // Some time after it has written a state, which is a different moment in every round.
+        let before = fs::read(killed.join("state.safetensors")).ok();
+        let mut waited = 0;
+        while child.try_wait().unwrap().is_none() && waited < 60_000 {
+            let now = fs::read(killed.join("state.safetensors")).ok();
+            if now.is_some() && now != before {
+                break;
+            }
+            thread::sleep(Duration::from_millis(2));
+            waited += 2;
+        }
+        thread::sleep(Duration::from_millis(7 * (kills % 16)));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        if status.success() {
+            break;
+        }
+        kills += 1;
+    }
+    eprintln!("killed {kills} times");
+    assert!(kills >= 2, "it was hardly ever killed in the middle");
+    assert_eq!(run_to_end(&tiny_recipe(), &killed), want);
+    assert_same_run(&undisturbed, &killed);
+    let leftovers: Vec<_> = fs::read_dir(&killed)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".tmp"))
+        .collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+fn short() -> Recipe {
+    Recipe {
+        synthetic: Synthetic { train: 20, test: 10, seed: 0 },
+        batch_size: 10,
+        epochs: inductive_schedule::Duration::Steps(2),
+        ema: None,
+        ..tiny_recipe()
+    }
+}
+
+#[test]
+fn a_finished_run_returns_its_stored_result_and_trains_no_more() {
+    struct NoStep;
+    impl Progress for NoStep {
+        fn step(&mut self, _: &StepInfo) {
+            panic!("a finished run trained again");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(finished(&short(), folder.path().join("none")).unwrap(), None);
+    assert_eq!(finished(&short(), folder.path()).unwrap(), None);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "asking leaves no trace");
+    let first = run(&short(), folder.path(), &TrainOptions::default(), &mut Silent).unwrap();
+    let again = run(&short(), folder.path(), &TrainOptions::default(), &mut NoStep).unwrap();
+    assert_eq!(first, again);
+    let Outcome::Finished(result) = first else { panic!("{first:?}") };
+    assert_eq!(finished(&short(), folder.path()).unwrap(), Some(result));
+}
+
+#[test]
+fn a_finished_run_may_drop_its_optimizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = short();
+    recipe.keep = inductive_train::Keep { state: false, best: false, last: true };
+    run_to_end(&recipe, folder.path());
+    assert!(tensors(folder.path().join("state.safetensors")).is_empty());
+    assert!(!folder.path().join("best.safetensors").exists());
+    assert!(finished(&recipe, folder.path()).unwrap().is_some());
+}
+
+#[test]
+fn another_recipe_in_the_same_folder_is_refused_with_the_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    run_until(&short(), folder.path(), 1);
+    let other = Recipe { lr: Some(0.5), seed: 6, ..short() };
+    let error = run(&other, folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
+    assert!(matches!(error, Error::OtherRecipe { .. }));
+    let message = error.to_string();
+    assert!(message.contains("`lr` is 0.001 there and 0.5 here, `seed` is 5 there and 6 here"), "{message}");
+
+    // An edited recipe.toml does not deceive: the state remembers its own.
+    fs::write(folder.path().join("recipe.toml"), other.resolve().unwrap().to_toml().unwrap()).unwrap();
+    let error = run(&other, folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
+    assert!(matches!(error, Error::OtherRecipe { .. }), "{error}");
+}
+
+#[test]
+fn other_data_under_the_same_name_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run_until(&short(), folder.path(), 1);
+    let other = Recipe { synthetic: Synthetic { seed: 1, ..short().synthetic }, ..short() };
+    let (device, options) = (Cpu::default(), TrainOptions::default());
+    let error = train(&device, &short(), &other.load_data().unwrap(), folder.path(), &options, &mut Silent);
+    assert!(matches!(error, Err(Error::OtherData { .. })), "{error:?}");
+}
+
+#[test]
+fn two_processes_do_not_train_in_one_folder() {
+    struct Intruder<'a>(&'a Path, usize);
+    impl Progress for Intruder<'_> {
+        fn step(&mut self, _: &StepInfo) {
+            let error = run(&short(), self.0, &TrainOptions::default(), &mut Silent).unwrap_err();
+            assert!(matches!(error, Error::Busy { .. }), "{error}");
+            self.1 += 1;
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut intruder = Intruder(folder.path(), 0);
+    run(&short(), folder.path(), &TrainOptions::default(), &mut intruder).unwrap();
+    assert_eq!(intruder.1, 2);
+}
+
+#[test]
+fn a_damaged_state_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    run_until(&short(), folder.path(), 1);
+    let path = folder.path().join("state.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    for damaged in [&bytes[..bytes.len() / 2], &bytes[..4], b"not a state at all"] {
+        fs::write(&path, damaged).unwrap();
+        let error = run(&short(), folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
+        assert!(error.to_string().contains("state.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_tells_how_to_run_it_again_and_on_what_it_ran() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = run_to_end(&short(), folder.path());
+    let kept = Recipe::read(folder.path().join("recipe.toml")).unwrap();
+    assert_eq!(kept, short().resolve().unwrap());
+    let again = tempfile::tempdir().unwrap();
+    assert_eq!(run_to_end(&kept, again.path()), result);
+
+    let env: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path().join("env.json")).unwrap()).unwrap();
+    assert_eq!(env[0]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(env[0]["device"], "Cpu");
+    assert!(env[0]["threads"].as_u64().unwrap() > 0);
+    // ConViT at its start: gates near sigma(1), and gated layers more local than the plain one.
+    let last = result.last().unwrap();
+    assert!(
+        last.gates.len() == 3 && last.gates.iter().all(|g| (g - 0.7311).abs() < 0.01),
+        "{:?}",
+        last.gates
+    );
+    assert!(last.nonlocality.len() == 4 && last.nonlocality[0] < 2.5, "{:?}", last.nonlocality);
+    assert!(last.nonlocality[3] > 3.5, "{:?}", last.nonlocality);
+}
