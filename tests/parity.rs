@@ -5,7 +5,9 @@
 use dfdx::prelude::*;
 use inductive_attention::Gpsa;
 use inductive_checkpoint::{LoadOptions, load_tensors};
-use inductive_models::{Classifier, Context, Convit, Model, ModelSpec, Record, Trunk, Vit};
+use inductive_models::{
+    BuildOptions, Classifier, Context, Convit, Model, ModelSpec, Record, Trunk, Vit, Zoo, build,
+};
 use inductive_ops::{Backend, Parameters, relative_positions};
 use inductive_tests::{Fixture, assert_close, relative_error};
 
@@ -13,11 +15,18 @@ use inductive_tests::{Fixture, assert_close, relative_error};
 const RTOL: f32 = 1e-4;
 const ATOL: f32 = 1e-5;
 
-/// The device of the generic tests: the CPU, or CUDA with the feature and `INDUCTIVE_TEST_DEVICE=cuda`.
-#[cfg(not(feature = "cuda"))]
-type TestDevice = Cpu;
-#[cfg(feature = "cuda")]
-type TestDevice = dfdx::tensor::Cuda;
+/// Runs a generic test on the CPU, or on CUDA with that feature and `INDUCTIVE_TEST_DEVICE=cuda`.
+macro_rules! on_test_device {
+    ($test:ident) => {
+        if std::env::var("INDUCTIVE_TEST_DEVICE").is_ok_and(|v| v == "cuda") {
+            #[cfg(not(feature = "cuda"))]
+            panic!("INDUCTIVE_TEST_DEVICE=cuda needs a build with feature `cuda`");
+            #[cfg(feature = "cuda")]
+            return $test(&dfdx::tensor::Cuda::default());
+        }
+        $test(&Cpu::default());
+    };
+}
 
 fn smooth_targets(labels: &[i64], classes: usize, smoothing: f32) -> Vec<f32> {
     let mut targets = vec![smoothing / classes as f32; labels.len() * classes];
@@ -115,39 +124,48 @@ type ConvitOf<
 
 #[test]
 fn convit_a_agrees_with_timm() {
-    let device = TestDevice::default();
-    parity::<ConvitOf<32, 4, 128, 3, 1, 8, false, TestDevice>, 32, _>(&device, "convit_a", 32);
+    fn test<D: Backend<f32>>(device: &D) {
+        parity::<ConvitOf<32, 4, 128, 3, 1, 8, false, D>, 32, D>(device, "convit_a", 32);
+    }
+    on_test_device!(test);
 }
 
 #[test]
 fn convit_b_with_nine_heads_agrees_with_timm() {
-    let device = TestDevice::default();
-    parity::<ConvitOf<36, 9, 72, 2, 1, 5, false, TestDevice>, 36, _>(&device, "convit_b", 20);
+    fn test<D: Backend<f32>>(device: &D) {
+        parity::<ConvitOf<36, 9, 72, 2, 1, 5, false, D>, 36, D>(device, "convit_b", 20);
+    }
+    on_test_device!(test);
 }
 
 #[test]
 fn convit_c_without_gated_layers_agrees_with_timm() {
-    let device = TestDevice::default();
-    parity::<ConvitOf<32, 4, 128, 0, 2, 6, true, TestDevice>, 32, _>(&device, "convit_c", 24);
+    fn test<D: Backend<f32>>(device: &D) {
+        parity::<ConvitOf<32, 4, 128, 0, 2, 6, true, D>, 32, D>(device, "convit_c", 24);
+    }
+    on_test_device!(test);
 }
 
 #[test]
 fn convit_d_with_locality_strength_2_agrees_with_timm() {
-    let device = TestDevice::default();
-    parity::<ConvitOf<32, 4, 128, 1, 1, 6, false, TestDevice>, 32, _>(&device, "convit_d", 24);
+    fn test<D: Backend<f32>>(device: &D) {
+        parity::<ConvitOf<32, 4, 128, 1, 1, 6, false, D>, 32, D>(device, "convit_d", 24);
+    }
+    on_test_device!(test);
 }
 
 #[test]
 fn vit_a_agrees_with_timm() {
-    let device = TestDevice::default();
-    parity::<Vit<32, 4, 128, 3, 4, 8, 8, 65, true, f32, TestDevice>, 32, _>(&device, "vit_a", 32);
+    fn test<D: Backend<f32>>(device: &D) {
+        parity::<Vit<32, 4, 128, 3, 4, 8, 8, 65, true, f32, D>, 32, D>(device, "vit_a", 32);
+    }
+    on_test_device!(test);
 }
 
 /// Local initialisation of `H` heads of 4 channels against timm's.
-fn local_init<const C: usize, const H: usize>(fixture: &Fixture) {
-    let device = TestDevice::default();
+fn local_init<const C: usize, const H: usize, D: Backend<f32>>(device: &D, fixture: &Fixture) {
     for strength in [1, 2] {
-        let mut layer = Gpsa::<C, H, false, f32, TestDevice>::build(&device);
+        let mut layer = Gpsa::<C, H, false, f32, D>::build(device);
         let plan = layer.local_init(strength as f64).unwrap();
         assert_eq!(plan.warning(), None);
         let want = |key: &str| fixture.tensor(&format!("heads{H}/strength{strength}/{key}"));
@@ -172,12 +190,15 @@ fn local_init<const C: usize, const H: usize>(fixture: &Fixture) {
 
 #[test]
 fn local_initialisation_is_timms_bit_for_bit() {
-    let fixture = Fixture::open("convit_local_init");
-    local_init::<16, 4>(&fixture);
-    local_init::<36, 9>(&fixture);
-    local_init::<64, 16>(&fixture);
-    let want = fixture.tensor("rel_indices_5x5");
-    assert_eq!(relative_positions(inductive_ops::Grid::square(5)), want);
+    fn test<D: Backend<f32>>(device: &D) {
+        let fixture = Fixture::open("convit_local_init");
+        local_init::<16, 4, D>(device, &fixture);
+        local_init::<36, 9, D>(device, &fixture);
+        local_init::<64, 16, D>(device, &fixture);
+        let want = fixture.tensor("rel_indices_5x5");
+        assert_eq!(relative_positions(inductive_ops::Grid::square(5)), want);
+    }
+    on_test_device!(test);
 }
 
 /// The rule that the weights of the full-size fixtures follow.
@@ -218,13 +239,9 @@ impl Rule {
     }
 }
 
-fn full_size(name: &str, rule: Rule) {
+fn full_size<D: Zoo>(device: &D, name: &str, rule: Rule) {
     let fixture = Fixture::open(name);
-    let device = TestDevice::default();
-    let mut model =
-        inductive_models::build(&device, "convit_tiny", &inductive_models::BuildOptions::default())
-            .unwrap()
-            .model;
+    let mut model = build(device, "convit_tiny", &BuildOptions::default()).unwrap().model;
     let mut names = Vec::new();
     model
         .for_each_parameter(&mut |p| {
@@ -258,6 +275,9 @@ fn full_size(name: &str, rule: Rule) {
 
 #[test]
 fn convit_tiny_at_224_pixels_agrees_with_timm() {
-    full_size("full_convit_tiny_hash", Rule::Hash);
-    full_size("full_convit_tiny_sine", Rule::Sine);
+    fn test<D: Zoo>(device: &D) {
+        full_size(device, "full_convit_tiny_hash", Rule::Hash);
+        full_size(device, "full_convit_tiny_sine", Rule::Sine);
+    }
+    on_test_device!(test);
 }

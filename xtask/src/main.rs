@@ -41,15 +41,28 @@ fn usage() -> String {
 fn inductive(args: &[String]) -> ExitCode {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    command
         .args(["run", "--release", "--package", "inductive-cli", "--manifest-path"])
         .arg(workspace.join("Cargo.toml"))
         .args(["--bin", "inductive", "--"])
-        .args(args)
-        .status();
-    match status {
-        // A code above 255 or none: ended by a signal.
-        Ok(status) => ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(130)),
+        .args(args);
+    replace(command)
+}
+
+/// Becomes the command, so that an interrupt reaches it and the shell waits for it.
+#[cfg(unix)]
+fn replace(mut command: Command) -> ExitCode {
+    use std::os::unix::process::CommandExt;
+    let error = command.exec();
+    eprintln!("error: cannot start cargo: {error}");
+    ExitCode::FAILURE
+}
+
+#[cfg(not(unix))]
+fn replace(mut command: Command) -> ExitCode {
+    match command.status() {
+        Ok(status) => ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)),
         Err(error) => {
             eprintln!("error: cannot start cargo: {error}");
             ExitCode::FAILURE

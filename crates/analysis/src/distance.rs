@@ -91,7 +91,7 @@ mod tests {
         assert!((got - want).abs() < 1e-4, "{got} {want}");
     }
 
-    /// Golden values of papers/convit.md 1.5.
+    /// Golden values of ConViT's nonlocality (arXiv 2103.10697, section 4).
     #[test]
     fn uniform_attention_has_the_known_values() {
         assert_close(nonlocality(&uniform(14, 0))[0], 7.2808);

@@ -65,7 +65,7 @@ impl LocalInit {
             if first == last { format!("head {first} is") } else { format!("heads {first} to {last} are") };
         Some(format!(
             "{heads} heads are not a square number: only the first {n} form a {k}x{k} kernel, {left} left with random \
-             positional weights; use {n} or {next} heads for a full kernel",
+             positional weights (counted from 0); use {n} or {next} heads for a full kernel",
             n = self.kernel * self.kernel,
             k = self.kernel,
             next = (self.kernel + 1).pow(2),

@@ -51,7 +51,8 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> TokenMixer<C, E, D>
     for Mhsa<C, H, QKV_BIAS, E, D>
 {
-    fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, _: &Layout) -> Result<Tokens<C, E, D, T>> {
+    fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
+        check_layout(tokens.shape().1, layout)?;
         self.attend(tokens)
     }
 
@@ -61,15 +62,20 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
         layout: &Layout,
     ) -> Result<(Tokens<C, E, D, T>, AttentionRecord<E>)> {
         let (batch, count, _) = *tokens.shape();
-        if count != layout.tokens() {
-            return Err(Error::shape("Mhsa", format!("{} tokens as in {layout:?}", layout.tokens()), count));
-        }
+        check_layout(count, layout)?;
         let (tokens, tape) = tokens.split_tape();
         let qkv = self.qkv.apply(tokens.clone())?;
         let map = tokens.device().attention_map(AttentionDims::new(batch, count, H, C), &qkv)?.as_vec();
         let record = AttentionRecord { map, batch, heads: H, layout: *layout, gates: None };
         Ok((self.attend(tokens.put_tape(tape))?, record))
     }
+}
+
+fn check_layout(tokens: usize, layout: &Layout) -> Result<()> {
+    if tokens != layout.tokens() {
+        return Err(Error::shape("Mhsa", format!("{} tokens as in {layout:?}", layout.tokens()), tokens));
+    }
+    Ok(())
 }
 
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>>
@@ -102,5 +108,22 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
 
     fn try_forward_mut(&mut self, tokens: Tokens<C, E, D, OwnedTape<E, D>>) -> Result<Self::Output> {
         self.attend(tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inductive_ops::Grid;
+
+    #[test]
+    fn tokens_that_do_not_lie_as_the_layout_says_are_refused() {
+        let dev = Cpu::seed_from_u64(0);
+        let layer = Mhsa::<8, 2, false, f32, Cpu>::build(&dev);
+        let tokens = || dev.zeros_like(&(1, 5, Const::<8>));
+        let grid = Grid::square(2);
+        assert!(layer.mix(tokens(), &Layout::with_class_token(grid)).is_ok());
+        assert!(layer.mix(tokens(), &Layout::patches(grid)).is_err());
+        assert!(layer.mix_recorded(tokens(), &Layout::patches(grid)).is_err());
     }
 }

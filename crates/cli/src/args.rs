@@ -65,7 +65,7 @@ pub struct Reproduce {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// The recipe, a TOML file. `{}` on a line of its own is not needed: an empty file is the default recipe.
+    /// The recipe, a TOML file; an empty one is the default recipe.
     pub recipe: PathBuf,
     /// Data in place of the recipe's.
     #[arg(long)]

@@ -28,8 +28,10 @@ impl Error {
         use inductive_papers::experiments::Error as Experiment;
         let usage = match self {
             Self::Usage(_) => true,
-            Self::Experiment(Experiment::Train(error) | Experiment::Cell { error, .. })
-            | Self::Train(error) => is_wrong_recipe(error),
+            Self::Experiment(Experiment::Train(error) | Experiment::Cell { error, .. }) => {
+                is_wrong_recipe(error)
+            }
+            Self::Train(error) => is_wrong_recipe(error),
             Self::Experiment(error) => error.is_usage(),
             Self::Model(error) => is_wrong_model(error),
             Self::Data(error) => is_wrong_source(error),

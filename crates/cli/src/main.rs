@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod device;
 mod error;
+mod output;
 mod progress;
 mod stop;
 
@@ -20,8 +21,12 @@ fn main() -> ExitCode {
         Ok(commands::Done::Complete) => ExitCode::SUCCESS,
         // As a shell reports a process that an interrupt has ended.
         Ok(commands::Done::Interrupted) => ExitCode::from(130),
+        // Whoever read the output has seen enough.
+        Err(error::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("error: {error}");
+            output::note(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -9,6 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use inductive_papers::experiments::{Cell, CellResult, Study, StudyProgress};
 use inductive_train::{Metrics, Progress, RunInfo, StepInfo};
 
+use crate::output::note;
+
 /// Time between plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -53,7 +55,7 @@ impl RunView {
         let line = if self.title.is_empty() { text.to_owned() } else { format!("{}: {text}", self.title) };
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => note(&line),
         }
     }
 }
@@ -138,16 +140,20 @@ impl StudyProgress for StudyView {
         self.cells = study.cells.len();
         self.stored = finished;
         self.begun = Instant::now();
-        eprintln!(
+        note(&format!(
             "{} {}: {} runs in {}",
             study.protocol.paper,
             study.protocol.table,
             self.cells,
             study.folder.display()
-        );
+        ));
         if finished > 0 {
-            eprintln!("{finished} of them are finished from an earlier start");
+            note(&format!("{finished} of them are finished from an earlier start"));
         }
+    }
+
+    fn notices(&mut self, notices: &[String]) {
+        notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     }
 
     fn cell(&mut self, index: usize, cell: &Cell) -> Box<dyn Progress + '_> {
@@ -170,14 +176,14 @@ impl StudyProgress for StudyView {
         let open = self.cells - self.stored - self.made;
         let left = self.begun.elapsed().as_secs_f64() / self.made as f64 * open as f64;
         let top1 = result.result.metrics.last().map_or(f64::NAN, |m| m.test_top1);
-        eprintln!(
+        note(&format!(
             "[{}/{}] {} seed {} finished: top-1 {top1:.1} %; {open} runs to go, about {}",
             index + 1,
             self.cells,
             result.cell.name,
             result.cell.seed,
             time(left)
-        );
+        ));
     }
 }
 

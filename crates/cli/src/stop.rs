@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    output::note,
+};
 
 /// A flag that an interrupt sets.
 pub fn on_interrupt() -> Result<Arc<AtomicBool>> {
@@ -15,9 +18,7 @@ pub fn on_interrupt() -> Result<Arc<AtomicBool>> {
         if seen.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!(
-            "\nstopping after this step; press Ctrl-C again to stop at once (the last checkpoint stays)"
-        );
+        note("\nstopping after this step; press Ctrl-C again to stop at once (the last checkpoint stays)");
     })
     .map_err(|error| Error::Usage(format!("cannot listen for Ctrl-C: {error}")))?;
     Ok(flag)

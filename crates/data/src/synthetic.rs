@@ -5,7 +5,7 @@
 //! amounts. An image is 32x32 RGB and shows [`PIECES`] pieces at random places on a smooth colour gradient under noise.
 //! [`MOTIFS`] of them are the class's *motif*: bars lie flat, in the class's order from top to bottom. The rest are
 //! *distractors*: bars lie flat in an order that is no class's, or stand upright in any order. Each image has its own
-//! contrast, from invisible to plain.
+//! contrast, several times the noise in all of them.
 //!
 //! So what tells the classes apart is a local order of colours. Where a piece is does not matter, nor does flipping the
 //! image left-right. Classes come in pairs M, -M with opponent colours exchanged, which share all second-order
@@ -15,13 +15,13 @@
 //!
 //! | classifier | training images | accuracy |
 //! |---|---|---|
-//! | softmax regression on pixels | 5,000 | 17.1 % |
-//! | convolutional network, 5,418 parameters, 2,000 steps of 64 | 500 | 86.2 % |
-//! | the same | 1,000 | 89.7 % |
-//! | the same | 5,000 | 92.7 % |
+//! | softmax regression on pixels | 5,000 | 26.1 % |
+//! | convolutional network, 5,418 parameters, 2,000 steps of 64 | 500 | 97.8 % |
+//! | the same | 1,000 | 99.0 % |
+//! | the same | 5,000 | 99.9 % |
 //!
-//! One seed each. What is missing to 100 % is mostly images of hardly any contrast. Softmax regression on second-order
-//! statistics reaches 43 % (`tests/synthetic.rs`).
+//! One seed each; of softmax regression the best of three penalties. On second-order statistics it reaches 50.5 % of 1,000
+//! images, which is the pair and a coin toss, give or take the chance of a sample (`tests/synthetic.rs`).
 
 use crate::descriptor::Descriptor;
 use crate::random::{Purpose, SampleRng, stream};
@@ -39,7 +39,7 @@ pub const CLASSES: usize = 10;
 /// Motifs and distractors in an image, together.
 pub const PIECES: usize = 6;
 /// Fewest and most copies of the class's motif in an image.
-pub const MOTIFS: (usize, usize) = (3, 4);
+pub const MOTIFS: (usize, usize) = (3, 3);
 
 /// Pixels across and along a bar.
 const THICKNESS: usize = 2;
@@ -48,10 +48,10 @@ const BARS: usize = 4;
 const PIXELS: usize = 3 * SIDE * SIDE;
 
 /// Lowest and highest contrast of an image, in grey levels, and by which factor that of a piece differs.
-const CONTRAST: (f32, f32) = (40.0, 90.0);
+const CONTRAST: (f32, f32) = (30.0, 85.0);
 const PIECE_CONTRAST: (f32, f32) = (0.8, 1.2);
 /// Standard deviation of the pixel noise, in grey levels.
-const NOISE: f32 = 8.0;
+const NOISE: f32 = 10.0;
 
 /// Colours of the bars from top to bottom or left to right: Red, Green, Blue, Yellow.
 type Bars = [u8; BARS];

@@ -67,7 +67,9 @@ fn the_spectrum_does_not_give_more_than_the_pair_of_classes() {
     let shifts = [(0, 0), (2, 0), (4, 0), (6, 0), (0, 2), (0, 4), (2, 2), (4, 2)];
     let statistics = |set| second_order_statistics(set, &shifts);
     let accuracy = best_linear(statistics(&*split.train), statistics(&*split.test), 3e-3, 20);
-    assert!(accuracy < 0.5, "{accuracy}");
+    // A pair of classes shares these statistics: 50 % is the ceiling, reached up to the error of 1,000 test images.
+    let three_standard_errors = 3.0 * (0.25f64 / 1000.0).sqrt();
+    assert!(accuracy < 0.5 + three_standard_errors, "{accuracy}");
 }
 
 #[test]

@@ -158,18 +158,18 @@ impl<
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
         crate::model::check_image(&images, (ROWS * P, COLS * P))?;
+        context.start_record();
+        let drop_paths = context.block_drop_paths(LOCAL + GLOBAL)?;
+        let (local, global) = drop_paths.split_at(LOCAL);
         let mut tokens = self.patch_embed.apply(images, context.image_gradient)?;
         tokens = device.add_position(tokens, &self.pos_embed)?;
-        let depth = LOCAL + GLOBAL;
-        for (i, block) in self.local.iter().enumerate() {
-            let drop_path = context.block_drop_path(i, depth);
-            tokens = block.apply(tokens, &self.layout(i), drop_path, context.record.as_deref_mut())?;
+        for (i, (block, drop_path)) in self.local.iter().zip(local).enumerate() {
+            tokens = block.apply(tokens, &self.layout(i), *drop_path, context.record.as_deref_mut())?;
         }
         tokens = device.prepend_token(tokens, &self.cls_token)?;
-        for (i, block) in self.global.iter().enumerate() {
-            let drop_path = context.block_drop_path(LOCAL + i, depth);
+        for (i, (block, drop_path)) in self.global.iter().zip(global).enumerate() {
             tokens =
-                block.apply(tokens, &self.layout(LOCAL + i), drop_path, context.record.as_deref_mut())?;
+                block.apply(tokens, &self.layout(LOCAL + i), *drop_path, context.record.as_deref_mut())?;
         }
         Ok(device.select_token(self.norm.apply(tokens)?, 0)?)
     }

@@ -5,7 +5,10 @@
 #[non_exhaustive]
 pub enum Error {
     /// No model of this name.
-    #[error("no model `{name}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    #[error(
+        "no model `{name}`{}; `inductive inspect` lists all",
+        nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+    )]
     UnknownModel {
         /// What was asked for.
         name: String,
@@ -20,6 +23,9 @@ pub enum Error {
         /// What is wrong, and what would be right.
         what: String,
     },
+    /// A drop path rate outside its range.
+    #[error(transparent)]
+    Schedule(#[from] inductive_schedule::Error),
     /// An operation refused its arguments.
     #[error(transparent)]
     Op(#[from] inductive_ops::Error),

@@ -3,6 +3,7 @@
 use dfdx::prelude::*;
 use inductive_attention::{AttentionRecord, Layout};
 use inductive_ops::{Backend, DropPath, Grid, Parameters};
+use inductive_schedule::drop_path_rates;
 
 use crate::Result;
 
@@ -57,7 +58,7 @@ impl ModelSpec {
     }
 }
 
-/// What a forward pass keeps when it is asked to: one entry per block.
+/// What a forward pass keeps when it is asked to: one entry per block. What an earlier pass left in it is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Record<E> {
     /// Entries in the order of the blocks.
@@ -94,10 +95,20 @@ pub struct Context<'a, E> {
 }
 
 impl<E> Context<'_, E> {
-    /// Rate of block `index` of `depth`: linear from 0 to the last block's.
-    pub fn block_drop_path(&self, index: usize, depth: usize) -> DropPath {
-        let share = if depth > 1 { index as f64 / (depth - 1) as f64 } else { 0.0 };
-        DropPath { rate: self.drop_path.rate * share, ..self.drop_path.fork(index as u64) }
+    /// Rate and seed of each of `depth` blocks: the rates of [`drop_path_rates`], from 0 to the last block's.
+    ///
+    /// # Errors
+    /// [`crate::Error::Schedule`] when the rate is not in `0 <= rate < 1`.
+    pub fn block_drop_paths(&self, depth: usize) -> Result<Vec<DropPath>> {
+        let rates = drop_path_rates(self.drop_path.rate as f32, depth)?.into_iter().enumerate();
+        Ok(rates.map(|(i, rate)| DropPath { rate: rate.into(), ..self.drop_path.fork(i as u64) }).collect())
+    }
+
+    /// Empties the record, if there is one: an earlier pass may have filled it.
+    pub(crate) fn start_record(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.blocks.clear();
+        }
     }
 }
 
@@ -110,6 +121,9 @@ pub trait Model<E: Dtype, D: Backend<E>>: Parameters<E, D> {
     fn forward(&self, images: Images<E, D>, record: Option<&mut Record<E>>) -> Result<Logits<E, D>>;
 
     /// Training: records gradients on the tape of `images`. `drop_path`: the rate of the last block and this step's seed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Schedule`] for a rate that is not in `0 <= rate < 1`.
     fn forward_train(
         &self,
         images: Images<E, D, OwnedTape<E, D>>,
@@ -137,4 +151,56 @@ pub(crate) fn check_image<E: Dtype, D: Backend<E>, T>(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Classifier, Convit, Error, Trunk, Vit};
+
+    type TinyConvit = Convit<8, 2, 16, 2, 1, 4, 2, 2, false, f32, Cpu>;
+    type TinyVit = Vit<8, 2, 16, 3, 4, 2, 2, 5, false, f32, Cpu>;
+
+    fn boxed<M: Trunk<8, f32, Cpu> + 'static>(dev: &Cpu, trunk: M) -> Box<dyn Model<f32, Cpu>> {
+        Box::new(Classifier::<M, 8, 10, f32, Cpu>::new(dev, trunk, ModelSpec::default()).unwrap())
+    }
+
+    fn models() -> [Box<dyn Model<f32, Cpu>>; 2] {
+        let dev = Cpu::seed_from_u64(0);
+        [boxed(&dev, TinyConvit::build(&dev)), boxed(&dev, TinyVit::build(&dev))]
+    }
+
+    fn images() -> Images<f32, Cpu> {
+        Cpu::default().tensor_from_vec((0..3 * 64).map(|i| (i % 7) as f32).collect(), (1, 3, 8, 8))
+    }
+
+    #[test]
+    fn a_record_used_twice_holds_the_last_pass() {
+        for model in models() {
+            let mut record = Record::everything();
+            for _ in 0..2 {
+                model.forward(images(), Some(&mut record)).unwrap();
+                assert_eq!(record.blocks.len(), 3);
+            }
+        }
+    }
+
+    #[test]
+    fn drop_path_rates_that_cannot_be_meant_are_refused() {
+        for model in models() {
+            for rate in [f64::NAN, -0.1, 1.0, f64::INFINITY] {
+                let result = model.forward_train(images().leaky_traced(), DropPath { rate, seed: 0 });
+                assert!(matches!(result, Err(Error::Schedule(_))), "{rate}");
+            }
+            assert!(model.forward_train(images().leaky_traced(), DropPath { rate: 0.9, seed: 0 }).is_ok());
+        }
+    }
+
+    #[test]
+    fn drop_path_grows_with_depth_and_has_another_seed_in_each_block() {
+        let context = Context::<f32> { drop_path: DropPath { rate: 0.1, seed: 3 }, ..Default::default() };
+        let paths = context.block_drop_paths(3).unwrap();
+        assert_eq!(paths.iter().map(|path| path.rate as f32).collect::<Vec<_>>(), [0.0, 0.05, 0.1]);
+        assert!(paths[0].seed != paths[1].seed && paths[1].seed != paths[2].seed);
+    }
 }

@@ -107,28 +107,32 @@ fn edit_distance(a: &str, b: &str) -> usize {
     row[row.len() - 1]
 }
 
-/// The number of gated layers that `options` asks for, checked against the entry.
-fn choose_local(entry: &Entry, options: &BuildOptions) -> Result<usize> {
-    let ModelSpec { name, depth, local_up_to_layer, .. } = &entry.spec;
-    let local = options.local_up_to_layer.unwrap_or(*local_up_to_layer);
-    let refuse = |what: String| Err(Error::Option { model: name.clone(), what });
-    if entry.spec.family != "convit" && local > 0 {
-        return refuse(format!("local_up_to_layer {local}: only ConViT has gated layers"));
+impl Entry {
+    /// The number of gated layers if `asked` is asked for; `None` asks for the default.
+    ///
+    /// Fails where no layer is left for the class token, or the number is not compiled.
+    pub fn choose_local(&self, asked: Option<usize>) -> Result<usize> {
+        let ModelSpec { name, depth, local_up_to_layer, family, .. } = &self.spec;
+        let local = asked.unwrap_or(*local_up_to_layer);
+        let refuse = |what: String| Err(Error::Option { model: name.clone(), what });
+        if family != "convit" && local > 0 {
+            return refuse(format!("local_up_to_layer {local}: only ConViT has gated layers"));
+        }
+        if local >= *depth {
+            return refuse(format!(
+                "local_up_to_layer {local} with {depth} layers: the class token joins after the last gated layer and \
+                 would never be added; give at most {}",
+                depth - 1
+            ));
+        }
+        if !self.locals.contains(&local) {
+            return refuse(format!(
+                "local_up_to_layer {local} is not compiled; choose one of {:?}",
+                self.locals
+            ));
+        }
+        Ok(local)
     }
-    if local >= *depth {
-        return refuse(format!(
-            "local_up_to_layer {local} with {depth} layers: the class token joins after the last gated layer and would \
-             never be added; give at most {}",
-            depth - 1
-        ));
-    }
-    if !entry.locals.contains(&local) {
-        return refuse(format!(
-            "local_up_to_layer {local} is not compiled; choose one of {:?}",
-            entry.locals
-        ));
-    }
-    Ok(local)
 }
 
 fn with_head<M, const C: usize, D>(
@@ -158,7 +162,9 @@ where
         100 => boxed::<M, C, 100, D>(device, trunk, spec)?,
         1000 => boxed::<M, C, 1000, D>(device, trunk, spec)?,
         other => {
-            let what = format!("there is no head for {other} classes; choose one of {CLASSES:?}");
+            let what = format!(
+                "there is no head for {other} classes; use data with another number of classes: choose one of {CLASSES:?}"
+            );
             return Err(Error::Option { model: spec.name, what });
         }
     };
@@ -188,7 +194,7 @@ macro_rules! zoo {
 
         fn build_on<D: Backend<f32> + Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
             let entry = find(name)?;
-            let local = choose_local(&entry, options)?;
+            let local = entry.choose_local(options.local_up_to_layer)?;
             let spec = ModelSpec { local_up_to_layer: local, ..entry.spec };
             match (name, local) {
                 $($(($name, $local) => {

@@ -115,11 +115,12 @@ impl<
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
         crate::model::check_image(&images, (ROWS * P, COLS * P))?;
+        context.start_record();
+        let drop_paths = context.block_drop_paths(DEPTH)?;
         let mut tokens = self.patch_embed.apply(images, context.image_gradient)?;
         tokens = device.prepend_token(tokens, &self.cls_token)?;
         tokens = device.add_position(tokens, &self.pos_embed)?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            let drop_path = context.block_drop_path(i, DEPTH);
+        for (i, (block, drop_path)) in self.blocks.iter().zip(drop_paths).enumerate() {
             tokens = block.apply(tokens, &self.layout(i), drop_path, context.record.as_deref_mut())?;
         }
         Ok(device.select_token(self.norm.apply(tokens)?, 0)?)

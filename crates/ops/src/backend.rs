@@ -14,7 +14,8 @@ use crate::{
 ///
 /// The default methods compose dfdx operations: an implementation for another device is one empty `impl`. Arguments
 /// are checked before the device sees them; no method panics. Weights are given without a tape and receive their
-/// gradients by identity, as everywhere in dfdx.
+/// gradients by identity, as everywhere in dfdx. Gradients of intermediate results are not kept: a backward pass frees
+/// each once it has been used; those of leaves (weights, traced inputs) stay.
 pub trait Backend<E: Dtype>: Device<E> {
     /// `y = x W^T + b` on the last axis.
     ///
@@ -208,7 +209,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         tokens::mean_tokens(x, first).map_err(|e| Error::device("mean_tokens", e))
     }
 
-    /// One AdamW update of one parameter in place. The gradient is used up.
+    /// One AdamW update of one parameter in place. The gradient stays as it is.
     fn adamw<S: Shape>(
         &self,
         parameter: &mut Tensor<S, E, Self>,
@@ -216,6 +217,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         moments: &mut Moments<E, Self>,
         step: &AdamWStep,
     ) -> Result<()> {
+        adamw::check(parameter.shape(), moments, step)?;
         adamw::composition(parameter, gradients, moments, step).map_err(|e| Error::device("adamw", e))
     }
 
@@ -235,6 +237,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         average: &mut Tensor<(usize,), E, Self>,
         decay: f64,
     ) -> Result<()> {
+        adamw::check_average(parameter.shape(), average)?;
         adamw::average(parameter, average, decay).map_err(|e| Error::device("average_into", e))
     }
 }

@@ -23,24 +23,39 @@ macro_rules! contiguous_or {
     };
 }
 
-/// The gradient buffer of a leaf, to be added to.
+/// The gradient buffer of a leaf, to be added to. Zeros take the place of one that [`Borrowed`] holds.
 fn gradient_of<'g, S: Shape>(
     gradients: &'g mut Gradients<f32, Cpu>,
     of: &CpuTensor<S>,
 ) -> Result<&'g mut [f32], CpuError> {
-    gradients.get_or_alloc_mut(of).map(|v| v.as_mut_slice())
+    let slot = &mut **gradients.get_or_alloc_mut(of)?;
+    if slot.is_empty() {
+        slot.resize(of.shape().num_elements(), 0.0);
+    }
+    Ok(slot)
 }
 
-/// Takes the buffer of a gradient out, runs `f` on it, and puts it back: for several gradients at a time.
+/// The buffer of a gradient, taken out to be added to and given back later: for several gradients at a time.
+///
+/// Where two arguments are one tensor (tied weights), the second gets zeros, and giving back adds up.
 struct Borrowed(Vec<f32>);
 
 impl Borrowed {
     fn take<S: Shape>(gradients: &mut Gradients<f32, Cpu>, of: &CpuTensor<S>) -> Result<Self, CpuError> {
-        take_gradient(gradients, of).map(Self)
+        let mut values = take_gradient(gradients, of)?;
+        if values.is_empty() {
+            values.resize(of.shape().num_elements(), 0.0);
+        }
+        Ok(Self(values))
     }
 
     fn give<S: Shape>(self, gradients: &mut Gradients<f32, Cpu>, of: &CpuTensor<S>) -> Result<(), CpuError> {
-        **gradients.get_or_alloc_mut(of)? = self.0;
+        let slot = &mut **gradients.get_or_alloc_mut(of)?;
+        if slot.is_empty() {
+            *slot = self.0;
+        } else {
+            residual::accumulate(&self.0, slot);
+        }
         Ok(())
     }
 }
@@ -54,10 +69,9 @@ impl Backend<f32> for Cpu {
         out: Y,
     ) -> Result<Tensor<Y, f32, Self, T>> {
         let dims = linear::check(x.shape(), weight.shape(), bias.map(|b| *b.shape()).as_ref(), &out)?;
-        contiguous_or!(
-            linear::composition(dims, x, weight, bias, out).map_err(|e| Error::device("linear", e));
-            &x, weight
-        );
+        if !(is_contiguous(&x) && is_contiguous(weight) && bias.is_none_or(is_contiguous)) {
+            return linear::composition(dims, x, weight, bias, out).map_err(|e| Error::device("linear", e));
+        }
         let (x, mut tape) = x.split_tape();
         let mut y = buffer(out.num_elements());
         linear::forward(dims, values(&x), values(weight), bias.map(values), &mut y);
@@ -503,9 +517,14 @@ impl Backend<f32> for Cpu {
         moments: &mut Moments<f32, Self>,
         step: &AdamWStep,
     ) -> Result<()> {
-        let gradient = take_gradient(gradients, parameter).map_err(|e| Error::device("adamw", e))?;
+        adamw::check(parameter.shape(), moments, step)?;
+        contiguous_or!(
+            adamw::composition(parameter, gradients, moments, step).map_err(|e| Error::device("adamw", e));
+            &*parameter, &moments.first, &moments.second
+        );
+        let gradient = gradient_of(gradients, parameter).map_err(|e| Error::device("adamw", e))?;
         let (first, second) = (values_mut(&mut moments.first), values_mut(&mut moments.second));
-        adamw::update(values_mut(parameter), &gradient, first, second, step);
+        adamw::update(values_mut(parameter), gradient, first, second, step);
         Ok(())
     }
 
@@ -514,6 +533,10 @@ impl Backend<f32> for Cpu {
         parameter: &Tensor<S, f32, Self>,
         gradients: &mut Gradients<f32, Self>,
     ) -> Result<f64> {
+        contiguous_or!(
+            adamw::square_sum(parameter, gradients).map_err(|e| Error::device("square_sum", e));
+            parameter
+        );
         let gradient = gradient_of(gradients, parameter).map_err(|e| Error::device("square_sum", e))?;
         Ok(adamw::square_sum_kernel(gradient))
     }
@@ -524,6 +547,11 @@ impl Backend<f32> for Cpu {
         average: &mut Tensor<(usize,), f32, Self>,
         decay: f64,
     ) -> Result<()> {
+        adamw::check_average(parameter.shape(), average)?;
+        contiguous_or!(
+            adamw::average(parameter, average, decay).map_err(|e| Error::device("average_into", e));
+            parameter, &*average
+        );
         adamw::average_kernel(values(parameter), values_mut(average), decay);
         Ok(())
     }

@@ -4,6 +4,12 @@ use std::marker::PhantomData;
 
 use gemm::Parallelism;
 
+/// Whether `rows` (not 0) rows of `cols` elements, `stride` apart, lie inside `len` elements from `offset` on.
+fn holds(len: usize, offset: usize, (rows, cols): (usize, usize), stride: usize) -> bool {
+    let end = (rows - 1).checked_mul(stride).and_then(|v| v.checked_add(offset)?.checked_add(cols));
+    end.is_some_and(|end| end <= len)
+}
+
 /// A read-only strided matrix inside a slice. Element (i, j) lies at `offset + i * row + j * col`.
 #[derive(Clone, Copy)]
 pub(crate) struct Mat<'a> {
@@ -16,9 +22,9 @@ pub(crate) struct Mat<'a> {
 impl<'a> Mat<'a> {
     /// Rows of `stride` elements, starting at `offset`, of which `rows` x `cols` are used.
     pub(crate) fn rows(data: &'a [f32], offset: usize, rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(rows == 0 || cols == 0 || offset + (rows - 1) * stride + cols <= data.len());
+        assert!(rows == 0 || cols == 0 || holds(data.len(), offset, (rows, cols), stride));
         // SAFETY: the assertion keeps `offset` inside the slice unless the matrix is empty.
-        let data = if rows * cols == 0 { data.as_ptr() } else { unsafe { data.as_ptr().add(offset) } };
+        let data = if rows == 0 || cols == 0 { data.as_ptr() } else { unsafe { data.as_ptr().add(offset) } };
         Self { data, row: stride, col: 1, life: PhantomData }
     }
 
@@ -48,10 +54,10 @@ pub(crate) struct Out {
 impl Out {
     /// As [`Mat::rows`].
     pub(crate) fn rows(data: &mut [f32], offset: usize, rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(rows == 0 || cols == 0 || offset + (rows - 1) * stride + cols <= data.len());
+        assert!(rows == 0 || cols == 0 || holds(data.len(), offset, (rows, cols), stride));
         // SAFETY: the assertion keeps `offset` inside the slice unless the matrix is empty.
         let data =
-            if rows * cols == 0 { data.as_mut_ptr() } else { unsafe { data.as_mut_ptr().add(offset) } };
+            if rows == 0 || cols == 0 { data.as_mut_ptr() } else { unsafe { data.as_mut_ptr().add(offset) } };
         Self { data, stride }
     }
 
@@ -132,7 +138,7 @@ impl<'a> Shared<'a> {
     /// # Safety
     /// No other thread may touch the elements of this part while it is in use.
     pub(crate) unsafe fn out(self, offset: usize, rows: usize, cols: usize, stride: usize) -> Out {
-        assert!(rows > 0 && cols > 0 && offset + (rows - 1) * stride + cols <= self.len);
+        assert!(rows > 0 && cols > 0 && holds(self.len, offset, (rows, cols), stride));
         // SAFETY: in bounds by the assertion.
         Out { data: unsafe { self.data.add(offset) }, stride }
     }
@@ -141,6 +147,12 @@ impl<'a> Shared<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_that_overflow_are_refused() {
+        assert!(holds(10, 1, (3, 3), 3) && !holds(10, 2, (3, 3), 3));
+        assert!(!holds(10, 0, (usize::MAX, 1), 2) && !holds(10, usize::MAX, (1, 2), 1));
+    }
 
     #[test]
     fn strided_and_transposed_products_agree_with_loops() {

@@ -22,6 +22,8 @@ use std::{
 };
 
 const SMALLEST: usize = 64 << 10;
+/// Larger blocks are the system's affair: 64 TiB, and 1 GiB where addresses have 32 bits.
+const LARGEST: usize = SMALLEST << (usize::BITS / 2 - 2);
 const STEPS: usize = 8;
 const CLASSES: usize = STEPS * 32;
 const ALIGN: usize = 64;
@@ -68,7 +70,7 @@ impl Default for PoolAllocator {
 
 /// Size class of a block, and the bytes a block of that class has.
 fn class(size: usize) -> Option<(usize, usize)> {
-    if !(SMALLEST..=SMALLEST << 30).contains(&size) {
+    if !(SMALLEST..=LARGEST).contains(&size) {
         return None;
     }
     let units = size.div_ceil(SMALLEST / STEPS);
@@ -193,6 +195,24 @@ unsafe impl GlobalAlloc for PoolAllocator {
             free[class] = block;
         });
     }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let pooled = |size| class(size).is_some() && layout.align() <= ALIGN;
+        if !pooled(layout.size()) && !pooled(new_size) {
+            // SAFETY: the block is the system's, with this layout; the rest is the caller's.
+            return unsafe { System.realloc(block, layout, new_size) };
+        }
+        // SAFETY: the caller's: `new_size` is not 0 and does not overflow when rounded up to the alignment. Both blocks
+        // have at least as many bytes as are copied, and a new block overlaps none that is in use.
+        unsafe {
+            let new = self.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
+            if !new.is_null() {
+                std::ptr::copy_nonoverlapping(block, new, layout.size().min(new_size));
+                self.dealloc(block, layout);
+            }
+            new
+        }
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_block_comes_back() {
+    fn a_freed_block_comes_back_and_a_resized_one_keeps_its_bytes() {
         let pool = PoolAllocator::new();
         let layout = Layout::from_size_align(1 << 20, 4).unwrap();
         // SAFETY: matching layouts.
@@ -223,6 +243,18 @@ mod tests {
             assert!(std::slice::from_raw_parts(b, 1 << 20).iter().all(|v| *v == 0));
             System.dealloc(b, Layout::from_size_align(class(1 << 20).unwrap().1, ALIGN).unwrap());
             IN_USE.fetch_sub(class(1 << 20).unwrap().1, Relaxed);
+
+            // Small to small, into the pool, inside it, out of it.
+            let mut layout = Layout::from_size_align(1 << 10, 4).unwrap();
+            let mut block = pool.alloc(layout);
+            block.write_bytes(9, 1 << 10);
+            for size in [1 << 11, 1 << 20, 1 << 21, 1 << 10] {
+                block = pool.realloc(block, layout, size);
+                layout = Layout::from_size_align(size, 4).unwrap();
+                assert!(std::slice::from_raw_parts(block, 1 << 10).iter().all(|v| *v == 9), "{size}");
+            }
+            pool.dealloc(block, layout);
+            assert_eq!(in_use(), 0);
         }
     }
 }

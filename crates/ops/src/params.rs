@@ -215,7 +215,15 @@ impl<S: Shape, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<&mut Tensor
     }
 
     fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>> {
-        gradients.try_alloc_for(&*self.tensor).map_err(|e| Error::device("gradient", e))?;
+        let buffer = gradients.get_or_alloc_mut(&*self.tensor).map_err(|e| Error::device("gradient", e))?;
+        let len = <D as dfdx::tensor::Storage<E>>::len(self.tensor.device(), buffer);
+        if len != self.numel() {
+            return Err(Error::shape(
+                "gradient",
+                format!("{} values for `{}`", self.numel(), self.name),
+                len,
+            ));
+        }
         Ok(gradients.get(&*self.tensor).as_vec())
     }
 

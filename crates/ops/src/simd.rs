@@ -75,7 +75,7 @@ pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x` to about 1 ulp; below -87.3 the result is 0, above 88.7 infinity; a NaN stays one.
+/// `e^x` to about 1 ulp; below -87.4 the result is 0, above 88.7 infinity; a NaN stays one.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;

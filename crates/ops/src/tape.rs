@@ -81,8 +81,7 @@ pub(crate) fn take_gradient<S: Shape>(
 /// A buffer for `len` results, to be overwritten in full.
 pub(crate) fn buffer(len: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
-    // SAFETY: every kernel that is given this buffer writes all of it before anything is read. `f32` has no invalid
-    // bit pattern and no destructor.
+    // SAFETY: every kernel that is given this buffer writes all of it before anything reads it.
     #[allow(clippy::uninit_vec)]
     unsafe {
         values.set_len(len);

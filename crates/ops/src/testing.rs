@@ -59,9 +59,21 @@ fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
 
 #[track_caller]
 pub(crate) fn check_case(case: &impl Case, inputs: &[Vec<f64>]) {
+    let (value, gradients) = case.run::<f64, _>(&Cpu::default(), inputs);
+    check_differences(case, inputs, value.len(), &gradients);
+    check_against(case, inputs, (value, gradients));
+}
+
+/// [`check_case`] without differences, whose number of evaluations takes too long for large inputs.
+#[track_caller]
+pub(crate) fn check_kernel(case: &impl Case, inputs: &[Vec<f64>]) {
+    check_against(case, inputs, case.run::<f64, _>(&Cpu::default(), inputs));
+}
+
+#[track_caller]
+fn check_differences(case: &impl Case, inputs: &[Vec<f64>], outputs: usize, gradients: &[Vec<f64>]) {
     let dev = Cpu::default();
-    let (value, gradients) = case.run::<f64, _>(&dev, inputs);
-    let weights = random(value.len(), 99);
+    let weights = random(outputs, 99);
     let loss = |inputs: &[Vec<f64>]| -> f64 {
         let (value, _) = case.run::<f64, _>(&dev, inputs);
         value.iter().zip(&weights).map(|(v, w)| v * w).sum()
@@ -83,15 +95,22 @@ pub(crate) fn check_case(case: &impl Case, inputs: &[Vec<f64>]) {
             );
         }
     }
+}
+
+/// Compares the `f32` kernel (and the GPU) with `value` and `gradients` of the composition.
+#[track_caller]
+fn check_against(case: &impl Case, inputs: &[Vec<f64>], (value, gradients): (Vec<f64>, Vec<Vec<f64>>)) {
     let compare = |what: &str, (v, g): (Vec<f64>, Vec<Vec<f64>>)| {
         close(&format!("{what} value"), &v, &value, 2e-6);
         for (i, (g, w)) in g.iter().zip(&gradients).enumerate() {
             close(&format!("{what} gradient {i}"), g, w, 2e-5);
         }
     };
-    compare("kernel", case.run::<f32, _>(&dev, inputs));
-    #[cfg(feature = "cuda")]
+    compare("kernel", case.run::<f32, _>(&Cpu::default(), inputs));
     if std::env::var("INDUCTIVE_TEST_DEVICE").is_ok_and(|v| v == "cuda") {
+        #[cfg(not(feature = "cuda"))]
+        panic!("INDUCTIVE_TEST_DEVICE=cuda needs a build with feature `cuda`");
+        #[cfg(feature = "cuda")]
         compare("cuda", case.run::<f32, _>(&dfdx::tensor::Cuda::default(), inputs));
     }
 }

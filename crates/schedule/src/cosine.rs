@@ -18,8 +18,7 @@ use crate::{Result, Schedule, error::setting};
 /// slightly where it ends; with it the cosine starts after the warm-up and ends `warmup_epochs` later.
 ///
 /// timm equivalent: `CosineLRScheduler(t_initial, lr_min, warmup_t, warmup_lr_init, warmup_prefix)` with one cycle.
-/// DeiT, ConViT and EIT use it with 5 epochs from 1e-6 and minimum 1e-5 (papers/convit.md 3.1,
-/// papers/eit.md 3.1).
+/// DeiT and ConViT use it with 5 epochs from 1e-6 and minimum 1e-5 (main.py of facebookresearch/convit).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CosineWarmup {

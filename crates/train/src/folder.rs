@@ -96,11 +96,27 @@ impl RunFolder {
 
     /// Writes the recipe, or refuses if a run of another one is there.
     pub fn claim(&self, recipe: &Recipe) -> Result<()> {
+        self.check(recipe)?;
+        let path = self.recipe();
+        if path.exists() {
+            return Ok(());
+        }
+        Ok(write_atomic(&path, recipe.to_toml()?.as_bytes())?)
+    }
+
+    /// Refuses if a run of another recipe is there.
+    pub fn check(&self, recipe: &Recipe) -> Result<()> {
         let path = self.recipe();
         if !path.exists() {
-            return Ok(write_atomic(&path, recipe.to_toml()?.as_bytes())?);
+            return Ok(());
         }
-        self.compare(&Recipe::read(&path)?, recipe)
+        let there = Recipe::read(&path).map_err(|error| match error {
+            Error::RecipeText { path, problem } => {
+                Error::State { path, problem: format!("it is not a recipe: {problem}") }
+            }
+            other => other,
+        })?;
+        self.compare(&there, recipe)
     }
 
     /// Refuses unless both recipes are the same run.

@@ -5,7 +5,7 @@
 /// Not to parameters of one dimension (norms, `gating_param`, `pos_proj.bias`), to biases, and to `pos_embed` and
 /// `cls_token` (the models' `no_weight_decay`); to everything else, ConViT's `pos_proj.weight [heads, 3]` included.
 /// Facebook's distributed runs decayed `pos_embed` and `cls_token` too, because their optimizer did not see the model
-/// behind its wrapper (papers/convit.md 3.1); timm's rule, which the code intends, is used here.
+/// behind its wrapper (main.py of facebookresearch/convit); timm's rule, which the code intends, is used here.
 ///
 /// timm equivalent: `param_groups_weight_decay(model, weight_decay, model.no_weight_decay())`.
 pub fn decays(name: &str, shape: &[usize]) -> bool {

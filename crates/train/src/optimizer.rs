@@ -65,7 +65,7 @@ impl<D: Backend<f32>> AdamW<D> {
         self.steps
     }
 
-    /// Changes the parameters of `model` by one update, and uses the gradients up. Returns the gradients' global norm
+    /// Changes the parameters of `model` by one update. Returns the gradients' global norm
     /// before clipping if there is clipping.
     pub fn update(
         &mut self,

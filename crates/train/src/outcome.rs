@@ -50,7 +50,7 @@ pub enum Outcome {
         step: u64,
         /// Updates in the run.
         total_steps: u64,
-        /// What to do to go on, a sentence.
+        /// What to do to go on, in whole sentences, and the folder.
         how_to_resume: String,
     },
 }

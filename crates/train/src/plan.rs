@@ -86,7 +86,7 @@ mod tests {
         let plan = Plan::new(&recipe, 10).unwrap();
         assert_eq!((plan.total_steps, plan.eval_steps), (3000, 10));
         let epochs = [0, 1, 2, 6].map(|epoch| plan.lr(epoch * 10));
-        // papers/convit.md 3.1
+        // facebookresearch/convit, main.py: timm's cosine schedule, told the epoch before the one that begins.
         assert_eq!(epochs[..3], [1e-6, 1e-6, 0.00020080000000000003]);
         assert!((epochs[3] - 0.99932e-3).abs() < 1e-8, "{}", epochs[3]);
         assert_eq!(plan.lr(9), plan.lr(0));

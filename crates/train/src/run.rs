@@ -65,20 +65,22 @@ impl<'a, D: Zoo> Run<'a, D> {
         let mut batches = None;
         loop {
             let position = self.header.position;
-            // Before the evaluation that may be due, which takes its time; a resumed run makes up for it.
-            if self.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-                return self.interrupt();
-            }
-            if self.plan.reports_after(position.step) && position.reported < position.step {
-                self.report()?;
-                continue;
-            }
-            if position.step >= self.plan.total_steps {
+            let report_is_due = self.plan.reports_after(position.step) && position.reported < position.step;
+            // Before a request to stop, which may have come during the last evaluation: nothing is left to do.
+            if position.step >= self.plan.total_steps && !report_is_due {
                 let result = stored_result(&self.folder, &position)?;
                 return result.map(Outcome::Finished).ok_or_else(|| Error::State {
                     path: self.folder.state(),
                     problem: "it does not say that the run is finished".to_owned(),
                 });
+            }
+            // Before the evaluation that may be due, which takes its time; a resumed run makes up for it.
+            if self.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                return self.interrupt();
+            }
+            if report_is_due {
+                self.report()?;
+                continue;
             }
             self.step(&mut batches)?;
             if self.save_is_due() {
@@ -198,7 +200,7 @@ impl<'a, D: Zoo> Run<'a, D> {
         let step = self.header.position.step;
         let total_steps = self.plan.total_steps;
         let how_to_resume = format!(
-            "stopped after {step} of {total_steps} steps; to go on: inductive train --resume {}",
+            "To go on, give the same command again. The run is kept in {}.",
             self.folder.path().display()
         );
         Ok(Outcome::Interrupted { step, total_steps, how_to_resume })

@@ -68,12 +68,15 @@ impl StateHeader {
         if !path.exists() {
             return Ok(None);
         }
-        let metadata = describe(path)?.metadata;
+        let metadata = describe(path).map_err(|error| damaged(path, error))?.metadata;
         let broken = |problem: String| Error::State { path: path.to_owned(), problem };
         let text = |key: &str| metadata.get(key).ok_or_else(|| broken(format!("it has no `{key}`")));
         let position = serde_json::from_str(text("progress")?)
             .map_err(|error| broken(format!("its `progress` cannot be read: {error}")))?;
-        let recipe = Recipe::from_toml(text("recipe")?, path).map_err(|error| broken(error.to_string()))?;
+        let recipe = Recipe::from_toml(text("recipe")?, path).map_err(|error| match error {
+            Error::RecipeText { problem, .. } => broken(format!("its `recipe` cannot be read: {problem}")),
+            other => other,
+        })?;
         Ok(Some(Self { position, recipe, data: text("data")?.clone() }))
     }
 
@@ -102,7 +105,20 @@ impl StateHeader {
     }
 
     /// Gives `learner` the weights, averages and step count of the state at `path`.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file is damaged; the learner is then of no use.
     pub fn restore<D: Zoo>(&self, path: &Path, learner: &mut Learner<D>) -> Result<()> {
+        self.read_into(path, learner).map_err(|error| match error {
+            Error::Checkpoint(error) => damaged(path, error),
+            Error::Op(error @ inductive_ops::Error::Shape { .. }) => {
+                Error::State { path: path.to_owned(), problem: error.to_string() }
+            }
+            other => other,
+        })
+    }
+
+    fn read_into<D: Zoo>(&self, path: &Path, learner: &mut Learner<D>) -> Result<()> {
         let file = TensorFile::open(path)?;
         let options = LoadOptions::new().resample(false).section("model/");
         load_tensors(&mut *learner.model, &file, &options)?;
@@ -117,6 +133,17 @@ impl StateHeader {
         }
         Ok(())
     }
+}
+
+/// What is wrong with the state at `path`, unless the system refused to read it.
+fn damaged(path: &Path, error: inductive_checkpoint::Error) -> Error {
+    if matches!(error, inductive_checkpoint::Error::Io { .. }) {
+        return error.into();
+    }
+    let problem = error.to_string();
+    // The error that it becomes names the file itself.
+    let problem = problem.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&problem).to_owned();
+    Error::State { path: path.to_owned(), problem }
 }
 
 /// Names of all parameters in their order.

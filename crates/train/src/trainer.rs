@@ -6,7 +6,7 @@ use inductive_data::Split;
 use inductive_models::Zoo;
 
 use crate::{
-    Environment, Error, Learner, Outcome, Plan, Progress, Recipe, Result, RunInfo, TrainOptions,
+    Environment, Error, Learner, Outcome, Plan, Progress, Recipe, Result, RunInfo, RunResult, TrainOptions,
     data::RunData,
     folder::RunFolder,
     metrics::{read_metrics, write_metrics},
@@ -17,6 +17,8 @@ use crate::{
 
 /// Trains `recipe` on `data` (what [`Recipe::load_data`] gives) in `folder`, from where an earlier call was stopped or
 /// killed, if there was one. The result does not depend on such interruptions, nor on the number of threads.
+///
+/// A request that is refused leaves no trace in `folder`, which is not even created.
 ///
 /// # Errors
 /// Those of [`Recipe::validate`]; [`Error::Busy`], [`Error::OtherRecipe`], [`Error::OtherData`] and [`Error::State`] for
@@ -30,19 +32,22 @@ pub fn train<D: Zoo>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
     let recipe = recipe.resolve()?;
-    let folder = RunFolder::open(folder.as_ref())?;
-    folder.claim(&recipe)?;
-    let state = StateHeader::read(&folder.state())?;
-    if let Some(state) = &state {
-        folder.compare(&state.recipe, &recipe)?;
-        if let Some(result) = stored_result(&folder, &state.position)? {
-            return Ok(Outcome::Finished(result));
-        }
+    // Until everything that can be refused has been made, the folder is only looked at.
+    let (_, result) = look(&RunFolder::look(folder.as_ref()), &recipe)?;
+    if let Some(result) = result {
+        return Ok(Outcome::Finished(result));
     }
     let data = RunData::new(&recipe, data)?;
     let fingerprint = data.fingerprint();
     let plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
     let mut learner = Learner::new(device, &recipe, data.classes)?;
+    let folder = RunFolder::open(folder.as_ref())?;
+    folder.claim(&recipe)?;
+    // Again: another process may have trained here in the meantime.
+    let (state, result) = look(&folder, &recipe)?;
+    if let Some(result) = result {
+        return Ok(Outcome::Finished(result));
+    }
     let header = match state {
         Some(state) if state.data != fingerprint => {
             return Err(Error::OtherData { folder: folder.path().to_owned() });
@@ -74,4 +79,13 @@ pub fn train<D: Zoo>(
         }
         other => other,
     })
+}
+
+/// What is stored in `folder` of the run of `recipe`: its state, and its result if it has ended.
+fn look(folder: &RunFolder, recipe: &Recipe) -> Result<(Option<StateHeader>, Option<RunResult>)> {
+    folder.check(recipe)?;
+    let Some(state) = StateHeader::read(&folder.state())? else { return Ok((None, None)) };
+    folder.compare(&state.recipe, recipe)?;
+    let result = stored_result(folder, &state.position)?;
+    Ok((Some(state), result))
 }

@@ -80,7 +80,9 @@ fn stopping_anywhere_and_resuming_changes_no_bit() {
             match run_until(&recipe, &at(&name), *step) {
                 Outcome::Interrupted { step: got, total_steps: 12, how_to_resume } => {
                     assert_eq!(got, *step);
-                    assert!(how_to_resume.contains(&name), "{how_to_resume}");
+                    let place = at(&name).display().to_string();
+                    let want = format!("To go on, give the same command again. The run is kept in {place}.");
+                    assert_eq!(how_to_resume, want);
                 }
                 other => panic!("{other:?}"),
             }
@@ -251,8 +253,88 @@ fn a_damaged_state_is_an_error_that_names_it() {
     for damaged in [&bytes[..bytes.len() / 2], &bytes[..4], b"not a state at all"] {
         fs::write(&path, damaged).unwrap();
         let error = run(&short(), folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
-        assert!(error.to_string().contains("state.safetensors"), "{error}");
+        assert!(matches!(error, Error::State { .. }), "{error:?}");
+        let message = error.to_string();
+        assert_eq!(message.matches("state.safetensors").count(), 1, "{message}");
+        assert!(message.ends_with("remove the folder to start again"), "{message}");
     }
+}
+
+#[test]
+fn a_state_without_a_tensor_is_an_error_that_names_both() {
+    let folder = tempfile::tempdir().unwrap();
+    run_until(&short(), folder.path(), 1);
+    let path = folder.path().join("state.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    for (name, other) in [("model/head.bias", "model/head.bits"), ("exp_avg/head.bias", "exp_avg/head.bits")]
+    {
+        let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at..at + name.len()].copy_from_slice(other.as_bytes());
+        fs::write(&path, damaged).unwrap();
+        let error = run(&short(), folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::State { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains("head.bias") && message.contains("state.safetensors"), "{message}");
+    }
+}
+
+#[test]
+fn a_broken_recipe_in_the_folder_is_an_error_of_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    run_until(&short(), folder.path(), 1);
+    fs::write(folder.path().join("recipe.toml"), "model = ").unwrap();
+    let error = run(&short(), folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
+    assert!(matches!(error, Error::State { .. }), "{error:?}");
+    let message = error.to_string();
+    assert!(message.contains("recipe.toml") && message.contains("remove the folder"), "{message}");
+}
+
+#[test]
+fn a_refused_request_leaves_no_trace_and_does_not_block_the_corrected_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let (device, options) = (Cpu::default(), TrainOptions::default());
+    let data = short().load_data().unwrap();
+    let days = inductive_schedule::Duration::Epochs(30.0);
+    for refused in [
+        Recipe { batch_size: 1000, ..short() },
+        Recipe { model: "convit_tiny".to_owned(), ..short() },
+        Recipe { model: "convit_tinny".to_owned(), ..short() },
+        Recipe { data: "cifar10:nowhere".to_owned(), ..short() },
+        Recipe { warmup_epochs: days, ..short() },
+        Recipe { local_up_to_layer: Some(4), ..short() },
+        Recipe { locality_strength: -1.0, ..short() },
+    ] {
+        train(&device, &refused, &data, &path, &options, &mut Silent).unwrap_err();
+        assert!(!path.exists(), "{refused:?}");
+    }
+    run_to_end(&short(), &path);
+}
+
+#[test]
+fn a_request_to_stop_during_the_last_evaluation_comes_too_late() {
+    struct StopAtReport(Arc<AtomicBool>);
+    impl Progress for StopAtReport {
+        fn report(&mut self, line: &Metrics) {
+            self.0.store(line.step == 2, Ordering::Relaxed);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = TrainOptions { stop: Some(stop.clone()), save_every: SaveEvery::Never };
+    let outcome = run(&short(), folder.path(), &options, &mut StopAtReport(stop.clone())).unwrap();
+    assert!(stop.load(Ordering::Relaxed) && matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+}
+
+#[test]
+fn what_a_kill_during_a_save_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    run_until(&short(), folder.path(), 1);
+    let left = folder.path().join(".inductive-1234-0.tmp");
+    fs::write(&left, "half a state").unwrap();
+    run_to_end(&short(), folder.path());
+    assert!(!left.exists());
 }
 
 #[test]

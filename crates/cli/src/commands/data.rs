@@ -2,43 +2,35 @@
 
 use inductive_data::{DataSpec, Descriptor};
 
-use crate::{args::Data, commands::Done, error::Result};
+use crate::{args::Data, commands::Done, error::Result, output::say};
 
 pub fn run(args: Data) -> Result<Done> {
     match args.data {
-        None => {
-            for descriptor in Descriptor::all() {
-                let d = descriptor;
-                println!("{}: {}", d.name, d.title);
-                println!(
-                    "  {} training and {} test images, {} x {}, {} classes",
-                    d.train,
-                    d.test,
-                    d.height,
-                    d.width,
-                    d.classes.len()
-                );
-                println!("  layout: {}", d.layout.trim());
-                if let Some(url) = &d.url {
-                    println!("  from: {url}");
-                }
-                println!("  terms: {}\n", d.licence.trim());
-            }
-        }
+        None => Descriptor::all().iter().try_for_each(show)?,
         Some(text) => {
             let split = text.parse::<DataSpec>()?.load(&Default::default())?;
-            split.notices.iter().for_each(|notice| println!("note: {notice}"));
+            for notice in &split.notices {
+                say(format!("note: {notice}"))?;
+            }
             for (name, set) in [("train", &split.train), ("test", &split.test)] {
-                let info = set.info();
-                println!(
-                    "{name}: {} images of {} x {} pixels, {} classes",
-                    set.len(),
-                    info.height,
-                    info.width,
-                    set.num_classes()
-                );
+                let (height, width, classes) = (set.height(), set.width(), set.num_classes());
+                say(format!("{name}: {} images of {height} x {width} pixels, {classes} classes", set.len()))?;
             }
         }
     }
     Ok(Done::Complete)
+}
+
+fn show(d: &Descriptor) -> Result<()> {
+    say(format!("{}: {}", d.name, d.title))?;
+    let classes = d.classes.len();
+    say(format!(
+        "  {} training and {} test images, {} x {} pixels, {classes} classes",
+        d.train, d.test, d.height, d.width
+    ))?;
+    say(format!("  layout: {}", d.layout.trim()))?;
+    if let Some(url) = &d.url {
+        say(format!("  from: {url}"))?;
+    }
+    say(format!("  terms: {}\n", d.licence.trim()))
 }

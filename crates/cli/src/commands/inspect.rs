@@ -9,15 +9,15 @@ use inductive_papers::{
     text::Terminal,
 };
 
-use crate::{args::Inspect, commands::Done, error::Result};
+use crate::{args::Inspect, commands::Done, error::Result, output::say};
 
 pub fn run(args: Inspect) -> Result<Done> {
     match args.what {
-        None => print!("{}", models().terminal(&Terminal::default())),
+        None => say(models().terminal(&Terminal::default()))?,
         Some(what) if what.ends_with(".safetensors") || Path::new(&what).exists() => {
-            print!("{}", inductive_checkpoint::describe(&what)?);
+            say(inductive_checkpoint::describe(&what)?.to_string())?;
         }
-        Some(name) => print!("{}", model(&name)?.terminal(&Terminal::default())),
+        Some(name) => say(model(&name)?.terminal(&Terminal::default()))?,
     }
     Ok(Done::Complete)
 }

@@ -47,6 +47,12 @@ fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Comman
     }
 }
 
+/// More threads than any machine has.
+const MAX_THREADS: usize = 1024;
+
 fn rayon_threads(threads: usize) -> Result<()> {
+    if threads > MAX_THREADS {
+        return Err(Error::Usage(format!("--threads {threads}: give at most {MAX_THREADS}")));
+    }
     inductive_ops::set_threads(threads).map_err(|error| Error::Usage(format!("--threads {threads}: {error}")))
 }

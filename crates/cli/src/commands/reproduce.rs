@@ -13,31 +13,28 @@ use crate::{
     args::Reproduce,
     commands::{Done, Settings},
     error::{Error, Result},
+    output::say,
     progress::StudyView,
     stop,
 };
 
 pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<Done> {
     if args.list {
-        list();
+        list()?;
         return Ok(Done::Complete);
     }
-    let Some(paper) = args.paper else {
-        list();
+    let Some(paper) = args.paper.clone() else {
+        list()?;
         return Err(Error::Usage("say which paper, e.g. `reproduce convit`".to_owned()));
     };
-    let mut command = format!("cargo xtask reproduce {paper} --data {} --preset {}", args.data, args.preset);
-    if let Some(seeds) = args.seeds {
-        command.push_str(&format!(" --seeds {seeds}"));
-    }
     let request = Request {
+        command: command(&paper, &args),
         paper,
         table: args.table,
         data: args.data,
         preset: args.preset.parse()?,
         seeds: args.seeds,
         runs: args.runs,
-        command,
     };
     let study = Study::new(request)?;
     if args.resume && !study.folder.exists() {
@@ -50,27 +47,44 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<D
     let mut view = StudyView::new(settings.plain);
     match experiments::run(device, &study, &options, &mut view)? {
         Ended::Complete { report, files } => {
-            drop(view);
-            println!("\n{}", report.terminal(&terminal()));
+            say(format!("\n{}", report.terminal(&terminal())))?;
             if let Some(file) = files.last() {
-                println!("written: {} and {} more files beside it", file.display(), files.len() - 1);
+                say(format!("written: {} and {} more files beside it", file.display(), files.len() - 1))?;
             }
             Ok(Done::Complete)
         }
         Ended::Interrupted { finished, cells } => {
-            drop(view);
-            println!("\nstopped: {finished} of {cells} runs are finished, the one at hand is saved.");
-            println!("To go on, give the same command again: {}", study.request.command);
+            say(format!("\nstopped: {finished} of {cells} runs are finished, the one at hand is saved."))?;
+            say(format!("To go on, give the same command again: {}", study.request.command))?;
             Ok(Done::Interrupted)
         }
     }
 }
 
-fn list() {
-    println!("what can be reproduced:");
+/// The command that asks for the same, as a shell takes it.
+fn command(paper: &str, args: &Reproduce) -> String {
+    let quote = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%+=,".contains(c);
+        if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
+    let mut words = vec!["cargo xtask reproduce".to_owned(), quote(paper)];
+    let mut option = |name: &str, value: Option<String>| {
+        words.extend(value.map(|value| format!("--{name} {}", quote(&value))));
+    };
+    option("data", (args.data != "synthetic").then(|| args.data.clone()));
+    option("preset", (args.preset != "quick").then(|| args.preset.clone()));
+    option("table", args.table.clone());
+    option("seeds", args.seeds.map(|n| n.to_string()));
+    option("runs", (args.runs.as_os_str() != "runs").then(|| args.runs.display().to_string()));
+    words.join(" ")
+}
+
+fn list() -> Result<()> {
+    say("what can be reproduced:")?;
     for protocol in protocols() {
-        println!("  {} --table {}   {}", protocol.paper, protocol.table, protocol.about);
+        say(format!("  {} --table {}   {}", protocol.paper, protocol.table, protocol.about))?;
     }
+    Ok(())
 }
 
 /// What the standard output can show.
@@ -78,13 +92,33 @@ fn terminal() -> Terminal {
     let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
-        .is_none_or(|v| v.to_ascii_lowercase().replace('-', "").contains("utf8") || v == "C");
+        .is_none_or(|v| v.to_ascii_lowercase().replace('-', "").contains("utf8"));
     let is_terminal = std::io::stdout().is_terminal();
     let color = is_terminal && std::env::var_os("NO_COLOR").is_none();
-    let width = if is_terminal {
-        std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()).unwrap_or(110)
-    } else {
-        110
-    };
-    Terminal { charset: if utf8 { Charset::Unicode } else { Charset::Ascii }, color, width }
+    let columns = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()).filter(|_| is_terminal);
+    let charset = if utf8 { Charset::Unicode } else { Charset::Ascii };
+    Terminal { charset, color, width: columns.unwrap_or(110) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_go_on_asks_for_the_same() {
+        let args = Reproduce {
+            paper: None,
+            data: "cifar100:my data".to_owned(),
+            preset: "small".to_owned(),
+            seeds: Some(3),
+            table: Some("table2".to_owned()),
+            list: false,
+            resume: false,
+            runs: "other".into(),
+        };
+        assert_eq!(
+            command("convit", &args),
+            "cargo xtask reproduce convit --data 'cifar100:my data' --preset small --table table2 --seeds 3 --runs other"
+        );
+    }
 }

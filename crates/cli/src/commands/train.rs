@@ -7,6 +7,7 @@ use crate::{
     args::Train,
     commands::{Done, Settings},
     error::Result,
+    output::{note, say},
     progress::RunView,
     stop,
 };
@@ -18,29 +19,35 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
     }
     recipe.validate()?;
     let data = recipe.load_data()?;
+    data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     let options = TrainOptions { stop: Some(stop::on_interrupt()?), ..TrainOptions::default() };
     let mut view = RunView::new(settings.plain, String::new());
-    match inductive_train::train(device, &recipe, &data, &args.out, &options, &mut view)? {
+    let outcome = inductive_train::train(device, &recipe, &data, &args.out, &options, &mut view)?;
+    drop(view);
+    match outcome {
         Outcome::Finished(result) => {
-            drop(view);
             if let Some(last) = result.metrics.last() {
-                println!(
+                say(format!(
                     "finished: top-1 {:.2} %, top-5 {:.2} %, loss {:.4} on the test images; best top-1 {:.2} % at epoch {:.1}",
                     last.test_top1, last.test_top5, last.test_loss, result.best.top1, result.best.epoch
-                );
+                ))?;
             }
-            println!("weights: {}", result.folder.join("last.safetensors").display());
-            println!(
-                "next: inductive eval {} --weights {} --data {}",
-                recipe.model,
-                result.folder.join("best.safetensors").display(),
-                recipe.data
-            );
+            let weights = result.folder.join("last.safetensors");
+            if weights.exists() {
+                say(format!("weights: {} (timm's names)", weights.display()))?;
+                let local =
+                    recipe.local_up_to_layer.map(|n| format!(" --local-up-to-layer {n}")).unwrap_or_default();
+                say(format!(
+                    "next: inductive eval {} --weights {}{local} --data {}",
+                    recipe.model,
+                    weights.display(),
+                    recipe.data
+                ))?;
+            }
             Ok(Done::Complete)
         }
         Outcome::Interrupted { step, total_steps, how_to_resume } => {
-            drop(view);
-            println!("stopped after {step} of {total_steps} updates. {how_to_resume}");
+            say(format!("stopped after {step} of {total_steps} updates. {how_to_resume}"))?;
             Ok(Done::Interrupted)
         }
         _ => Ok(Done::Complete),

@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 
 pub(crate) use cpu::{average as average_kernel, square_sum as square_sum_kernel, update};
 
-use crate::Moments;
+use crate::{Error, Moments, Result};
 
 /// Hyper-parameters of one update of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +34,32 @@ impl AdamWStep {
         let power = |beta: f64| 1.0 - beta.powf(self.step as f64);
         (self.lr / power(self.beta1), power(self.beta2).sqrt().recip())
     }
+}
+
+pub(crate) fn check<S: Shape, E: Dtype, D: crate::Backend<E>>(
+    parameter: &S,
+    moments: &Moments<E, D>,
+    step: &AdamWStep,
+) -> Result<()> {
+    let (numel, lens) = (parameter.num_elements(), [moments.first.shape().0, moments.second.shape().0]);
+    if lens != [numel; 2] {
+        return Err(Error::shape("adamw", format!("moments of {numel} elements"), lens));
+    }
+    if step.step == 0 {
+        return Err(Error::Argument { op: "adamw", what: "step is 0; updates count from 1".into() });
+    }
+    Ok(())
+}
+
+pub(crate) fn check_average<S: Shape, E: Dtype, D: Device<E>>(
+    parameter: &S,
+    average: &Tensor<(usize,), E, D>,
+) -> Result<()> {
+    let (numel, len) = (parameter.num_elements(), average.shape().0);
+    if len != numel {
+        return Err(Error::shape("average_into", format!("an average of {numel} elements"), len));
+    }
+    Ok(())
 }
 
 fn number<E: Dtype>(value: f64) -> E {
@@ -102,12 +128,12 @@ mod tests {
         gradient_scale: 0.5,
     };
 
-    /// Three updates with the gradient of `sum r p^2 / 2`.
-    fn train<E: Dtype, D: Backend<E>>(dev: &D) -> (Vec<f64>, f64, Vec<f64>) {
-        let r = leaf::<_, E, D>(dev, (40,), &random(40, 2));
-        let mut p = leaf::<_, E, D>(dev, (40,), &random(40, 1));
-        let mut average = leaf::<_, E, D>(dev, (40,), &random(40, 3));
-        let mut moments = Moments::zeros(dev, 40).unwrap();
+    /// Three updates of `len` numbers with the gradient of `sum r p^2 / 2`.
+    fn train<E: Dtype, D: Backend<E>>(dev: &D, len: usize) -> (Vec<f64>, f64, Vec<f64>) {
+        let r = leaf::<_, E, D>(dev, (len,), &random(len, 2));
+        let mut p = leaf::<_, E, D>(dev, (len,), &random(len, 1));
+        let mut average = leaf::<_, E, D>(dev, (len,), &random(len, 3));
+        let mut moments = Moments::zeros(dev, len).unwrap();
         let mut squares = 0.0;
         for step in 1..=3 {
             let loss = (p.leaky_trace().square() * r.clone()).sum::<Rank0, _>() * E::from_f64(0.5).unwrap();
@@ -122,11 +148,54 @@ mod tests {
     #[test]
     fn kernel_and_composition_agree() {
         let dev = Cpu::default();
-        let (want, got) = (train::<f64, _>(&dev), train::<f32, _>(&dev));
-        assert!((want.1 - got.1).abs() < 1e-5 * want.1);
-        for (w, g) in want.0.iter().chain(&want.2).zip(got.0.iter().chain(&got.2)) {
-            assert!((w - g).abs() < 1e-6, "{w} {g}");
+        // The second length is more than one task's share.
+        for len in [40, 40_000] {
+            let (want, got) = (train::<f64, _>(&dev, len), train::<f32, _>(&dev, len));
+            assert!((want.1 - got.1).abs() < 1e-5 * want.1);
+            for (w, g) in want.0.iter().chain(&want.2).zip(got.0.iter().chain(&got.2)) {
+                assert!((w - g).abs() < 1e-6, "{w} {g}");
+            }
         }
+    }
+
+    #[test]
+    fn the_gradient_stays_after_an_update() {
+        let dev = Cpu::default();
+        let mut p = dev.tensor([1.0f32, -2.0]);
+        let mut gradients = (p.leaky_trace() * dev.tensor([3.0, -0.1])).sum::<Rank0, _>().backward();
+        let mut moments = Moments::zeros(&dev, 2).unwrap();
+        dev.adamw(&mut p, &mut gradients, &mut moments, &STEP).unwrap();
+        assert_eq!(gradient(&mut gradients, &p), to_f64(vec![3.0f32, -0.1]));
+    }
+
+    #[test]
+    fn a_broadcast_parameter_is_updated() {
+        let dev = Cpu::default();
+        let mut p: Tensor<Rank1<3>, f32, _> = dev.tensor(1.0f32).broadcast();
+        let mut average = dev.zeros_like(&(3,));
+        dev.average_into(&p, &mut average, 0.5).unwrap();
+        assert_eq!(average.as_vec(), [0.5; 3]);
+        let mut gradients = Gradients::leaky();
+        let mut moments = Moments::zeros(&dev, 3).unwrap();
+        assert_eq!(dev.square_sum(&p, &mut gradients).unwrap(), 0.0);
+        dev.adamw(&mut p, &mut gradients, &mut moments, &AdamWStep { weight_decay: 1.0, ..STEP }).unwrap();
+        assert_eq!(p.array(), [0.99; 3]);
+    }
+
+    #[test]
+    fn lengths_that_differ_and_step_zero_are_errors() {
+        let dev = Cpu::default();
+        let mut p = dev.tensor([1.0f32, -2.0]);
+        let mut gradients = Gradients::leaky();
+        let mut short = Moments::zeros(&dev, 1).unwrap();
+        let error = dev.adamw(&mut p, &mut gradients, &mut short, &STEP).unwrap_err();
+        assert!(matches!(error, Error::Shape { .. }), "{error}");
+        let error = dev.average_into(&p, &mut short.first, 0.9).unwrap_err();
+        assert!(matches!(error, Error::Shape { .. }), "{error}");
+        let mut moments = Moments::zeros(&dev, 2).unwrap();
+        let error =
+            dev.adamw(&mut p, &mut gradients, &mut moments, &AdamWStep { step: 0, ..STEP }).unwrap_err();
+        assert!(matches!(error, Error::Argument { .. }), "{error}");
     }
 
     #[test]

@@ -32,19 +32,21 @@ impl AttentionDims {
 
     /// Channels of all heads.
     pub fn width(&self) -> usize {
-        self.heads * self.head_dim
+        self.heads.saturating_mul(self.head_dim)
     }
 
-    fn numel(&self) -> usize {
-        self.batch * self.tokens * self.width()
+    /// Elements of `parts` parts; `None` if there are none, or more than can be counted.
+    fn numel(&self, parts: usize) -> Option<usize> {
+        let sizes = [self.batch, self.tokens, self.heads, self.head_dim];
+        sizes.into_iter().try_fold(parts, usize::checked_mul).filter(|n| *n > 0)
     }
 }
 
 pub(crate) fn check_input<Q: Shape>(dims: &AttentionDims, parts: usize, packed: &Q) -> Result<()> {
-    if packed.num_elements() != parts * dims.numel() || dims.numel() == 0 {
+    if dims.numel(parts) != Some(packed.num_elements()) {
         return Err(Error::shape(
             "attention",
-            format!("[{}, {}, {}], not empty", dims.batch, dims.tokens, parts * dims.width()),
+            format!("[{}, {}, {}], not empty", dims.batch, dims.tokens, parts.saturating_mul(dims.width())),
             packed.concrete(),
         ));
     }
@@ -128,7 +130,7 @@ mod tests {
     fn kernel_and_composition_agree() {
         for (batch, tokens, heads, head_dim) in [(1, 1, 1, 4), (2, 5, 3, 4), (9, 17, 2, 8)] {
             let dims = AttentionDims::new(batch, tokens, heads, heads * head_dim);
-            let qkv: Vec<f64> = random(3 * dims.numel(), 1).iter().map(|v| v * 2.0).collect();
+            let qkv: Vec<f64> = random(dims.numel(3).unwrap(), 1).iter().map(|v| v * 2.0).collect();
             check_case(&Attention(dims), &[qkv]);
         }
     }
@@ -142,6 +144,14 @@ mod tests {
         for sum in map.sum::<(usize, usize, usize), Axis<3>>().as_vec() {
             assert!((sum - 1.0).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_an_error() {
+        let dev = Cpu::default();
+        let dims = AttentionDims { batch: 1 << 62, tokens: 4, heads: 1, head_dim: 8, scale: 1.0 };
+        let qkv: Tensor<(usize, usize, usize), f32, _> = dev.zeros_like(&(0, 4, 24));
+        assert!(dev.attention(dims, qkv, (0, 4, 8)).is_err());
     }
 
     #[test]

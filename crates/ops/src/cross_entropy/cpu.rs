@@ -25,9 +25,11 @@ impl Kernel for Row<'_> {
     fn run<const FMA: bool>(self) -> f32 {
         let weight = sum_by(self.targets, |t| t);
         let top = max(self.row);
+        // The loss does not depend on a shift; without it, large logits would cancel.
+        self.row.iter_mut().for_each(|v| *v -= top);
         let score = dot::<FMA>(self.row, self.targets);
         let sum = exp_row::<FMA>(self.row);
-        let loss = (sum.ln() + top) * weight - score;
+        let loss = sum.ln() * weight - score;
         for (p, t) in self.row.iter_mut().zip(self.targets) {
             *p = (*p / sum * weight - t) * self.scale;
         }

@@ -58,6 +58,14 @@ mod tests {
     }
 
     #[test]
+    fn large_logits_do_not_cost_precision() {
+        // Numbers that `f32` represents.
+        let logits: Vec<f64> =
+            random(50, 1).iter().map(|v| (v * 9.0 * 64.0).round() / 64.0 + 1000.0).collect();
+        check_kernel(&Loss(5), &[logits]);
+    }
+
+    #[test]
     fn targets_of_another_shape_are_an_error() {
         let dev = Cpu::default();
         let logits: Tensor<Rank2<2, 3>, f32, _> = dev.zeros();

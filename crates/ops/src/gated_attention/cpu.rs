@@ -106,7 +106,7 @@ pub(crate) fn forward(inputs: Inputs<'_>, out: &mut [f32]) {
             unsafe {
                 let scores = Out::dense(&mut map, tokens, tokens);
                 product(Write::Set, scores, (tokens, tokens, head_dim), views.q, views.k.t(), scale as f32);
-                dispatch(Mix { tokens, share, positional, map: &mut map });
+                dispatch(GatedSoftmax { tokens, share, positional, map: &mut map });
                 product(
                     Write::Set,
                     out.out(views.at_v, tokens, head_dim, width),
@@ -152,7 +152,7 @@ pub(crate) fn backward(inputs: Inputs<'_>, dout: &[f32], gradients: Gradients<'_
                     let scores = Out::dense(content, tokens, tokens);
                     product(Write::Set, scores, score, views.q, views.k.t(), scale as f32);
                     product(Write::Set, Out::dense(dmap, tokens, tokens), score, dout, views.v.t(), 1.0);
-                    dshare += dispatch(Unmix {
+                    dshare += dispatch(GatedSoftmaxBackward {
                         tokens,
                         share,
                         positional,
@@ -220,14 +220,14 @@ impl Kernel for PositionalMap<'_> {
 }
 
 /// `map = (1 - share) softmax(map) + share positional`, row by row.
-struct Mix<'a> {
+struct GatedSoftmax<'a> {
     tokens: usize,
     share: f32,
     positional: &'a [f32],
     map: &'a mut [f32],
 }
 
-impl Kernel for Mix<'_> {
+impl Kernel for GatedSoftmax<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
@@ -246,7 +246,7 @@ impl Kernel for Mix<'_> {
 /// In: `content` holds the scores, `dmap` the gradient of the mixed map. Out: `mixed` holds the mixed map, `dmap` the
 /// gradient of the scores; the mixed map's gradient has been added to `dpositional` (to be multiplied by the share);
 /// returns the gradient of the share, `sum (positional - content) dmap`.
-struct Unmix<'a> {
+struct GatedSoftmaxBackward<'a> {
     tokens: usize,
     share: f32,
     positional: &'a [f32],
@@ -256,7 +256,7 @@ struct Unmix<'a> {
     dpositional: &'a mut [f32],
 }
 
-impl Kernel for Unmix<'_> {
+impl Kernel for GatedSoftmaxBackward<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<const FMA: bool>(self) -> f32 {

@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn relative_positions_of_a_2x2_grid() {
-        // papers: convit, section 1.3 of the reference code's `get_rel_indices`
+        // as `timm.models.convit.GPSA.get_rel_indices`
         let want = [
             [(0., 0., 0.), (1., 0., 1.), (0., 1., 1.), (1., 1., 2.)],
             [(-1., 0., 1.), (0., 0., 0.), (-1., 1., 2.), (0., 1., 1.)],

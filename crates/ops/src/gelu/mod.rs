@@ -40,6 +40,9 @@ mod tests {
     fn kernel_and_composition_agree() {
         let x: Vec<f64> = random(1000, 1).iter().map(|v| v * 6.0).collect();
         check_case(&Gelu, &[x]);
+        // More than one task computes.
+        let x: Vec<f64> = random(40_000, 1).iter().map(|v| v * 6.0).collect();
+        check_kernel(&Gelu, &[x]);
     }
 
     #[test]

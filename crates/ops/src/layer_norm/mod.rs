@@ -53,6 +53,22 @@ mod tests {
     }
 
     #[test]
+    fn one_tensor_as_weight_and_bias_gets_both_gradients() {
+        let dev = Cpu::default();
+        let x: Tensor<_, f32, _> = leaf(&dev, (3, Const::<5>), &random(15, 1));
+        let run = |w: &Tensor<Rank1<5>, f32, Cpu>, b: &Tensor<Rank1<5>, f32, Cpu>| {
+            let (_, mut g) = differentiate(&dev, dev.layer_norm(x.leaky_trace(), w, b, 1e-6).unwrap());
+            (gradient(&mut g, w), gradient(&mut g, b))
+        };
+        let tied = leaf(&dev, (Const::<5>,), &random(5, 2));
+        let apart = run(&tied, &leaf(&dev, (Const::<5>,), &random(5, 2)));
+        let (got, _) = run(&tied, &tied.clone());
+        for (got, (w, b)) in got.iter().zip(apart.0.iter().zip(&apart.1)) {
+            assert!((got - (w + b)).abs() < 1e-6, "{got}, want {w} + {b}");
+        }
+    }
+
+    #[test]
     fn a_large_offset_does_not_cost_precision() {
         let dev = Cpu::default();
         let row: Vec<f32> = (0..64).map(|i| 1000.0 + (i % 2) as f32).collect();

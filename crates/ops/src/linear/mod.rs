@@ -22,9 +22,10 @@ pub(crate) fn check<X: Shape, W: Shape, B: Shape, Y: Shape>(
     bias: Option<&B>,
     out: &Y,
 ) -> Result<Dims> {
-    let inner = x.concrete().into_iter().last().unwrap_or(1).max(1);
-    let (rows, outer) = (x.num_elements() / inner, weight.num_elements() / inner);
-    let fits = outer * inner == weight.num_elements()
+    let inner = x.concrete().into_iter().last().unwrap_or(1);
+    let (rows, outer) = (x.num_elements() / inner.max(1), weight.num_elements() / inner.max(1));
+    let fits = weight.num_elements() > 0
+        && weight.concrete().into_iter().last() == Some(inner)
         && out.num_elements() == rows * outer
         && bias.is_none_or(|b| b.num_elements() == outer);
     if !fits {
@@ -62,15 +63,17 @@ mod tests {
     use super::*;
     use crate::{Backend, testing::*};
 
-    struct Linear(usize, bool);
+    /// Rows, outer size in two factors, whether there is a bias.
+    struct Linear(usize, (usize, usize), bool);
 
     impl Case for Linear {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
             let x = leaf(dev, (self.0, Const::<20>), &inputs[0]);
-            let w = leaf(dev, (Const::<3>, Const::<11>, Const::<20>), &inputs[1]);
-            let b = leaf(dev, (Const::<33>,), &inputs[2]);
-            let out = (self.0, Const::<33>);
-            let y = dev.linear(x.leaky_trace(), &w, self.1.then_some(&b), out).unwrap();
+            let (parts, part) = self.1;
+            let w = leaf(dev, (parts, part, Const::<20>), &inputs[1]);
+            let b = leaf(dev, (parts * part,), &inputs[2]);
+            let out = (self.0, parts * part);
+            let y = dev.linear(x.leaky_trace(), &w, self.2.then_some(&b), out).unwrap();
             let (y, mut g) = differentiate(dev, y);
             let grads = vec![gradient(&mut g, &x), gradient(&mut g, &w), gradient(&mut g, &b)];
             (y, grads)
@@ -81,8 +84,33 @@ mod tests {
     fn kernel_and_composition_agree() {
         for rows in [1, 7, 300] {
             for bias in [true, false] {
-                check_case(&Linear(rows, bias), &[random(rows * 20, 1), random(33 * 20, 2), random(33, 3)]);
+                let inputs = [random(rows * 20, 1), random(33 * 20, 2), random(33, 3)];
+                check_case(&Linear(rows, (3, 11), bias), &inputs);
             }
+        }
+        // Enough rows for the transposed weight, and several tasks for its gradient.
+        let inputs = [random(600 * 20, 1), random(400 * 20, 2), random(400, 3)];
+        check_kernel(&Linear(600, (4, 100), true), &inputs);
+    }
+
+    #[test]
+    fn a_broadcast_bias_goes_to_the_composition() {
+        let dev = Cpu::default();
+        let x: Tensor<(usize, usize), f32, _> = leaf(&dev, (2, 1), &[1.0, 2.0]);
+        let w: Tensor<(usize, usize), f32, _> = leaf(&dev, (3, 1), &[1.0, 2.0, 3.0]);
+        let b: Tensor<Rank1<3>, f32, _> = dev.tensor(0.5f32).broadcast();
+        let y = dev.linear(x, &w, Some(&b), (2, 3)).unwrap();
+        assert_eq!(y.as_vec(), [1.5, 2.5, 3.5, 2.5, 4.5, 6.5]);
+    }
+
+    #[test]
+    fn a_transposed_or_empty_weight_is_an_error() {
+        let dev = Cpu::default();
+        let no_bias: Option<&Tensor<Rank1<3>, f32, Cpu>> = None;
+        for (weight, out) in [((5, 3), (4, 3)), ((0, 5), (4, 0))] {
+            let x: Tensor<(usize, usize), f32, _> = dev.zeros_like(&(4, 5));
+            let w: Tensor<(usize, usize), f32, _> = dev.zeros_like(&weight);
+            assert!(dev.linear(x, &w, no_bias, out).is_err(), "{weight:?}");
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) fn forward(
         unsafe {
             let out = Out::dense(pre, rows, inner);
             product(Write::Set, out, (rows, inner, width), Mat::dense(x, rows, width), weight1.mat(), 1.0);
-            dispatch(Activate { bias: weights.bias1, pre, post });
+            dispatch(BiasGelu { bias: weights.bias1, pre, post });
             let out = Out::dense(y, rows, width);
             product(Write::Set, out, (rows, width, inner), Mat::dense(post, rows, inner), weight2.mat(), 1.0);
         }
@@ -121,7 +121,7 @@ pub(crate) fn backward(
                         weight,
                         1.0,
                     );
-                    dispatch(Deactivate { pre: hidden, post, gradient: dhidden });
+                    dispatch(GeluBackward { pre: hidden, post, gradient: dhidden });
                     let post = Mat::dense(post, rows, inner);
                     product(
                         Write::Add,
@@ -165,13 +165,13 @@ pub(crate) fn backward(
 }
 
 /// `pre += bias`, `post = gelu(pre)`.
-struct Activate<'a> {
+struct BiasGelu<'a> {
     bias: &'a [f32],
     pre: &'a mut [f32],
     post: &'a mut [f32],
 }
 
-impl Kernel for Activate<'_> {
+impl Kernel for BiasGelu<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
@@ -186,13 +186,13 @@ impl Kernel for Activate<'_> {
 }
 
 /// `post = gelu(pre)`, `gradient *= gelu'(pre)`.
-struct Deactivate<'a> {
+struct GeluBackward<'a> {
     pre: &'a [f32],
     post: &'a mut [f32],
     gradient: &'a mut [f32],
 }
 
-impl Kernel for Deactivate<'_> {
+impl Kernel for GeluBackward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {

@@ -19,7 +19,7 @@ pub(crate) struct Dims {
 impl Dims {
     pub(crate) fn new<S: Shape, const C: usize, const HIDDEN: usize>(x: &S) -> Result<Self> {
         let bias: Option<&(Const<HIDDEN>,)> = None;
-        let out = (x.num_elements() / C, HIDDEN);
+        let out = (x.num_elements() / C.max(1), HIDDEN);
         let dims = linear::check(x, &(Const::<HIDDEN>, Const::<C>), bias, &out)?;
         Ok(Self { rows: dims.rows, width: C, hidden: HIDDEN })
     }
@@ -89,5 +89,9 @@ mod tests {
             let inputs = [random(rows * 6, 1), random(120, 2), random(20, 3), random(120, 4), random(6, 5)];
             check_case(&Mlp(rows), &inputs);
         }
+        // So many rows that the shards of the backward pass grow.
+        let rows = 8500;
+        let inputs = [random(rows * 6, 1), random(120, 2), random(20, 3), random(120, 4), random(6, 5)];
+        check_kernel(&Mlp(rows), &inputs);
     }
 }

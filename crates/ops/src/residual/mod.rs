@@ -85,8 +85,8 @@ mod tests {
 
     impl Case for Residual {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
-            let (branch, residual) =
-                (leaf(dev, (3, 2, Const::<5>), &inputs[0]), leaf(dev, (3, 2, Const::<5>), &inputs[1]));
+            let shape = (3, 2, inputs[0].len() / 6);
+            let (branch, residual) = (leaf(dev, shape, &inputs[0]), leaf(dev, shape, &inputs[1]));
             let y = dev.add_residual(branch.leaky_trace(), &residual, self.0.as_deref()).unwrap();
             let (y, mut g) = differentiate(dev, y);
             (y, vec![gradient(&mut g, &branch), gradient(&mut g, &residual)])
@@ -96,7 +96,9 @@ mod tests {
     #[test]
     fn kernel_and_composition_agree() {
         for scale in [None, Some(vec![0.0, 1.25, 2.0])] {
-            check_case(&Residual(scale), &[random(30, 1), random(30, 2)]);
+            check_case(&Residual(scale.clone()), &[random(30, 1), random(30, 2)]);
+            // More than one task computes.
+            check_kernel(&Residual(scale), &[random(72_000, 1), random(72_000, 2)]);
         }
     }
 

@@ -45,6 +45,9 @@ mod tests {
             let x: Vec<f64> = random(width * 30, 1).iter().map(|v| v * 20.0).collect();
             check_case(&Softmax(width), &[x]);
         }
+        // More rows than one task computes.
+        let x: Vec<f64> = random(9 * 200, 1).iter().map(|v| v * 20.0).collect();
+        check_kernel(&Softmax(9), &[x]);
     }
 
     #[test]

@@ -39,15 +39,20 @@ pub enum Error {
         /// The run.
         cell: String,
         /// Why.
-        #[source]
-        error: inductive_train::Error,
+        error: Box<inductive_train::Error>,
     },
     /// The data cannot be loaded.
     #[error(transparent)]
-    Train(#[from] inductive_train::Error),
+    Train(Box<inductive_train::Error>),
     /// The registry or the report.
     #[error(transparent)]
     Report(#[from] crate::Error),
+}
+
+impl From<inductive_train::Error> for Error {
+    fn from(error: inductive_train::Error) -> Self {
+        Self::Train(Box::new(error))
+    }
 }
 
 impl Error {

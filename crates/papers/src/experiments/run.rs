@@ -1,9 +1,12 @@
 //! Runs the cells of a study, one after the other, and makes the report.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use inductive_models::Zoo;
-use inductive_train::{Environment, Outcome, Progress, TrainOptions, train};
+use inductive_train::{Outcome, Progress, TrainOptions, train};
 
 use super::{Cell, CellResult, Error, Result, Study};
 use crate::Report;
@@ -12,6 +15,8 @@ use crate::Report;
 pub trait StudyProgress {
     /// The study begins; `finished` of its cells have a stored result.
     fn study(&mut self, study: &Study, finished: usize);
+    /// What the user should know of the data.
+    fn notices(&mut self, notices: &[String]);
     /// A cell begins. Returns the listener for its run.
     fn cell(&mut self, index: usize, cell: &Cell) -> Box<dyn Progress + '_>;
     /// A cell has ended, or had its result from an earlier start (`stored`).
@@ -48,7 +53,7 @@ pub fn run<D: Zoo>(
 ) -> Result<Ended> {
     let of_cell = |cell: &Cell| {
         let name = format!("{} seed {}", cell.name, cell.seed);
-        move |error| Error::Cell { cell: name.clone(), error }
+        move |error| Error::Cell { cell: name.clone(), error: Box::new(error) }
     };
     let mut results: Vec<Option<CellResult>> = Vec::new();
     for cell in &study.cells {
@@ -58,6 +63,7 @@ pub fn run<D: Zoo>(
     }
     progress.study(study, results.iter().flatten().count());
     let mut data = None;
+    let mut notices = Vec::new();
     for (index, cell) in study.cells.iter().enumerate() {
         if let Some(result) = &results[index] {
             progress.done(index, result, true);
@@ -65,7 +71,12 @@ pub fn run<D: Zoo>(
         }
         let data = match &mut data {
             Some(data) => data,
-            none => none.insert(cell.recipe.load_data()?),
+            none => {
+                let loaded = none.insert(cell.recipe.load_data()?);
+                notices = loaded.notices.clone();
+                progress.notices(&notices);
+                loaded
+            }
         };
         let folder = study.cell_folder(cell);
         let outcome = train(device, &cell.recipe, data, folder, options, &mut *progress.cell(index, cell));
@@ -84,21 +95,14 @@ pub fn run<D: Zoo>(
     let results: Vec<CellResult> = results.into_iter().flatten().collect();
     let mut report = (study.protocol.report)(&study.request, &results)?;
     report.command = study.request.command.clone();
-    let here = Environment::current::<D>();
-    report.fact("inductive", here.version);
-    if let Some(git) = here.git {
-        report.fact("revision", git);
+    for notice in notices {
+        report.differs(format!("data: {notice}"));
     }
-    if let Some(rustc) = here.rustc {
-        report.fact("compiler", rustc);
+    for (name, values) in provenance(&results) {
+        report.fact(name, values.into_iter().collect::<Vec<_>>().join("; "));
     }
-    report.fact(
-        "machine",
-        format!("{}, {} threads", here.cpu.as_deref().unwrap_or("unknown processor"), here.threads),
-    );
-    report.fact("device", &here.device);
     let seconds: f64 = results.iter().filter_map(|r| r.result.metrics.last()).map(|m| m.seconds).sum();
-    let images: f64 = results.iter().map(|r| trained_images(r)).sum();
+    let images: f64 = results.iter().map(trained_images).sum();
     report.fact(
         "training",
         format!(
@@ -110,6 +114,26 @@ pub fn run<D: Zoo>(
     );
     let files = report.write(&study.folder)?;
     Ok(Ended::Complete { report: Box::new(report), files })
+}
+
+/// Where the runs were made, from what each wrote about itself at every start: all values that occur.
+fn provenance(results: &[CellResult]) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let mut facts: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for result in results {
+        let text = std::fs::read_to_string(result.result.folder.join("env.json")).unwrap_or_default();
+        let starts: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
+        for start in starts {
+            for key in ["version", "git", "rustc", "build", "cpu", "threads", "device"] {
+                let value = match start.get(key) {
+                    Some(serde_json::Value::String(text)) => text.clone(),
+                    Some(serde_json::Value::Null) | None => continue,
+                    Some(other) => other.to_string(),
+                };
+                facts.entry(key).or_default().insert(value);
+            }
+        }
+    }
+    facts
 }
 
 /// Training images that a run has seen.

@@ -41,6 +41,7 @@ pub struct Judged {
 
 const ABOVE: &str = "the whole 95 % interval is above 0";
 const BELOW: &str = "the whole 95 % interval is below 0";
+const NO_SPREAD: &str = "all seeds give the same difference, so their spread is unknown; run more seeds";
 const AROUND: &str = "the 95 % interval contains 0";
 
 impl Judged {
@@ -57,7 +58,8 @@ impl Comparison {
     }
 
     /// The verdict: *holds* if the whole 95 % interval of the mean paired difference is above 0, *fails* if all of it is
-    /// below, *undecided* otherwise; always undecided with fewer than two pairs and where a value is not finite.
+    /// below, *undecided* otherwise; always undecided with fewer than two pairs, where all differences are equal to the
+    /// bit (accuracies on few images are coarse), and where a value is not finite.
     pub fn judge(&self) -> Judged {
         let differences = self.left.minus(&self.right);
         let judged = |verdict, difference, interval, reason: String| Judged {
@@ -79,7 +81,9 @@ impl Comparison {
             let reason = "one seed gives no interval; run more seeds".to_owned();
             return judged(Verdict::Undecided, Some(summary.mean), None, reason);
         };
-        let (verdict, reason) = if interval.low > 0.0 {
+        let (verdict, reason) = if interval.low == interval.high {
+            (Verdict::Undecided, NO_SPREAD)
+        } else if interval.low > 0.0 {
             (Verdict::Holds, ABOVE)
         } else if interval.high < 0.0 {
             (Verdict::Fails, BELOW)
@@ -114,6 +118,16 @@ mod tests {
     fn judge(left: &[f64], right: &[f64]) -> Judged {
         let seeded = |values: &[f64]| (1..).zip(values.iter().copied()).collect();
         Comparison::new("A > B", "points", seeded(left), seeded(right)).judge()
+    }
+
+    #[test]
+    fn equal_differences_decide_nothing() {
+        let (left, right) = ([(0, 2.0), (1, 3.0)], [(0, 1.0), (1, 2.0)]);
+        let judged =
+            Comparison::new("a > b", "points", left.into_iter().collect(), right.into_iter().collect())
+                .judge();
+        assert_eq!((judged.verdict, judged.n), (Verdict::Undecided, 2));
+        assert!(judged.reason.contains("same difference"), "{}", judged.reason);
     }
 
     #[test]

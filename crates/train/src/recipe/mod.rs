@@ -19,7 +19,8 @@ use crate::{Result, optimizer::AdamWConfig};
 /// A run, but for the machine: the same recipe on the same data gives the same weights, bit by bit.
 ///
 /// Every field has a default, so that a file names only what differs; a field that does not exist is an error. The
-/// defaults are ConViT's recipe (papers/convit.md 3.1) where it does not depend on the size of model and data.
+/// defaults are ConViT's recipe (arXiv 2103.10697; the arguments of main.py in facebookresearch/convit) where it does
+/// not depend on the size of model and data.
 ///
 /// Lengths of time are a number of epochs (`epochs = 20`) or a text (`"2000 steps"`, `"1e6 examples"`, `"5%"`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -59,8 +59,8 @@ fn refusals_name_the_field_and_what_is_accepted() {
         ("drop_path = -0.1", "`drop_path`", "less than 1"),
         ("ema = { decay = 1 }", "`ema.decay`", "less than 1"),
         ("augment = { flip = 2 }", "`augment.flip`", "0 to 1"),
-        ("local_up_to_layer = 4", "`local_up_to_layer` is 4", "[0, 1, 2, 3]"),
-        ("locality_strength = -1", "`locality_strength`", "0 or more"),
+        ("local_up_to_layer = 4", "local_up_to_layer 4 with 4 layers", "at most 3"),
+        ("locality_strength = 0", "`locality_strength`", "above 0"),
         ("model = \"convit_mikro\"", "convit_mikro", "did you mean `convit_micro`"),
         ("data = \"cifar9:x\"", "cifar9:x", "cifar10:PATH"),
     ] {

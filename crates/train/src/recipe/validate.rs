@@ -25,23 +25,14 @@ impl Recipe {
     /// [`Error::Recipe`]; [`Error::Model`] for a model or number of gated layers that does not exist; [`Error::Data`]
     /// for a data string that names no source.
     pub fn validate(&self) -> Result<()> {
-        let entry = inductive_models::find(&self.model)?;
-        if let Some(local) = self.local_up_to_layer
-            && !entry.locals.contains(&local)
-        {
-            return refuse(
-                "local_up_to_layer",
-                local,
-                format!("one of {:?} for {}", entry.locals, self.model),
-            );
-        }
+        inductive_models::find(&self.model)?.choose_local(self.local_up_to_layer)?;
         self.data.parse::<DataSpec>()?;
         let strength = self.locality_strength;
         check(
             "locality_strength",
             strength,
-            strength.is_finite() && strength >= 0.0,
-            "a finite number, 0 or more",
+            strength.is_finite() && strength > 0.0,
+            "a finite number above 0",
         )?;
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));

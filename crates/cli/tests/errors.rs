@@ -1,0 +1,138 @@
+//! Wrong requests as a user would make them: each ends with the right exit code and says what to do.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const USAGE: i32 = 2;
+const FAILURE: i32 = 1;
+
+fn inductive(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_inductive")).args(args).current_dir(folder).output().unwrap()
+}
+
+#[track_caller]
+fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
+    let output = inductive(folder, args);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    assert!(!text.contains("panicked"), "{args:?}: {text}");
+    for part in says {
+        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
+    }
+}
+
+/// A `.tar.gz` with empty files of these names.
+fn archive(path: &Path, names: &[&str]) {
+    let file = flate2::write::GzEncoder::new(fs::File::create(path).unwrap(), flate2::Compression::fast());
+    let mut tar = tar::Builder::new(file);
+    for name in names {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_cksum();
+        tar.append_data(&mut header, name, &b"abc"[..]).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap();
+}
+
+#[test]
+fn unknown_papers_tables_presets_and_seeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    refuses(d, &["reproduce"], USAGE, &["reproduce convit"]);
+    refuses(d, &["reproduce", "convit3"], USAGE, &["no experiment for `convit3`", "convit"]);
+    refuses(d, &["reproduce", "convit", "--table", "table9"], USAGE, &["table9", "table2"]);
+    refuses(d, &["reproduce", "convit", "--preset", "huge"], USAGE, &["smoke, quick or small"]);
+    refuses(d, &["reproduce", "convit", "--preset", "paper"], USAGE, &["not built"]);
+    refuses(d, &["reproduce", "convit", "--seeds", "0"], USAGE, &["at least 1"]);
+    refuses(d, &["reproduce", "convit", "--resume"], USAGE, &["nothing to go on with"]);
+    refuses(d, &["--device", "tpu", "inspect"], USAGE, &["cpu or cuda"]);
+    assert!(fs::read_dir(d).unwrap().next().is_none(), "nothing was written");
+}
+
+#[test]
+fn data_that_are_not_there_or_not_what_they_should_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let reproduce = |data: &str, code: i32, says: &[&str]| {
+        refuses(d, &["reproduce", "convit", "--preset", "smoke", "--data", data], code, says);
+    };
+    reproduce("cifar100:nowhere", FAILURE, &["nowhere", "does not exist"]);
+    reproduce("cifar100", USAGE, &["cifar100:PATH"]);
+    reproduce("mnist:x", USAGE, &["mnist", "cifar10:PATH"]);
+    archive(
+        &d.join("python.tar.gz"),
+        &["cifar-100-python/meta", "cifar-100-python/test", "cifar-100-python/train"],
+    );
+    reproduce("cifar100:python.tar.gz", FAILURE, &["python", "binary"]);
+    archive(
+        &d.join("ten.tar.gz"),
+        &["cifar-10-batches-bin/data_batch_1.bin", "cifar-10-batches-bin/test_batch.bin"],
+    );
+    reproduce("cifar100:ten.tar.gz", FAILURE, &["CIFAR-10", "cifar10:"]);
+    let whole = fs::read(d.join("ten.tar.gz")).unwrap();
+    fs::write(d.join("cut.tar.gz"), &whole[..whole.len() / 2]).unwrap();
+    reproduce("cifar100:cut.tar.gz", FAILURE, &["cut.tar.gz", "download it again"]);
+    fs::create_dir(d.join("cut")).unwrap();
+    fs::write(d.join("cut/train.bin"), vec![0; 3074 + 100]).unwrap();
+    fs::write(d.join("cut/test.bin"), vec![0; 3074]).unwrap();
+    reproduce("cifar100:cut", FAILURE, &["train.bin", "3074"]);
+}
+
+#[test]
+fn recipes_that_cannot_be_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let train = |recipe: &str, code: i32, says: &[&str]| {
+        fs::write(d.join("recipe.toml"), recipe).unwrap();
+        refuses(d, &["train", "recipe.toml"], code, says);
+    };
+    refuses(d, &["train", "missing.toml"], FAILURE, &["missing.toml"]);
+    train("modell = \"convit_micro\"", USAGE, &["modell", "recipe.toml"]);
+    train("lr = -1.0", USAGE, &["`lr`"]);
+    train("batch_size = 0", USAGE, &["`batch_size`"]);
+    train("model = \"convit_mikro\"", USAGE, &["did you mean `convit_micro`?"]);
+    train("local_up_to_layer = 4", USAGE, &["class token", "at most 3"]);
+    train("model = \"convit_tiny\"", FAILURE, &["224", "32"]);
+    assert!(!d.join("runs").exists(), "nothing was written");
+}
+
+#[test]
+fn weights_that_do_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let eval = |weights: &str, says: &[&str]| {
+        refuses(d, &["eval", "convit_micro", "--weights", weights, "--data", "synthetic"], FAILURE, says);
+    };
+    eval("missing.safetensors", &["missing.safetensors"]);
+    fs::write(d.join("empty.safetensors"), b"").unwrap();
+    eval("empty.safetensors", &["empty.safetensors"]);
+    fs::write(d.join("hostile.safetensors"), [&u64::MAX.to_le_bytes()[..], b"{}"].concat()).unwrap();
+    eval("hostile.safetensors", &["hostile.safetensors"]);
+    fs::write(d.join("model.pth"), b"PK\x03\x04 and so on").unwrap();
+    eval("model.pth", &["save_file"]);
+    let recipe =
+        "model = \"deit_micro\"\nepochs = \"1 steps\"\nbatch_size = 8\n[synthetic]\ntrain = 20\ntest = 20\n";
+    fs::write(d.join("recipe.toml"), recipe).unwrap();
+    let output = inductive(d, &["train", "recipe.toml", "--out", "run"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    eval("run/last.safetensors", &["missing", "unused"]);
+}
+
+#[test]
+fn a_model_that_does_not_exist_has_a_nearest_name() {
+    let dir = tempfile::tempdir().unwrap();
+    refuses(dir.path(), &["inspect", "convit_tini"], USAGE, &["did you mean `convit_tiny`?"]);
+}
+
+#[test]
+fn help_is_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, args) in [("help", &["--help"][..]), ("help-reproduce", &["reproduce", "--help"][..])] {
+        let output = inductive(dir.path(), args);
+        assert!(output.status.success());
+        insta::assert_snapshot!(name, String::from_utf8_lossy(&output.stdout));
+    }
+}
