@@ -81,10 +81,11 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
+    // Adding 1.5 * 2^23 rounds to the nearest integer, which the low bits of the sum then hold.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.4, 88.8);
-    let n = fma::<FMA>(clamped, LOG2_E, ROUND) - ROUND;
+    let shifted = fma::<FMA>(clamped, LOG2_E, ROUND);
+    let n = shifted - ROUND;
     let r = fma::<FMA>(n, -LN2_LOW, fma::<FMA>(n, -LN2_HIGH, clamped));
     // Taylor to degree 7 on |r| <= ln(2)/2: relative error below 6e-9.
     let mut p = 1.0 / 5040.0;
@@ -94,9 +95,11 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     p = fma::<FMA>(p, r, 1.0 / 6.0);
     p = fma::<FMA>(p, r, 0.5);
     p = fma::<FMA>(p, r * r, r) + 1.0;
-    // 2^n in two factors, so that n = 128 and n = -127 do not leave the range of the exponent field.
-    let half = (n * 0.5) as i32;
-    let rest = n as i32 - half;
+    // 2^n in two factors, so that n = 128 and n = -127 do not leave the range of the exponent field. Integers all the
+    // way: a cast from `f32` saturates, which takes a branch per number.
+    let whole = shifted.to_bits() as i32 - ROUND.to_bits() as i32;
+    let half = whole >> 1;
+    let rest = whole - half;
     let power = |e: i32| f32::from_bits(((e + 127) << 23) as u32);
     let y = p * power(half) * power(rest);
     let y = if x < -87.4 { 0.0 } else { y };
