@@ -1,7 +1,9 @@
 //! Gated positional self-attention (ConViT, arXiv 2103.10697 section 3).
 
 use dfdx::prelude::*;
-use inductive_ops::{AttentionDims, Backend, Error, Grid, PositionalGate, Result};
+use inductive_ops::{
+    AttentionDims, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, PositionalGate, Readout, Result,
+};
 
 use crate::{
     init::{normal, zeros},
@@ -186,6 +188,25 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
         }
     }
 
+    fn attend<T: Tape<E, D>>(
+        &self,
+        tokens: Tokens<C, E, D, T>,
+        layout: &Layout,
+        branch: Option<Branch<'_, C, E, D>>,
+    ) -> Result<Tokens<C, E, D, T>> {
+        self.check(tokens.shape().1, layout)?;
+        let weights = GatedSelfAttentionWeights {
+            qk: &self.qk.weight,
+            qk_bias: self.qk.bias.as_ref(),
+            v: &self.v.weight,
+            v_bias: self.v.bias.as_ref(),
+            proj: &self.proj.weight,
+            proj_bias: self.proj.bias(),
+            gate: self.gate(),
+        };
+        tokens.device().clone().gated_self_attention(layout.grid, tokens, weights, branch)
+    }
+
     fn check(&self, count: usize, layout: &Layout) -> Result<()> {
         if layout.prefix > 0 || count != layout.tokens() {
             let expected =
@@ -204,29 +225,27 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     for Gpsa<C, H, QKV_BIAS, E, D>
 {
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
+        self.attend(tokens, layout, None)
+    }
+
+    fn attention(&self, tokens: &Tokens<C, E, D>, layout: &Layout) -> Result<AttentionRecord<E>> {
         let (batch, count, _) = *tokens.shape();
         self.check(count, layout)?;
         let dims = AttentionDims::new(batch, count, H, C);
-        let (tokens, tape) = tokens.split_tape();
-        let qk = self.qk.apply(tokens.clone().put_tape(tape))?;
-        let v = self.v.apply(tokens.retaped::<T>())?;
-        let mixed = tokens.device().gated_attention(dims, layout.grid, qk, v, self.gate())?;
-        self.proj.apply(mixed)
+        let qk = self.qk.apply(tokens.clone())?;
+        let map = tokens.device().gated_attention_map(dims, layout.grid, &qk, self.gate())?.as_vec();
+        Ok(AttentionRecord { map, batch, heads: H, layout: *layout, gates: Some(self.gates()) })
     }
 
-    fn mix_recorded<T: Tape<E, D>>(
+    fn mix_branch<T: Tape<E, D>>(
         &self,
         tokens: Tokens<C, E, D, T>,
         layout: &Layout,
-    ) -> Result<(Tokens<C, E, D, T>, AttentionRecord<E>)> {
-        let (batch, count, _) = *tokens.shape();
-        self.check(count, layout)?;
-        let dims = AttentionDims::new(batch, count, H, C);
-        let (tokens, tape) = tokens.split_tape();
-        let qk = self.qk.apply(tokens.clone())?;
-        let map = tokens.device().gated_attention_map(dims, layout.grid, &qk, self.gate())?.as_vec();
-        let record = AttentionRecord { map, batch, heads: H, layout: *layout, gates: Some(self.gates()) };
-        Ok((self.mix(tokens.put_tape(tape), layout)?, record))
+        readout: Readout,
+        branch: Branch<'_, C, E, D>,
+    ) -> Result<Tokens<C, E, D, T>> {
+        let device = tokens.device().clone();
+        device.read_out(self.attend(tokens, layout, Some(branch))?, readout)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Multi-head self-attention.
 
 use dfdx::prelude::*;
-use inductive_ops::{AttentionDims, Backend, Error, Result};
+use inductive_ops::{AttentionDims, Backend, Branch, Error, Readout, Result, SelfAttentionWeights};
 
 use crate::{
     linear::{Linear, Packed},
@@ -53,21 +53,26 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
 {
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
         check_layout(tokens.shape().1, layout)?;
-        self.attend(tokens)
+        self.attend(tokens, Readout::All, None)
     }
 
-    fn mix_recorded<T: Tape<E, D>>(
+    fn attention(&self, tokens: &Tokens<C, E, D>, layout: &Layout) -> Result<AttentionRecord<E>> {
+        let (batch, count, _) = *tokens.shape();
+        check_layout(count, layout)?;
+        let qkv = self.qkv.apply(tokens.clone())?;
+        let map = tokens.device().attention_map(AttentionDims::new(batch, count, H, C), &qkv)?.as_vec();
+        Ok(AttentionRecord { map, batch, heads: H, layout: *layout, gates: None })
+    }
+
+    fn mix_branch<T: Tape<E, D>>(
         &self,
         tokens: Tokens<C, E, D, T>,
         layout: &Layout,
-    ) -> Result<(Tokens<C, E, D, T>, AttentionRecord<E>)> {
-        let (batch, count, _) = *tokens.shape();
-        check_layout(count, layout)?;
-        let (tokens, tape) = tokens.split_tape();
-        let qkv = self.qkv.apply(tokens.clone())?;
-        let map = tokens.device().attention_map(AttentionDims::new(batch, count, H, C), &qkv)?.as_vec();
-        let record = AttentionRecord { map, batch, heads: H, layout: *layout, gates: None };
-        Ok((self.attend(tokens.put_tape(tape))?, record))
+        readout: Readout,
+        branch: Branch<'_, C, E, D>,
+    ) -> Result<Tokens<C, E, D, T>> {
+        check_layout(tokens.shape().1, layout)?;
+        self.attend(tokens, readout, Some(branch))
     }
 }
 
@@ -81,11 +86,19 @@ fn check_layout(tokens: usize, layout: &Layout) -> Result<()> {
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>>
     Mhsa<C, H, QKV_BIAS, E, D>
 {
-    fn attend<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>) -> Result<Tokens<C, E, D, T>> {
-        let shape = *tokens.shape();
-        let qkv = self.qkv.apply(tokens)?;
-        let dims = AttentionDims::new(shape.0, shape.1, H, C);
-        self.proj.apply(qkv.device().clone().attention(dims, qkv, shape)?)
+    fn attend<T: Tape<E, D>>(
+        &self,
+        tokens: Tokens<C, E, D, T>,
+        readout: Readout,
+        branch: Option<Branch<'_, C, E, D>>,
+    ) -> Result<Tokens<C, E, D, T>> {
+        let weights = SelfAttentionWeights {
+            qkv: &self.qkv.weight,
+            qkv_bias: self.qkv.bias.as_ref(),
+            proj: &self.proj.weight,
+            proj_bias: self.proj.bias(),
+        };
+        tokens.device().clone().self_attention(H, tokens, weights, readout, branch)
     }
 }
 
@@ -96,7 +109,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     type Error = Error;
 
     fn try_forward(&self, tokens: Tokens<C, E, D>) -> Result<Self::Output> {
-        self.attend(tokens)
+        self.attend(tokens, Readout::All, None)
     }
 }
 
@@ -107,7 +120,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     type Error = Error;
 
     fn try_forward_mut(&mut self, tokens: Tokens<C, E, D, OwnedTape<E, D>>) -> Result<Self::Output> {
-        self.attend(tokens)
+        self.attend(tokens, Readout::All, None)
     }
 }
 

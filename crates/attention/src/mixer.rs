@@ -1,7 +1,7 @@
 //! What a transformer block is built over.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Grid, Result};
+use inductive_ops::{Backend, Branch, Grid, Readout, Result};
 
 /// `[batch, tokens, C]`
 pub type Tokens<const C: usize, E, D, T = NoneTape> = Tensor<(usize, usize, Const<C>), E, D, T>;
@@ -52,10 +52,36 @@ pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>> {
     /// tokens: `[batch, tokens, C]` as `layout` says; the result has the same shape.
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>>;
 
-    /// As [`TokenMixer::mix`], and what attention did. Slower: the maps are computed a second time and copied.
+    /// What attention does to `tokens`: the maps that [`TokenMixer::mix`] applies to the values.
+    fn attention(&self, tokens: &Tokens<C, E, D>, layout: &Layout) -> Result<AttentionRecord<E>>;
+
+    /// The mixer in a pre-norm block, `tokens + scale_b mix(norm(tokens))`, for the tokens that `readout` names: the
+    /// result is `[batch, tokens, C]` or `[batch, 1, C]`.
+    ///
+    /// The default is made of the parts; a mixer may compute all in one pass.
+    fn mix_branch<T: Tape<E, D>>(
+        &self,
+        tokens: Tokens<C, E, D, T>,
+        layout: &Layout,
+        readout: Readout,
+        branch: Branch<'_, C, E, D>,
+    ) -> Result<Tokens<C, E, D, T>> {
+        let device = tokens.device().clone();
+        let (residual, tape) = tokens.split_tape();
+        let normal = residual.clone().put_tape(tape);
+        let normal = device.layer_norm(normal, branch.weight, branch.bias, branch.eps)?;
+        let mixed = device.add_residual(self.mix(normal, layout)?, &residual, branch.scale)?;
+        device.read_out(mixed, readout)
+    }
+
+    /// [`TokenMixer::mix`], and what attention did.
     fn mix_recorded<T: Tape<E, D>>(
         &self,
         tokens: Tokens<C, E, D, T>,
         layout: &Layout,
-    ) -> Result<(Tokens<C, E, D, T>, AttentionRecord<E>)>;
+    ) -> Result<(Tokens<C, E, D, T>, AttentionRecord<E>)> {
+        let (tokens, tape) = tokens.split_tape();
+        let record = self.attention(&tokens, layout)?;
+        Ok((self.mix(tokens.put_tape(tape), layout)?, record))
+    }
 }

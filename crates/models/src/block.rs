@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_attention::{Layout, Linear, TokenMixer, Tokens};
-use inductive_ops::{Backend, DropPath, MlpWeights, Result};
+use inductive_ops::{Backend, Branch, DropPath, MlpWeights, Readout, Result};
 
 use crate::{
     layers::LayerNorm,
@@ -74,46 +74,46 @@ impl<M: TensorCollection<E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D
 }
 
 impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>> Mlp<C, HIDDEN, E, D> {
-    /// x: `[batch, tokens, C]`.
-    pub fn apply<T: Tape<E, D>>(&self, x: Tokens<C, E, D, T>) -> Result<Tokens<C, E, D, T>> {
+    /// x: `[batch, tokens, C]`; with `branch` the result is `x + scale_b mlp(norm(x))`.
+    pub fn apply<T: Tape<E, D>>(
+        &self,
+        x: Tokens<C, E, D, T>,
+        branch: Option<Branch<'_, C, E, D>>,
+    ) -> Result<Tokens<C, E, D, T>> {
         let weights = MlpWeights {
             weight1: &self.fc1.weight,
             bias1: self.fc1.bias(),
             weight2: &self.fc2.weight,
             bias2: self.fc2.bias(),
         };
-        x.device().clone().mlp(x, weights)
+        x.device().clone().mlp(x, weights, branch)
     }
 }
 
 impl<M: TokenMixer<C, E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>>
     Block<M, C, HIDDEN, E, D>
 {
-    /// tokens: `[batch, tokens, C]` as `layout` says.
+    /// tokens: `[batch, tokens, C]` as `layout` says; the result has the tokens that `readout` names.
     pub fn apply<T: Tape<E, D>>(
         &self,
         tokens: Tokens<C, E, D, T>,
         layout: &Layout,
+        readout: Readout,
         drop_path: DropPath,
         record: Option<&mut Record<E>>,
     ) -> Result<Tokens<C, E, D, T>> {
-        let device = tokens.device().clone();
         let batch = tokens.shape().0;
-        let (residual, tape) = tokens.split_tape();
-        let normal = self.norm1.apply(residual.clone().put_tape(tape))?;
-        let (mixed, attention) = match record {
-            None => (self.attn.mix(normal, layout)?, None),
-            Some(record) => {
-                let (mixed, attention) = self.attn.mix_recorded(normal, layout)?;
-                (mixed, Some((record, attention)))
-            }
+        let scales = [0, 1].map(|sublayer| drop_path.fork(sublayer).scales(batch));
+        let (tokens, tape) = tokens.split_tape();
+        let attention = match &record {
+            None => None,
+            Some(_) => Some(self.attn.attention(&self.norm1.apply(tokens.clone())?, layout)?),
         };
-        let tokens = device.add_residual(mixed, &residual, drop_path.fork(0).scales(batch).as_deref())?;
-
-        let (residual, tape) = tokens.split_tape();
-        let branch = self.mlp.apply(self.norm2.apply(residual.clone().put_tape(tape))?)?;
-        let tokens = device.add_residual(branch, &residual, drop_path.fork(1).scales(batch).as_deref())?;
-        if let Some((record, attention)) = attention {
+        let tokens = tokens.put_tape(tape);
+        let tokens =
+            self.attn.mix_branch(tokens, layout, readout, self.norm1.branch(scales[0].as_deref()))?;
+        let tokens = self.mlp.apply(tokens, Some(self.norm2.branch(scales[1].as_deref())))?;
+        if let (Some(record), Some(attention)) = (record, attention) {
             let output = if record.keep_outputs { tokens.as_vec() } else { Vec::new() };
             record.blocks.push(BlockRecord { output, attention });
         }

@@ -3,7 +3,7 @@
 
 use dfdx::prelude::*;
 use inductive_attention::{Gpsa, Layout, LocalInit, Mhsa, normal};
-use inductive_ops::{Backend, Grid};
+use inductive_ops::{Backend, Grid, Readout};
 
 use crate::{
     Result,
@@ -164,14 +164,21 @@ impl<
         let mut tokens = self.patch_embed.apply(images, context.image_gradient)?;
         tokens = device.add_position(tokens, &self.pos_embed)?;
         for (i, (block, drop_path)) in self.local.iter().zip(local).enumerate() {
-            tokens = block.apply(tokens, &self.layout(i), *drop_path, context.record.as_deref_mut())?;
+            tokens = block.apply(
+                tokens,
+                &self.layout(i),
+                Readout::All,
+                *drop_path,
+                context.record.as_deref_mut(),
+            )?;
         }
         tokens = device.prepend_token(tokens, &self.cls_token)?;
         for (i, (block, drop_path)) in self.global.iter().zip(global).enumerate() {
-            tokens =
-                block.apply(tokens, &self.layout(LOCAL + i), *drop_path, context.record.as_deref_mut())?;
+            let readout = context.readout(i, GLOBAL);
+            let record = context.record.as_deref_mut();
+            tokens = block.apply(tokens, &self.layout(LOCAL + i), readout, *drop_path, record)?;
         }
-        Ok(device.select_token(self.norm.apply(tokens)?, 0)?)
+        Ok(self.norm.apply(device.select_token(tokens, 0)?)?)
     }
 
     fn gates(&self) -> Vec<Vec<f64>> {

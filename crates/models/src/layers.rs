@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_attention::{Tokens, Uniform};
-use inductive_ops::{Backend, Result};
+use inductive_ops::{Backend, Branch, Result};
 
 /// Layer normalisation over the channels, eps 1e-6 as in ViT, DeiT and ConViT.
 ///
@@ -37,9 +37,14 @@ impl<const C: usize, E: Dtype, D: Device<E>> TensorCollection<E, D> for LayerNor
 }
 
 impl<const C: usize, E: Dtype, D: Backend<E>> LayerNorm<C, E, D> {
-    /// x: `[batch, tokens, C]`.
-    pub fn apply<T: Tape<E, D>>(&self, x: Tokens<C, E, D, T>) -> Result<Tokens<C, E, D, T>> {
+    /// x: `[.., C]`.
+    pub fn apply<S: Shape, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>> {
         x.device().clone().layer_norm(x, &self.weight, &self.bias, Self::EPS)
+    }
+
+    /// A residual branch that begins with this normalisation. `scale`: the branch's factor per sample.
+    pub fn branch<'a>(&'a self, scale: Option<&'a [f32]>) -> Branch<'a, C, E, D> {
+        Branch { weight: &self.weight, bias: &self.bias, eps: Self::EPS, scale }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_attention::{AttentionRecord, Layout};
-use inductive_ops::{Backend, DropPath, Grid, Parameters};
+use inductive_ops::{Backend, DropPath, Grid, Parameters, Readout};
 use inductive_schedule::drop_path_rates;
 
 use crate::Result;
@@ -102,6 +102,12 @@ impl<E> Context<'_, E> {
     pub fn block_drop_paths(&self, depth: usize) -> Result<Vec<DropPath>> {
         let rates = drop_path_rates(self.drop_path.rate as f32, depth)?.into_iter().enumerate();
         Ok(rates.map(|(i, rate)| DropPath { rate: rate.into(), ..self.drop_path.fork(i as u64) }).collect())
+    }
+
+    /// What block `index` of `blocks` has to give: after the last, nothing but the class token is used, so the other
+    /// tokens are computed only if they are recorded.
+    pub(crate) fn readout(&self, index: usize, blocks: usize) -> Readout {
+        if index + 1 == blocks && self.record.is_none() { Readout::First } else { Readout::All }
     }
 
     /// Empties the record, if there is one: an earlier pass may have filled it.

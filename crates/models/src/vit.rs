@@ -121,9 +121,15 @@ impl<
         tokens = device.prepend_token(tokens, &self.cls_token)?;
         tokens = device.add_position(tokens, &self.pos_embed)?;
         for (i, (block, drop_path)) in self.blocks.iter().zip(drop_paths).enumerate() {
-            tokens = block.apply(tokens, &self.layout(i), drop_path, context.record.as_deref_mut())?;
+            tokens = block.apply(
+                tokens,
+                &self.layout(i),
+                context.readout(i, DEPTH),
+                drop_path,
+                context.record.as_deref_mut(),
+            )?;
         }
-        Ok(device.select_token(self.norm.apply(tokens)?, 0)?)
+        Ok(self.norm.apply(device.select_token(tokens, 0)?)?)
     }
 
     fn layout(&self, _: usize) -> Layout {

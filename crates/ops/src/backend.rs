@@ -6,8 +6,9 @@ use dfdx::{
 };
 
 use crate::{
-    AdamWStep, AttentionDims, Error, Grid, MlpWeights, Moments, PositionalGate, Result, adamw, attention,
-    cross_entropy, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax, tokens,
+    AdamWStep, AttentionDims, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
+    PositionalGate, Readout, Result, SelfAttentionWeights, adamw, attention, branch, cross_entropy,
+    gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -51,16 +52,19 @@ pub trait Backend<E: Dtype>: Device<E> {
         gelu::composition(x).map_err(|e| Error::device("gelu", e))
     }
 
-    /// `gelu(x W1^T + b1) W2^T + b2` on the last axis: the MLP of a transformer block in one pass.
+    /// `gelu(x W1^T + b1) W2^T + b2` on the last axis: the MLP of a transformer block in one pass, with `branch` as
+    /// `x + scale_b mlp(norm(x))`.
     ///
-    /// x: `[.., C]`.
+    /// x: `[batch, .., C]`.
     fn mlp<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<E, Self>>(
         &self,
         x: Tensor<S, E, Self, T>,
         weights: MlpWeights<'_, C, HIDDEN, E, Self>,
+        branch: Option<Branch<'_, C, E, Self>>,
     ) -> Result<Tensor<S, E, Self, T>> {
         let dims = mlp::Dims::new::<S, C, HIDDEN>(x.shape())?;
-        mlp::composition(self, dims, x, weights)
+        branch::check(x.shape(), branch.as_ref())?;
+        mlp::composition(self, dims, x, weights, branch)
     }
 
     /// Softmax over the last axis.
@@ -81,21 +85,33 @@ pub trait Backend<E: Dtype>: Device<E> {
         cross_entropy::composition(dims, logits, targets).map_err(|e| Error::device("cross_entropy", e))
     }
 
-    /// Multi-head self-attention between the projections: `softmax(q k^T * scale) v`, heads side by side.
+    /// Multi-head self-attention: `softmax(q k^T / sqrt(C / heads)) v`, heads side by side, projected; with `branch` as
+    /// `x + scale_b attention(norm(x))`.
     ///
-    /// qkv: `[batch, tokens, 3 * heads * head_dim]`, parts in the order q, k, v; `out`: the shape of the result,
-    /// `[batch, tokens, heads * head_dim]`.
-    fn attention<Q: Shape, Y: Shape, T: Tape<E, Self>>(
+    /// x: `[batch, tokens, C]`; result: `[batch, tokens, C]`, or `[batch, 1, C]` for [`Readout::First`].
+    fn self_attention<const C: usize, T: Tape<E, Self>>(
         &self,
-        dims: AttentionDims,
-        qkv: Tensor<Q, E, Self, T>,
-        out: Y,
-    ) -> Result<Tensor<Y, E, Self, T>> {
-        attention::check(&dims, qkv.shape(), &out)?;
-        attention::composition(dims, qkv, out).map_err(|e| Error::device("attention", e))
+        heads: usize,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        weights: SelfAttentionWeights<'_, C, E, Self>,
+        readout: Readout,
+        branch: Option<Branch<'_, C, E, Self>>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        attention::composition(self, heads, x, weights, readout, branch)
     }
 
-    /// The attention probabilities of [`Backend::attention`], `[batch, heads, tokens, tokens]`, for inspection.
+    /// The tokens that `readout` names: x itself, or `[batch, 1, C]`. x: `[batch, tokens, C]`.
+    fn read_out<const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        readout: Readout,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        attention::read_out(self, x, readout)
+    }
+
+    /// The attention probabilities of [`Backend::self_attention`], `[batch, heads, tokens, tokens]`, for inspection.
+    ///
+    /// qkv: `[batch, tokens, 3 * heads * head_dim]`, parts in the order q, k, v.
     fn attention_map<Q: Shape>(
         &self,
         dims: AttentionDims,
@@ -107,25 +123,25 @@ pub trait Backend<E: Dtype>: Device<E> {
             .map_err(|e| Error::device("attention_map", e))
     }
 
-    /// Gated positional self-attention between the projections (ConViT, arXiv 2103.10697 eq. 7):
-    /// `((1 - g_h) softmax(q k^T * scale) + g_h softmax(position_h)) v` with rows renormalised, heads side by side.
+    /// Gated positional self-attention (ConViT, arXiv 2103.10697 eq. 7):
+    /// `((1 - g_h) softmax(q k^T / sqrt(C / H)) + g_h softmax(position_h)) v` with rows renormalised, heads side by side,
+    /// projected; with `branch` as `x + scale_b attention(norm(x))`.
     ///
-    /// qk: `[batch, tokens, 2 * heads * head_dim]`, parts in the order q, k; v, and the result in the shape of v:
-    /// `[batch, tokens, heads * head_dim]`. The positional map depends on the weights alone and is computed once per
-    /// call, not once per image.
-    fn gated_attention<Q: Shape, V: Shape, const H: usize, T: Tape<E, Self>>(
+    /// x and result: `[batch, grid.tokens(), C]`. The positional map depends on the weights alone and is computed once
+    /// per call, not once per image.
+    fn gated_self_attention<const C: usize, const H: usize, T: Tape<E, Self>>(
         &self,
-        dims: AttentionDims,
         grid: Grid,
-        qk: Tensor<Q, E, Self, T>,
-        v: Tensor<V, E, Self, T>,
-        gate: PositionalGate<'_, H, E, Self>,
-    ) -> Result<Tensor<V, E, Self, T>> {
-        gated_attention::check::<H, _, _>(&dims, grid, qk.shape(), v.shape())?;
-        gated_attention::composition(dims, grid, qk, v, gate).map_err(|e| Error::device("gated_attention", e))
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        weights: GatedSelfAttentionWeights<'_, C, H, E, Self>,
+        branch: Option<Branch<'_, C, E, Self>>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        gated_attention::composition(self, grid, x, weights, branch)
     }
 
-    /// The attention probabilities of [`Backend::gated_attention`], `[batch, heads, tokens, tokens]`.
+    /// The attention probabilities of [`Backend::gated_self_attention`], `[batch, heads, tokens, tokens]`.
+    ///
+    /// qk: `[batch, tokens, 2 * heads * head_dim]`, parts in the order q, k.
     fn gated_attention_map<Q: Shape, const H: usize>(
         &self,
         dims: AttentionDims,

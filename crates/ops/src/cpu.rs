@@ -2,15 +2,13 @@
 //!
 //! A tensor that is not contiguous (a permuted or broadcast one) goes to the composition instead.
 
-use dfdx::{
-    prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank0, Shape, SplitTape, Tape, Tensor},
-    tensor::CpuError,
-};
+use dfdx::prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank0, Shape, SplitTape, Tape, Tensor};
 
 use crate::{
-    AdamWStep, AttentionDims, Backend, Error, Grid, MlpWeights, Moments, PositionalGate, Result, adamw,
-    attention, cross_entropy, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax,
-    tape::{CpuTensor, buffer, is_contiguous, take_gradient, tensor, values, values_mut},
+    AdamWStep, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result,
+    SelfAttentionWeights, adamw, attention, cross_entropy, gated_attention, gelu, layer_norm, linear, mlp,
+    patch_embed, residual, softmax,
+    tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values, values_mut},
     tokens,
 };
 
@@ -21,43 +19,6 @@ macro_rules! contiguous_or {
             return $fallback;
         }
     };
-}
-
-/// The gradient buffer of a leaf, to be added to. Zeros take the place of one that [`Borrowed`] holds.
-fn gradient_of<'g, S: Shape>(
-    gradients: &'g mut Gradients<f32, Cpu>,
-    of: &CpuTensor<S>,
-) -> Result<&'g mut [f32], CpuError> {
-    let slot = &mut **gradients.get_or_alloc_mut(of)?;
-    if slot.is_empty() {
-        slot.resize(of.shape().num_elements(), 0.0);
-    }
-    Ok(slot)
-}
-
-/// The buffer of a gradient, taken out to be added to and given back later: for several gradients at a time.
-///
-/// Where two arguments are one tensor (tied weights), the second gets zeros, and giving back adds up.
-struct Borrowed(Vec<f32>);
-
-impl Borrowed {
-    fn take<S: Shape>(gradients: &mut Gradients<f32, Cpu>, of: &CpuTensor<S>) -> Result<Self, CpuError> {
-        let mut values = take_gradient(gradients, of)?;
-        if values.is_empty() {
-            values.resize(of.shape().num_elements(), 0.0);
-        }
-        Ok(Self(values))
-    }
-
-    fn give<S: Shape>(self, gradients: &mut Gradients<f32, Cpu>, of: &CpuTensor<S>) -> Result<(), CpuError> {
-        let slot = &mut **gradients.get_or_alloc_mut(of)?;
-        if slot.is_empty() {
-            *slot = self.0;
-        } else {
-            residual::accumulate(&self.0, slot);
-        }
-        Ok(())
-    }
 }
 
 impl Backend<f32> for Cpu {
@@ -152,55 +113,9 @@ impl Backend<f32> for Cpu {
         &self,
         x: Tensor<S, f32, Self, T>,
         weights: MlpWeights<'_, C, HIDDEN, f32, Self>,
+        branch: Option<Branch<'_, C, f32, Self>>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        let shape = *x.shape();
-        let dims = mlp::Dims::new::<S, C, HIDDEN>(&shape)?;
-        contiguous_or!(
-            mlp::composition(self, dims, x, weights);
-            &x, weights.weight1, weights.bias1, weights.weight2, weights.bias2
-        );
-        let (x, mut tape) = x.split_tape();
-        let (weight1, weight2) = (weights.weight1.clone(), weights.weight2.clone());
-        let (bias1, bias2) = (weights.bias1.clone(), weights.bias2.clone());
-        let slices = mlp::Weights {
-            weight1: values(&weight1),
-            bias1: values(&bias1),
-            weight2: values(&weight2),
-            bias2: values(&bias2),
-        };
-        let mut y = buffer(shape.num_elements());
-        let mut hidden = if T::OWNS_TAPE { Some(buffer(dims.rows * HIDDEN)) } else { None };
-        mlp::forward(dims, values(&x), slices, hidden.as_deref_mut(), &mut y);
-        let y = tensor("mlp", self, y, shape)?;
-        if let Some(hidden) = hidden {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let mut dweight1 = Borrowed::take(gradients, &weight1)?;
-                let mut dbias1 = Borrowed::take(gradients, &bias1)?;
-                let mut dweight2 = Borrowed::take(gradients, &weight2)?;
-                let mut dbias2 = Borrowed::take(gradients, &bias2)?;
-                let slices = mlp::Weights {
-                    weight1: values(&weight1),
-                    bias1: values(&bias1),
-                    weight2: values(&weight2),
-                    bias2: values(&bias2),
-                };
-                let sums = mlp::MlpGradients {
-                    x: gradient_of(gradients, &x)?,
-                    weight1: &mut dweight1.0,
-                    bias1: &mut dbias1.0,
-                    weight2: &mut dweight2.0,
-                    bias2: &mut dbias2.0,
-                };
-                mlp::backward(dims, values(&x), &hidden, slices, &dy, sums);
-                dweight1.give(gradients, &weight1)?;
-                dbias1.give(gradients, &bias1)?;
-                dweight2.give(gradients, &weight2)?;
-                dbias2.give(gradients, &bias2)
-            });
-        }
-        Ok(y.put_tape(tape))
+        mlp::on_cpu(self, x, weights, branch)
     }
 
     fn softmax<S: Shape, T: Tape<f32, Self>>(
@@ -249,92 +164,25 @@ impl Backend<f32> for Cpu {
         Ok(loss.put_tape(tape))
     }
 
-    fn attention<Q: Shape, Y: Shape, T: Tape<f32, Self>>(
+    fn self_attention<const C: usize, T: Tape<f32, Self>>(
         &self,
-        dims: AttentionDims,
-        qkv: Tensor<Q, f32, Self, T>,
-        out: Y,
-    ) -> Result<Tensor<Y, f32, Self, T>> {
-        attention::check(&dims, qkv.shape(), &out)?;
-        contiguous_or!(attention::composition(dims, qkv, out).map_err(|e| Error::device("attention", e)); &qkv);
-        let (qkv, mut tape) = qkv.split_tape();
-        let mut y = buffer(out.num_elements());
-        attention::forward(dims, values(&qkv), &mut y);
-        let y = tensor("attention", self, y, out)?;
-        if T::OWNS_TAPE {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                attention::backward(dims, values(&qkv), &dy, gradient_of(gradients, &qkv)?);
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        heads: usize,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        weights: SelfAttentionWeights<'_, C, f32, Self>,
+        readout: Readout,
+        branch: Option<Branch<'_, C, f32, Self>>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
+        attention::on_cpu(self, heads, x, weights, readout, branch)
     }
 
-    fn gated_attention<Q: Shape, V: Shape, const H: usize, T: Tape<f32, Self>>(
+    fn gated_self_attention<const C: usize, const H: usize, T: Tape<f32, Self>>(
         &self,
-        dims: AttentionDims,
         grid: Grid,
-        qk: Tensor<Q, f32, Self, T>,
-        v: Tensor<V, f32, Self, T>,
-        gate: PositionalGate<'_, H, f32, Self>,
-    ) -> Result<Tensor<V, f32, Self, T>> {
-        gated_attention::check::<H, _, _>(&dims, grid, qk.shape(), v.shape())?;
-        contiguous_or!(
-            gated_attention::composition(dims, grid, qk, v, gate).map_err(|e| Error::device("gated_attention", e));
-            &qk, &v, gate.weight, gate.bias, gate.gating
-        );
-        let (qk, qk_tape) = qk.split_tape();
-        let (v, v_tape) = v.split_tape();
-        let mut tape = qk_tape.merge(v_tape);
-        let (weight, bias, gating) = (gate.weight.clone(), gate.bias.clone(), gate.gating.clone());
-        let mut y = buffer(v.shape().num_elements());
-        let inputs = gated_attention::Inputs {
-            dims,
-            grid,
-            qk: values(&qk),
-            v: values(&v),
-            weight: values(&weight),
-            bias: values(&bias),
-            gating: values(&gating),
-        };
-        gated_attention::forward(inputs, &mut y);
-        let y = tensor("gated_attention", self, y, *v.shape())?;
-        if T::OWNS_TAPE {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let mut dqk = Borrowed::take(gradients, &qk)?;
-                let mut dv = Borrowed::take(gradients, &v)?;
-                let mut dweight = Borrowed::take(gradients, &weight)?;
-                let mut dbias = Borrowed::take(gradients, &bias)?;
-                let mut dgating = Borrowed::take(gradients, &gating)?;
-                let inputs = gated_attention::Inputs {
-                    dims,
-                    grid,
-                    qk: values(&qk),
-                    v: values(&v),
-                    weight: values(&weight),
-                    bias: values(&bias),
-                    gating: values(&gating),
-                };
-                let sums = gated_attention::GateGradients {
-                    qk: &mut dqk.0,
-                    v: &mut dv.0,
-                    weight: &mut dweight.0,
-                    bias: &mut dbias.0,
-                    gating: &mut dgating.0,
-                };
-                gated_attention::backward(inputs, &dy, sums);
-                dqk.give(gradients, &qk)?;
-                dv.give(gradients, &v)?;
-                dweight.give(gradients, &weight)?;
-                dbias.give(gradients, &bias)?;
-                dgating.give(gradients, &gating)
-            });
-        }
-        Ok(y.put_tape(tape))
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        weights: GatedSelfAttentionWeights<'_, C, H, f32, Self>,
+        branch: Option<Branch<'_, C, f32, Self>>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
+        gated_attention::on_cpu(self, grid, x, weights, branch)
     }
 
     fn patch_embed<S: Shape, const I: usize, const P: usize, const C: usize, T: Tape<f32, Self>>(

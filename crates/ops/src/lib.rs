@@ -32,6 +32,7 @@ mod tape;
 
 mod adamw;
 mod attention;
+mod branch;
 mod cross_entropy;
 mod gated_attention;
 mod gelu;
@@ -41,6 +42,8 @@ pub mod memory;
 mod mlp;
 mod patch_embed;
 mod residual;
+pub mod roof;
+mod shards;
 mod softmax;
 mod tokens;
 
@@ -48,10 +51,11 @@ mod tokens;
 mod testing;
 
 pub use adamw::AdamWStep;
-pub use attention::AttentionDims;
+pub use attention::{AttentionDims, Readout, SelfAttentionWeights};
 pub use backend::Backend;
+pub use branch::Branch;
 pub use error::{Error, Result};
-pub use gated_attention::{Grid, PositionalGate, relative_positions};
+pub use gated_attention::{GatedSelfAttentionWeights, Grid, PositionalGate, relative_positions};
 pub use mlp::MlpWeights;
 pub use params::{Moments, Parameter, ParameterMut, Parameters, Visit, VisitMut};
 pub use residual::DropPath;

@@ -116,34 +116,40 @@ pub(crate) unsafe fn product(
 }
 
 /// A pointer into a buffer whose disjoint parts are written by several threads.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared<'a> {
-    data: *mut f32,
+pub(crate) struct Shared<'a, T = f32> {
+    data: *mut T,
     len: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: only `out` hands out access, and its contract is that parts are disjoint between threads.
-unsafe impl Send for Shared<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+impl<T> Clone for Shared<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
-impl<'a> Shared<'a> {
-    pub(crate) fn new(data: &'a mut [f32]) -> Self {
+impl<T> Copy for Shared<'_, T> {}
+
+// SAFETY: only `out` and `slice` hand out access, and their contract is that parts are disjoint between threads.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(data: &'a mut [T]) -> Self {
         Self { data: data.as_mut_ptr(), len: data.len(), life: PhantomData }
     }
 
-    /// A strided part to write a product to.
+    /// The elements `offset..offset + len`.
     ///
     /// # Safety
-    /// No other thread may touch the elements of this part while it is in use.
-    pub(crate) unsafe fn out(self, offset: usize, rows: usize, cols: usize, stride: usize) -> Out {
-        assert!(rows > 0 && cols > 0 && holds(self.len, offset, (rows, cols), stride));
-        // SAFETY: in bounds by the assertion.
-        Out { data: unsafe { self.data.add(offset) }, stride }
+    /// No other thread may touch these elements while the slice is in use, nor this one through another part.
+    pub(crate) unsafe fn slice(self, offset: usize, len: usize) -> &'a mut [T] {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len));
+        // SAFETY: in bounds by the assertion, not aliased by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(offset), len) }
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,50 @@ pub(crate) fn take_gradient<S: Shape>(
     Ok(std::mem::take(&mut **gradients.get_or_alloc_mut(output)?))
 }
 
+/// The gradient buffer of a leaf, to be added to. Zeros take the place of one that [`Borrowed`] holds.
+pub(crate) fn gradient_of<'g, S: Shape>(
+    gradients: &'g mut Gradients<f32, Cpu>,
+    of: &CpuTensor<S>,
+) -> Result<&'g mut [f32], CpuError> {
+    let slot = &mut **gradients.get_or_alloc_mut(of)?;
+    if slot.is_empty() {
+        slot.resize(of.shape().num_elements(), 0.0);
+    }
+    Ok(slot)
+}
+
+/// The buffer of a gradient, taken out to be added to and given back later: for several gradients at a time.
+///
+/// Where two arguments are one tensor (tied weights), the second gets zeros, and giving back adds up.
+pub(crate) struct Borrowed(pub(crate) Vec<f32>);
+
+impl Borrowed {
+    pub(crate) fn take<S: Shape>(
+        gradients: &mut Gradients<f32, Cpu>,
+        of: &CpuTensor<S>,
+    ) -> Result<Self, CpuError> {
+        let mut values = take_gradient(gradients, of)?;
+        if values.is_empty() {
+            values.resize(of.shape().num_elements(), 0.0);
+        }
+        Ok(Self(values))
+    }
+
+    pub(crate) fn give<S: Shape>(
+        self,
+        gradients: &mut Gradients<f32, Cpu>,
+        of: &CpuTensor<S>,
+    ) -> Result<(), CpuError> {
+        let slot = &mut **gradients.get_or_alloc_mut(of)?;
+        if slot.is_empty() {
+            *slot = self.0;
+        } else {
+            crate::residual::accumulate(&self.0, slot);
+        }
+        Ok(())
+    }
+}
+
 /// A buffer for `len` results, to be overwritten in full.
 pub(crate) fn buffer(len: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);

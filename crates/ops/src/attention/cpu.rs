@@ -1,122 +1,160 @@
-//! Attention on the CPU, one (image, head) at a time: scores, softmax and the product with v stay in cache, and the
-//! backward pass computes the probabilities again instead of having stored them.
+//! The kernel of self-attention tied into dfdx's tape.
 
-use rayon::prelude::*;
-
-use super::AttentionDims;
-use crate::{
-    matmul::{Mat, Out, Shared, Write, product},
-    simd::{Kernel, dispatch, dot, softmax_row},
+use dfdx::{
+    prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank1, Rank2, Rank3, SplitTape, Tape, Tensor},
+    tensor::CpuError,
 };
 
-/// Scratch of one task.
-pub(crate) fn scratch(dims: &AttentionDims) -> Vec<f32> {
-    vec![0.0; dims.tokens * dims.tokens]
+use super::{
+    AttentionDims, Kept, Layer, Projection, Readout, SelfAttentionWeights, backward, check, composition,
+    forward,
+};
+use crate::{
+    Branch, Result,
+    branch::Held,
+    tape::{Borrowed, CpuTensor, buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+};
+
+/// The output projection and the branch of an attention layer, held for the backward pass.
+pub(crate) struct HeldOutput<const C: usize> {
+    weight: Tensor<Rank2<C, C>, f32, Cpu>,
+    bias: Tensor<Rank1<C>, f32, Cpu>,
+    branch: Option<Held<C>>,
 }
 
-/// `out = softmax(q k^T * scale) v`; `out` is overwritten.
-pub(crate) fn forward(dims: AttentionDims, qkv: &[f32], out: &mut [f32]) {
-    let AttentionDims { batch, tokens, heads, head_dim, scale } = dims;
-    let (width, out) = (dims.width(), Shared::new(out));
-    let stride = 3 * width;
-    (0..batch * heads).into_par_iter().for_each_init(
-        || scratch(&dims),
-        |map, task| {
-            let (image, head) = (task / heads, task % heads);
-            let base = image * tokens * stride + head * head_dim;
-            let part = |index: usize| Mat::rows(qkv, base + index * width, tokens, head_dim, stride);
-            let probabilities = Out::dense(map, tokens, tokens);
-            // SAFETY: the matrices have these dimensions; each task writes to its own columns of its own image.
-            unsafe {
-                product(
-                    Write::Set,
-                    probabilities,
-                    (tokens, tokens, head_dim),
-                    part(0),
-                    part(1).t(),
-                    scale as f32,
-                );
-                dispatch(SoftmaxRows { width: tokens, rows: map });
-                product(
-                    Write::Set,
-                    out.out(image * tokens * width + head * head_dim, tokens, head_dim, width),
-                    (tokens, head_dim, tokens),
-                    Mat::dense(map, tokens, tokens),
-                    part(2),
-                    1.0,
-                );
-            }
-        },
-    );
+/// See [`HeldOutput`]; `None` where a tensor is not contiguous.
+pub(crate) fn held_output<const C: usize>(
+    weight: &Tensor<Rank2<C, C>, f32, Cpu>,
+    bias: &Tensor<Rank1<C>, f32, Cpu>,
+    branch: Option<Branch<'_, C, f32, Cpu>>,
+) -> Option<HeldOutput<C>> {
+    let contiguous = is_contiguous(weight)
+        && is_contiguous(bias)
+        && branch.is_none_or(|b| is_contiguous(b.weight) && is_contiguous(b.bias));
+    contiguous.then(|| HeldOutput {
+        weight: weight.clone(),
+        bias: bias.clone(),
+        branch: branch.map(Held::new),
+    })
 }
 
-/// `dqkv +=` the gradient.
-pub(crate) fn backward(dims: AttentionDims, qkv: &[f32], dout: &[f32], dqkv: &mut [f32]) {
-    let AttentionDims { batch, tokens, heads, head_dim, scale } = dims;
-    let (width, dqkv) = (dims.width(), Shared::new(dqkv));
-    let stride = 3 * width;
-    (0..batch * heads).into_par_iter().for_each_init(
-        || (scratch(&dims), scratch(&dims)),
-        |(map, dmap), task| {
-            let (image, head) = (task / heads, task % heads);
-            let base = image * tokens * stride + head * head_dim;
-            let part = |index: usize| Mat::rows(qkv, base + index * width, tokens, head_dim, stride);
-            let dout = Mat::rows(dout, image * tokens * width + head * head_dim, tokens, head_dim, width);
-            let (score, value) = ((tokens, tokens, head_dim), (tokens, head_dim, tokens));
-            // SAFETY: the matrices have these dimensions; each task writes to its own columns of its own image.
-            unsafe {
-                let grad = |index: usize| dqkv.out(base + index * width, tokens, head_dim, stride);
-                product(
-                    Write::Set,
-                    Out::dense(map, tokens, tokens),
-                    score,
-                    part(0),
-                    part(1).t(),
-                    scale as f32,
-                );
-                dispatch(SoftmaxRows { width: tokens, rows: map });
-                product(Write::Add, grad(2), value, Mat::dense(map, tokens, tokens).t(), dout, 1.0);
-                product(Write::Set, Out::dense(dmap, tokens, tokens), score, dout, part(2).t(), 1.0);
-                dispatch(SoftmaxGradient { width: tokens, map, dmap });
-                let dscores = Mat::dense(dmap, tokens, tokens);
-                product(Write::Add, grad(0), value, dscores, part(1), scale as f32);
-                product(Write::Add, grad(1), value, dscores.t(), part(0), scale as f32);
-            }
-        },
-    );
+/// The gradients of a [`HeldOutput`], taken out to be added to.
+pub(crate) struct Taken {
+    pub(crate) weight: Borrowed,
+    pub(crate) bias: Borrowed,
+    pub(crate) norm: Vec<Borrowed>,
 }
 
-struct SoftmaxRows<'a> {
+impl<const C: usize> HeldOutput<C> {
+    /// The layer with these projections and without a gate.
+    pub(crate) fn layer<'a>(
+        &'a self,
+        dims: AttentionDims,
+        readout: Readout,
+        projections: &'a [Projection<'a>],
+    ) -> Layer<'a> {
+        let (weight, bias) = (values(&self.weight), values(&self.bias));
+        let branch = self.branch.as_ref().map(Held::slices);
+        Layer { dims, readout, projections, weight, bias, gate: None, branch }
+    }
+
+    pub(crate) fn take(&self, gradients: &mut Gradients<f32, Cpu>) -> Result<Taken, CpuError> {
+        Ok(Taken {
+            weight: Borrowed::take(gradients, &self.weight)?,
+            bias: Borrowed::take(gradients, &self.bias)?,
+            norm: Held::take(self.branch.as_ref(), gradients)?,
+        })
+    }
+
+    pub(crate) fn give(&self, taken: Taken, gradients: &mut Gradients<f32, Cpu>) -> Result<(), CpuError> {
+        taken.weight.give(gradients, &self.weight)?;
+        taken.bias.give(gradients, &self.bias)?;
+        Held::give(self.branch.as_ref(), taken.norm, gradients)
+    }
+}
+
+/// The projections to q, k and v: one for all tokens, or of the first token's query apart.
+fn projections<'a>(
+    readout: Readout,
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
     width: usize,
-    rows: &'a mut [f32],
-}
-
-impl Kernel for SoftmaxRows<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for row in self.rows.chunks_exact_mut(self.width) {
-            softmax_row::<FMA>(row);
+) -> Vec<Projection<'a>> {
+    match readout {
+        Readout::All => vec![Projection { first: 0, weight, bias, tokens: Readout::All }],
+        Readout::First => {
+            let (query, rest) = weight.split_at(width * width);
+            let (query_bias, rest_bias) = bias.map(|b| b.split_at(width)).unzip();
+            vec![
+                Projection { first: 0, weight: query, bias: query_bias, tokens: Readout::First },
+                Projection { first: width, weight: rest, bias: rest_bias, tokens: Readout::All },
+            ]
         }
     }
 }
 
-/// `dmap = map (dmap - sum_j map_j dmap_j)`, row by row.
-struct SoftmaxGradient<'a> {
-    width: usize,
-    map: &'a [f32],
-    dmap: &'a mut [f32],
+/// The gradient of a bias that may not be there, taken out to be added to.
+pub(crate) fn take_bias<S: dfdx::shapes::Shape>(
+    bias: Option<&CpuTensor<S>>,
+    gradients: &mut Gradients<f32, Cpu>,
+) -> Result<Option<Borrowed>, CpuError> {
+    bias.map(|bias| Borrowed::take(gradients, bias)).transpose()
 }
 
-impl Kernel for SoftmaxGradient<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for (p, d) in self.map.chunks_exact(self.width).zip(self.dmap.chunks_exact_mut(self.width)) {
-            let mean = dot::<FMA>(p, d);
-            for (d, p) in d.iter_mut().zip(p) {
-                *d = *p * (*d - mean);
-            }
-        }
+/// Gives back what [`take_bias`] took.
+pub(crate) fn give_bias<S: dfdx::shapes::Shape>(
+    bias: Option<&CpuTensor<S>>,
+    taken: Option<Borrowed>,
+    gradients: &mut Gradients<f32, Cpu>,
+) -> Result<(), CpuError> {
+    match (bias, taken) {
+        (Some(bias), Some(taken)) => taken.give(gradients, bias),
+        _ => Ok(()),
     }
+}
+
+pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    heads: usize,
+    x: Tensor<(usize, usize, Const<C>), f32, Cpu, T>,
+    weights: SelfAttentionWeights<'_, C, f32, Cpu>,
+    readout: Readout,
+    branch: Option<Branch<'_, C, f32, Cpu>>,
+) -> Result<Tensor<(usize, usize, Const<C>), f32, Cpu, T>> {
+    let dims = check(heads, x.shape(), branch.as_ref())?;
+    let SelfAttentionWeights { qkv, qkv_bias, proj, proj_bias } = weights;
+    let contiguous = is_contiguous(&x) && is_contiguous(qkv) && qkv_bias.is_none_or(is_contiguous);
+    let output = held_output(proj, proj_bias, branch).filter(|_| contiguous);
+    let Some(output) = output else { return composition(device, heads, x, weights, readout, branch) };
+    let (qkv, qkv_bias): (Tensor<Rank3<3, C, C>, f32, Cpu>, _) = (qkv.clone(), qkv_bias.cloned());
+    let (x, mut tape) = x.split_tape();
+    let parts = projections(readout, values(&qkv), qkv_bias.as_ref().map(values), C);
+    let layer = output.layer(dims, readout, &parts);
+    let queries = layer.queries();
+    let mut y = buffer(dims.batch * queries * C);
+    let mut kept = T::OWNS_TAPE.then(|| Kept::new(&layer));
+    forward(&layer, values(&x), kept.as_mut(), &mut y);
+    let y = tensor("self_attention", device, y, (dims.batch, queries, Const))?;
+    if let Some(kept) = kept {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            drop(y);
+            let mut dqkv = Borrowed::take(gradients, &qkv)?;
+            let mut dbias = take_bias(qkv_bias.as_ref(), gradients)?;
+            let mut taken = output.take(gradients)?;
+            let parts = projections(readout, values(&qkv), qkv_bias.as_ref().map(values), C);
+            // The parts of the packed gradients lie one after the other, as those of the weights.
+            let mut sums = vec![&mut dqkv.0[..], &mut taken.weight.0[..]];
+            sums.extend(dbias.iter_mut().map(|d| &mut d.0[..]));
+            sums.push(&mut taken.bias.0);
+            sums.extend(taken.norm.iter_mut().map(|d| &mut d.0[..]));
+            let dx = gradient_of(gradients, &x)?;
+            backward(&output.layer(dims, readout, &parts), values(&x), &kept, &dy, dx, sums);
+            dqkv.give(gradients, &qkv)?;
+            give_bias(qkv_bias.as_ref(), dbias, gradients)?;
+            output.give(taken, gradients)
+        });
+    }
+    Ok(y.put_tape(tape))
 }

@@ -1,15 +1,17 @@
-//! Gated positional self-attention between its projections (ConViT, arXiv 2103.10697 section 3, eq. 6-8).
+//! Gated positional self-attention with its projections (ConViT, arXiv 2103.10697 section 3, eq. 6-8).
 //!
 //! `A_h = (1 - sigma(lambda_h)) softmax(q k^T * scale) + sigma(lambda_h) softmax(w_h . r + b_h)`, rows renormalised;
 //! `r_ij = (dx, dy, dx^2 + dy^2)` from query i to key j in patches. The positional scores are not scaled.
 
 mod cpu;
+mod kernel;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{Gradients as GateGradients, Inputs, backward, forward};
+pub(crate) use cpu::on_cpu;
+pub(crate) use kernel::{GatedSoftmax, GatedSoftmaxBackward};
 
-use crate::{AttentionDims, Error, Result, attention};
+use crate::{AttentionDims, Backend, Branch, Error, Result, attention, branch};
 
 /// The patches of an image: tokens are numbered row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl std::fmt::Display for Grid {
     }
 }
 
-/// The weights that [`Backend::gated_attention`](crate::Backend::gated_attention) needs beside the projections.
+/// The positional side of gated attention.
 #[derive(Debug)]
 pub struct PositionalGate<'a, const H: usize, E: Dtype, D: Device<E>> {
     /// `pos_proj.weight`: each head's direction in the space of `(dx, dy, dx^2 + dy^2)`.
@@ -56,6 +58,25 @@ impl<const H: usize, E: Dtype, D: Device<E>> Clone for PositionalGate<'_, H, E, 
 }
 
 impl<const H: usize, E: Dtype, D: Device<E>> Copy for PositionalGate<'_, H, E, D> {}
+
+/// The weights of gated positional self-attention.
+#[derive(Debug)]
+pub struct GatedSelfAttentionWeights<'a, const C: usize, const H: usize, E: Dtype, D: Device<E>> {
+    /// `qk.weight`, parts in the order q, k.
+    pub qk: &'a Tensor<Rank3<2, C, C>, E, D>,
+    /// `qk.bias`
+    pub qk_bias: Option<&'a Tensor<Rank2<2, C>, E, D>>,
+    /// `v.weight`
+    pub v: &'a Tensor<Rank2<C, C>, E, D>,
+    /// `v.bias`
+    pub v_bias: Option<&'a Tensor<Rank1<C>, E, D>>,
+    /// `proj.weight`
+    pub proj: &'a Tensor<Rank2<C, C>, E, D>,
+    /// `proj.bias`
+    pub proj_bias: &'a Tensor<Rank1<C>, E, D>,
+    /// The positional side.
+    pub gate: PositionalGate<'a, H, E, D>,
+}
 
 /// `(dx, dy, dx^2 + dy^2)` from each patch (row) to each patch (column): `[tokens, tokens, 3]`, row-major.
 ///
@@ -88,15 +109,15 @@ pub(crate) fn check_grid<const H: usize>(dims: &AttentionDims, grid: Grid) -> Re
     Ok(())
 }
 
-pub(crate) fn check<const H: usize, Q: Shape, V: Shape>(
-    dims: &AttentionDims,
+/// The sizes of gated attention over `x: [batch, tokens, C]`.
+pub(crate) fn check<const C: usize, const H: usize, E: Dtype, D: Device<E>>(
     grid: Grid,
-    qk: &Q,
-    v: &V,
-) -> Result<()> {
-    check_grid::<H>(dims, grid)?;
-    attention::check_input(dims, 2, qk)?;
-    attention::check_input(dims, 1, v)
+    x: &(usize, usize, Const<C>),
+    branch: Option<&Branch<'_, C, E, D>>,
+) -> Result<AttentionDims> {
+    let dims = attention::check(H, x, branch)?;
+    check_grid::<H>(&dims, grid)?;
+    Ok(dims)
 }
 
 type Heads = (usize, usize, usize, usize);
@@ -142,60 +163,88 @@ pub(crate) fn map<Q: Shape, const H: usize, E: Dtype, D: Device<E>, T: Tape<E, D
     mixed.try_div(sums.try_broadcast_like::<_, Axis<3>>(&shape)?)
 }
 
-pub(crate) fn composition<Q: Shape, V: Shape, const H: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    dims: AttentionDims,
+pub(crate) fn composition<const C: usize, const H: usize, E: Dtype, D: Backend<E>, T: Tape<E, D>>(
+    device: &D,
     grid: Grid,
-    qk: Tensor<Q, E, D, T>,
-    v: Tensor<V, E, D, T>,
-    gate: PositionalGate<'_, H, E, D>,
-) -> Result<Tensor<V, E, D, T>, D::Err> {
-    let out = *v.shape();
-    let map = map(dims, grid, qk, gate)?;
-    attention::apply(dims, map, (v, 1, 0), out)
+    x: Tensor<(usize, usize, Const<C>), E, D, T>,
+    weights: GatedSelfAttentionWeights<'_, C, H, E, D>,
+    branch: Option<Branch<'_, C, E, D>>,
+) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>> {
+    let dims = check::<C, H, E, D>(grid, x.shape(), branch.as_ref())?;
+    let shape = *x.shape();
+    branch::around(device, x, branch, |x| {
+        let (x, tape) = x.split_tape();
+        let out = (shape.0, shape.1, Const::<2>, Const::<C>);
+        let qk = device.linear(x.clone().put_tape(tape), weights.qk, weights.qk_bias, out)?;
+        let v = device.linear(x.retaped::<T>(), weights.v, weights.v_bias, shape)?;
+        let mixed = map(dims, grid, qk, weights.gate)
+            .and_then(|map| attention::apply(dims, map, (v, 1, 0), shape))
+            .map_err(|e| Error::device("gated_self_attention", e))?;
+        device.linear(mixed, weights.proj, Some(weights.proj_bias), shape)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, testing::*};
+    use crate::testing::*;
 
-    struct Gated<const H: usize>(AttentionDims, Grid);
+    /// Batch, grid, whether q, k and v have biases, whether there is a branch, its drop path.
+    struct Gated<const C: usize, const H: usize>(usize, Grid, bool, bool, Option<Vec<f32>>);
 
-    impl<const H: usize> Case for Gated<H> {
+    impl<const C: usize, const H: usize> Case for Gated<C, H> {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
-            let AttentionDims { batch, tokens, .. } = self.0;
-            let qk = leaf(dev, (batch, tokens, 2 * self.0.width()), &inputs[0]);
-            let v = leaf(dev, (batch, tokens, self.0.width()), &inputs[1]);
-            let weight = leaf(dev, (Const::<H>, Const::<3>), &inputs[2]);
-            let bias = leaf(dev, (Const::<H>,), &inputs[3]);
-            let gating = leaf(dev, (Const::<H>,), &inputs[4]);
-            let gate = PositionalGate { weight: &weight, bias: &bias, gating: &gating };
-            let y = dev.gated_attention(self.0, self.1, qk.leaky_trace(), v.leaky_trace(), gate).unwrap();
+            let x = leaf(dev, (self.0, self.1.tokens(), Const::<C>), &inputs[0]);
+            let qk = leaf(dev, (Const::<2>, Const::<C>, Const::<C>), &inputs[1]);
+            let qk_bias = leaf(dev, (Const::<2>, Const::<C>), &inputs[2]);
+            let [v, proj] = [3, 4].map(|i: usize| leaf(dev, (Const::<C>, Const::<C>), &inputs[i]));
+            let [v_bias, proj_bias, norm_weight, norm_bias] =
+                [5, 6, 7, 8].map(|i: usize| leaf(dev, (Const::<C>,), &inputs[i]));
+            let weight = leaf(dev, (Const::<H>, Const::<3>), &inputs[9]);
+            let [bias, gating] = [10, 11].map(|i: usize| leaf(dev, (Const::<H>,), &inputs[i]));
+            let weights = GatedSelfAttentionWeights {
+                qk: &qk,
+                qk_bias: self.2.then_some(&qk_bias),
+                v: &v,
+                v_bias: self.2.then_some(&v_bias),
+                proj: &proj,
+                proj_bias: &proj_bias,
+                gate: PositionalGate { weight: &weight, bias: &bias, gating: &gating },
+            };
+            let branch =
+                Branch { weight: &norm_weight, bias: &norm_bias, eps: 1e-6, scale: self.4.as_deref() };
+            let branch = self.3.then_some(branch);
+            let y = dev.gated_self_attention(self.1, x.leaky_trace(), weights, branch).unwrap();
             let (y, mut g) = differentiate(dev, y);
-            let grads = vec![
-                gradient(&mut g, &qk),
-                gradient(&mut g, &v),
-                gradient(&mut g, &weight),
-                gradient(&mut g, &bias),
-                gradient(&mut g, &gating),
-            ];
+            let mut grads = vec![gradient(&mut g, &x), gradient(&mut g, &qk), gradient(&mut g, &qk_bias)];
+            grads.extend([&v, &proj].map(|t| gradient(&mut g, t)));
+            grads.extend([&v_bias, &proj_bias, &norm_weight, &norm_bias].map(|t| gradient(&mut g, t)));
+            grads.push(gradient(&mut g, &weight));
+            grads.extend([&bias, &gating].map(|t| gradient(&mut g, t)));
             (y, grads)
         }
     }
 
-    fn case<const H: usize>(batch: usize, grid: Grid, head_dim: usize) {
-        let dims = AttentionDims::new(batch, grid.tokens(), H, H * head_dim);
-        let n = batch * grid.tokens() * H * head_dim;
-        let wide: Vec<f64> = random(2 * n, 1).iter().map(|v| v * 2.0).collect();
-        let inputs = [wide, random(n, 2), random(3 * H, 3), random(H, 4), random(H, 5)];
-        check_case(&Gated::<H>(dims, grid), &inputs);
+    fn cases<const C: usize, const H: usize>(
+        batch: usize,
+        grid: Grid,
+        check: impl Fn(&Gated<C, H>, &[Vec<f64>]),
+    ) {
+        let lens = [batch * grid.tokens() * C, 2 * C * C, 2 * C, C * C, C * C, C, C, C, C, 3 * H, H, H];
+        let inputs: Vec<_> = lens.iter().enumerate().map(|(i, len)| random(*len, i as u64 + 1)).collect();
+        let scale = (0..batch).map(|i| [1.25, 0.0, 2.0][i % 3]).collect();
+        for (bias, branch, scale) in [(true, true, None), (false, false, None), (false, true, Some(scale))] {
+            check(&Gated(batch, grid, bias, branch, scale), &inputs);
+        }
     }
 
     #[test]
     fn kernel_and_composition_agree() {
-        case::<4>(2, Grid::square(3), 4);
-        case::<1>(1, Grid { rows: 2, cols: 5 }, 3);
-        case::<2>(11, Grid { rows: 4, cols: 3 }, 8);
+        cases::<16, 4>(2, Grid::square(3), |case, inputs| check_case(case, inputs));
+        cases::<3, 1>(1, Grid { rows: 2, cols: 5 }, |case, inputs| check_case(case, inputs));
+        cases::<16, 2>(11, Grid { rows: 4, cols: 3 }, |case, inputs| check_case(case, inputs));
+        // Several groups of images in a shard, turned weights.
+        cases::<8, 2>(67, Grid { rows: 4, cols: 8 }, |case, inputs| check_kernel(case, inputs));
     }
 
     #[test]
@@ -214,10 +263,19 @@ mod tests {
     #[test]
     fn a_grid_of_another_size_is_an_error() {
         let dev = Cpu::default();
-        let (qk, v) = (dev.zeros_like(&(1, 6, 16)), dev.zeros_like(&(1, 6, 8)));
+        let (qk, v, proj, proj_bias) = (dev.zeros(), dev.zeros(), dev.zeros(), dev.zeros());
         let (weight, bias, gating) = (dev.zeros(), dev.zeros(), dev.zeros());
-        let gate = PositionalGate::<2, f32, _> { weight: &weight, bias: &bias, gating: &gating };
-        let dims = AttentionDims::new(1, 6, 2, 8);
-        assert!(dev.gated_attention(dims, Grid::square(2), qk, v, gate).is_err());
+        let weights = || GatedSelfAttentionWeights::<'_, 8, 2, f32, _> {
+            qk: &qk,
+            qk_bias: None,
+            v: &v,
+            v_bias: None,
+            proj: &proj,
+            proj_bias: &proj_bias,
+            gate: PositionalGate { weight: &weight, bias: &bias, gating: &gating },
+        };
+        let x = || dev.zeros_like(&(1, 6, Const::<8>));
+        assert!(dev.gated_self_attention(Grid::square(2), x(), weights(), None).is_err());
+        assert!(dev.gated_self_attention(Grid { rows: 3, cols: 2 }, x(), weights(), None).is_ok());
     }
 }

@@ -10,6 +10,35 @@ const CHUNK: usize = 128;
 /// Mean and reciprocal standard deviation of each row, for the backward pass.
 pub(crate) type Statistics = Vec<[f32; 2]>;
 
+/// The rows of [`forward`] in this thread.
+pub(crate) fn rows_forward(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    eps: f32,
+    y: &mut [f32],
+    statistics: &mut [[f32; 2]],
+) {
+    dispatch(Forward { x, weight, bias, eps, y, statistics });
+}
+
+/// The result of [`rows_forward`] again, from its statistics.
+pub(crate) fn rows_again(x: &[f32], weight: &[f32], bias: &[f32], statistics: &[[f32; 2]], y: &mut [f32]) {
+    dispatch(Again { x, weight, bias, statistics, y });
+}
+
+/// The rows of [`backward`] in this thread; `sums` holds the gradients of weight and bias one after the other.
+pub(crate) fn rows_backward(
+    x: &[f32],
+    weight: &[f32],
+    statistics: &[[f32; 2]],
+    dy: &[f32],
+    dx: &mut [f32],
+    sums: &mut [f32],
+) {
+    dispatch(Backward { x, weight, statistics, dy, dx, sums });
+}
+
 /// `y = (x - mean) / sqrt(variance + eps) * weight + bias`; `y` is overwritten.
 pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) -> Statistics {
     let width = weight.len();
@@ -67,6 +96,28 @@ impl Kernel for Forward<'_> {
             let variance = sum_by(x, |v| (v - mean) * (v - mean)) * scale;
             let inverse = 1.0 / (variance + self.eps).sqrt();
             *statistics = [mean, inverse];
+            for (((y, x), w), b) in y.iter_mut().zip(x).zip(self.weight).zip(self.bias) {
+                *y = fma::<FMA>((x - mean) * inverse, *w, *b);
+            }
+        }
+    }
+}
+
+struct Again<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    statistics: &'a [[f32; 2]],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Again<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let width = self.weight.len();
+        let rows = self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)).zip(self.statistics);
+        for ((x, y), [mean, inverse]) in rows {
             for (((y, x), w), b) in y.iter_mut().zip(x).zip(self.weight).zip(self.bias) {
                 *y = fma::<FMA>((x - mean) * inverse, *w, *b);
             }

@@ -6,6 +6,7 @@ use super::Dims;
 use crate::{
     matmul::{Mat, Out, Write, product},
     simd::{Kernel, dispatch},
+    tape::buffer,
 };
 
 /// Rows that one task computes: small enough that a chunk of results stays in the second-level cache.
@@ -13,25 +14,35 @@ const CHUNK: usize = 256;
 /// Rows of the weight gradient that one task computes.
 const OUTER_CHUNK: usize = 192;
 
-/// A weight `[outer, inner]` turned to `[inner, outer]`, which products read without packing it for every chunk.
-pub(crate) struct Transposed {
-    values: Vec<f32>,
+/// A weight `[outer, inner]` to be read as `[inner, outer]`. For many rows it is turned in memory once, which spares the
+/// products packing it for every chunk of rows.
+pub(crate) struct Transposed<'a> {
+    weight: &'a [f32],
+    turned: Option<Vec<f32>>,
     inner: usize,
     outer: usize,
 }
 
-impl Transposed {
+impl Transposed<'_> {
     /// `[inner, outer]`
     pub(crate) fn mat(&self) -> Mat<'_> {
-        Mat::dense(&self.values, self.inner, self.outer)
+        match &self.turned {
+            Some(turned) => Mat::dense(turned, self.inner, self.outer),
+            None => Mat::dense(self.weight, self.outer, self.inner).t(),
+        }
     }
 }
 
-/// See [`Transposed`].
-pub(crate) fn transposed(weight: &[f32], outer: usize, inner: usize) -> Transposed {
+/// See [`Transposed`]; `rows`: how many rows will be multiplied.
+pub(crate) fn transposed(weight: &[f32], outer: usize, inner: usize, rows: usize) -> Transposed<'_> {
+    Transposed { weight, turned: (rows > 2 * CHUNK).then(|| turn(weight, outer, inner)), inner, outer }
+}
+
+/// `[outer, inner]` to `[inner, outer]`.
+fn turn(weight: &[f32], outer: usize, inner: usize) -> Vec<f32> {
     /// Side of the blocks that are turned one after the other: both sides of a block stay in the first-level cache.
     const BLOCK: usize = 16;
-    let mut values = vec![0.0; weight.len()];
+    let mut values = buffer(weight.len());
     values.par_chunks_mut(BLOCK * outer).enumerate().for_each(|(i, out)| {
         let start = i * BLOCK;
         for first in (0..outer).step_by(BLOCK) {
@@ -43,15 +54,14 @@ pub(crate) fn transposed(weight: &[f32], outer: usize, inner: usize) -> Transpos
             }
         }
     });
-    Transposed { values, inner, outer }
+    values
 }
 
 /// `y = x W^T + b`; `y` is overwritten.
 pub(crate) fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let Dims { rows, inner, outer } = dims;
-    // Turning the weight costs as much as packing it once.
-    let turned = (rows > 2 * CHUNK).then(|| transposed(weight, outer, inner));
-    let turned = turned.as_ref().map_or(Mat::dense(weight, outer, inner).t(), Transposed::mat);
+    let turned = transposed(weight, outer, inner, rows);
+    let turned = turned.mat();
     y.par_chunks_mut(CHUNK * outer).enumerate().for_each(|(i, y)| {
         let rows = y.len() / outer;
         // SAFETY: both operands are dense and hold these dimensions; `y` is this task's own.
@@ -145,6 +155,20 @@ pub(crate) fn column_sums(rows: &[f32], sums: &mut [f32]) {
 /// Adds `bias` to each row of `y` in this thread.
 pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
     dispatch(AddBias { y, bias });
+}
+
+/// Adds `bias` to the columns `first..` of each row of `stride` numbers in this thread.
+pub(crate) fn add_bias_columns(y: &mut [f32], stride: usize, first: usize, bias: &[f32]) {
+    for row in y.chunks_exact_mut(stride) {
+        dispatch(AddBias { y: &mut row[first..first + bias.len()], bias });
+    }
+}
+
+/// `sums[j] += sum_i rows[i, first + j]` in this thread, for rows of `stride` numbers.
+pub(crate) fn column_sums_of(rows: &[f32], stride: usize, first: usize, sums: &mut [f32]) {
+    for row in rows.chunks_exact(stride) {
+        dispatch(ColumnSums { rows: &row[first..first + sums.len()], sums });
+    }
 }
 
 struct AddBias<'a> {

@@ -14,7 +14,9 @@ pub(crate) struct Dims {
     pub(crate) outer: usize,
 }
 
-pub(crate) use cpu::{add_bias, backward, column_sums, forward, transposed};
+pub(crate) use cpu::{
+    Transposed, add_bias, add_bias_columns, backward, column_sums, column_sums_of, forward, transposed,
+};
 
 pub(crate) fn check<X: Shape, W: Shape, B: Shape, Y: Shape>(
     x: &X,

@@ -1,205 +1,91 @@
-//! The MLP on the CPU: a chunk of rows goes through both layers while it is in cache. The backward pass keeps the
-//! hidden layer before its activation, nothing after it.
+//! The MLP's kernel tied into dfdx's tape.
 
-use rayon::prelude::*;
+use dfdx::prelude::*;
 
-use super::Dims;
+use super::{
+    Dims, MlpWeights, composition,
+    kernel::{Kept, Weights, backward, forward},
+};
 use crate::{
-    gelu,
-    linear::{add_bias, column_sums, transposed},
-    matmul::{Mat, Out, Write, product},
-    simd::{Kernel, dispatch},
+    Branch, Result,
+    branch::{self, Held},
+    tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
 };
 
-/// Rows that go through together: `CHUNK * hidden` numbers should fit the second-level cache.
-const CHUNK: usize = 256;
-/// Rows whose weight gradients are summed by one task; fixed, so that sums do not depend on the threads.
-const SHARD: usize = 2 * CHUNK;
-/// More shards than this and each gets more rows: every shard has its own copy of the weight gradients.
-const MAX_SHARDS: usize = 16;
-
-/// The parameters, row-major as PyTorch stores them.
-#[derive(Clone, Copy)]
-pub(crate) struct Weights<'a> {
-    pub(crate) weight1: &'a [f32],
-    pub(crate) bias1: &'a [f32],
-    pub(crate) weight2: &'a [f32],
-    pub(crate) bias2: &'a [f32],
+/// The parameters, held for the backward pass.
+struct Parameters<const C: usize, const HIDDEN: usize> {
+    weight1: Tensor<Rank2<HIDDEN, C>, f32, Cpu>,
+    bias1: Tensor<Rank1<HIDDEN>, f32, Cpu>,
+    weight2: Tensor<Rank2<C, HIDDEN>, f32, Cpu>,
+    bias2: Tensor<Rank1<C>, f32, Cpu>,
+    branch: Option<Held<C>>,
 }
 
-/// Where the backward pass adds.
-pub(crate) struct Gradients<'a> {
-    pub(crate) x: &'a mut [f32],
-    pub(crate) weight1: &'a mut [f32],
-    pub(crate) bias1: &'a mut [f32],
-    pub(crate) weight2: &'a mut [f32],
-    pub(crate) bias2: &'a mut [f32],
-}
-
-/// `y` (overwritten) `= gelu(x W1^T + b1) W2^T + b2`. The hidden layer before GELU goes to `hidden` if it is given.
-pub(crate) fn forward(
-    dims: Dims,
-    x: &[f32],
-    weights: Weights<'_>,
-    hidden: Option<&mut [f32]>,
-    y: &mut [f32],
-) {
-    let Dims { width, hidden: inner, .. } = dims;
-    let weight1 = transposed(weights.weight1, inner, width);
-    let weight2 = transposed(weights.weight2, width, inner);
-    let one = |x: &[f32], pre: &mut [f32], post: &mut [f32], y: &mut [f32]| {
-        let rows = x.len() / width;
-        // SAFETY: all matrices are dense and have these dimensions; outputs are this task's own.
-        unsafe {
-            let out = Out::dense(pre, rows, inner);
-            product(Write::Set, out, (rows, inner, width), Mat::dense(x, rows, width), weight1.mat(), 1.0);
-            dispatch(BiasGelu { bias: weights.bias1, pre, post });
-            let out = Out::dense(y, rows, width);
-            product(Write::Set, out, (rows, width, inner), Mat::dense(post, rows, inner), weight2.mat(), 1.0);
+impl<const C: usize, const HIDDEN: usize> Parameters<C, HIDDEN> {
+    fn weights(&self) -> Weights<'_> {
+        Weights {
+            weight1: values(&self.weight1),
+            bias1: values(&self.bias1),
+            weight2: values(&self.weight2),
+            bias2: values(&self.bias2),
+            branch: self.branch.as_ref().map(Held::slices),
         }
-        add_bias(y, weights.bias2);
+    }
+}
+
+pub(crate) fn on_cpu<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    x: Tensor<S, f32, Cpu, T>,
+    weights: MlpWeights<'_, C, HIDDEN, f32, Cpu>,
+    branch: Option<Branch<'_, C, f32, Cpu>>,
+) -> Result<Tensor<S, f32, Cpu, T>> {
+    let shape = *x.shape();
+    let dims = Dims::new::<S, C, HIDDEN>(&shape)?;
+    branch::check(&shape, branch.as_ref())?;
+    let MlpWeights { weight1, bias1, weight2, bias2 } = weights;
+    let contiguous = is_contiguous(&x)
+        && is_contiguous(weight1)
+        && is_contiguous(bias1)
+        && is_contiguous(weight2)
+        && is_contiguous(bias2)
+        && branch.is_none_or(|b| is_contiguous(b.weight) && is_contiguous(b.bias));
+    if !contiguous {
+        return composition(device, dims, x, weights, branch);
+    }
+    let (x, mut tape) = x.split_tape();
+    let parameters = Parameters {
+        weight1: weight1.clone(),
+        bias1: bias1.clone(),
+        weight2: weight2.clone(),
+        bias2: bias2.clone(),
+        branch: branch.map(Held::new),
     };
-    let chunks = y.par_chunks_mut(CHUNK * width).zip(x.par_chunks(CHUNK * width));
-    let scratch = || vec![0.0; CHUNK * inner];
-    match hidden {
-        Some(hidden) => {
-            chunks.zip(hidden.par_chunks_mut(CHUNK * inner)).for_each_init(scratch, |post, ((y, x), pre)| {
-                let len = pre.len();
-                one(x, pre, &mut post[..len], y);
-            })
-        }
-        None => chunks.for_each_init(
-            || (scratch(), scratch()),
-            |(pre, post), (y, x)| {
-                let len = x.len() / width * inner;
-                one(x, &mut pre[..len], &mut post[..len], y);
-            },
-        ),
-    }
-}
-
-/// Adds the gradients of all inputs, given the hidden layer that `forward` has kept.
-pub(crate) fn backward(
-    dims: Dims,
-    x: &[f32],
-    hidden: &[f32],
-    weights: Weights<'_>,
-    dy: &[f32],
-    sums: Gradients<'_>,
-) {
-    let Dims { rows, width, hidden: inner } = dims;
-    let shard = rows.div_ceil(MAX_SHARDS).next_multiple_of(CHUNK).max(SHARD);
-    let partial: Vec<[Vec<f32>; 4]> = sums
-        .x
-        .par_chunks_mut(shard * width)
-        .zip(
-            x.par_chunks(shard * width)
-                .zip(hidden.par_chunks(shard * inner))
-                .zip(dy.par_chunks(shard * width)),
-        )
-        .map(|(dx, ((x, hidden), dy))| {
+    let mut y = buffer(shape.num_elements());
+    let mut kept = T::OWNS_TAPE.then(|| Kept::new(dims, parameters.branch.is_some()));
+    forward(dims, values(&x), parameters.weights(), kept.as_mut(), &mut y);
+    let y = tensor("mlp", device, y, shape)?;
+    if let Some(kept) = kept {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            drop(y);
+            let Parameters { weight1, bias1, weight2, bias2, branch } = &parameters;
+            let mut dweight1 = Borrowed::take(gradients, weight1)?;
+            let mut dweight2 = Borrowed::take(gradients, weight2)?;
+            let mut dbias1 = Borrowed::take(gradients, bias1)?;
+            let mut dbias2 = Borrowed::take(gradients, bias2)?;
+            let mut dnorm = Held::take(branch.as_ref(), gradients)?;
             let mut sums =
-                [vec![0.0; inner * width], vec![0.0; inner], vec![0.0; width * inner], vec![0.0; width]];
-            let [dweight1, dbias1, dweight2, dbias2] = &mut sums;
-            let mut scratch = vec![0.0; 2 * CHUNK * inner];
-            let (post, dhidden) = scratch.split_at_mut(CHUNK * inner);
-            let chunks = dx.chunks_mut(CHUNK * width).zip(x.chunks(CHUNK * width));
-            for ((dx, x), (hidden, dy)) in
-                chunks.zip(hidden.chunks(CHUNK * inner).zip(dy.chunks(CHUNK * width)))
-            {
-                let rows = x.len() / width;
-                let (post, dhidden) = (&mut post[..rows * inner], &mut dhidden[..rows * inner]);
-                // SAFETY: all matrices are dense and have these dimensions; outputs are this task's own.
-                unsafe {
-                    let (x, dy) = (Mat::dense(x, rows, width), Mat::dense(dy, rows, width));
-                    let weight = Mat::dense(weights.weight2, width, inner);
-                    product(
-                        Write::Set,
-                        Out::dense(dhidden, rows, inner),
-                        (rows, inner, width),
-                        dy,
-                        weight,
-                        1.0,
-                    );
-                    dispatch(GeluBackward { pre: hidden, post, gradient: dhidden });
-                    let post = Mat::dense(post, rows, inner);
-                    product(
-                        Write::Add,
-                        Out::dense(dweight2, width, inner),
-                        (width, inner, rows),
-                        dy.t(),
-                        post,
-                        1.0,
-                    );
-                    let weight = Mat::dense(weights.weight1, inner, width);
-                    let gradient = Mat::dense(dhidden, rows, inner);
-                    product(
-                        Write::Add,
-                        Out::dense(dx, rows, width),
-                        (rows, width, inner),
-                        gradient,
-                        weight,
-                        1.0,
-                    );
-                    product(
-                        Write::Add,
-                        Out::dense(dweight1, inner, width),
-                        (inner, width, rows),
-                        gradient.t(),
-                        x,
-                        1.0,
-                    );
-                }
-                column_sums(dhidden, dbias1);
-                column_sums(dy, dbias2);
-            }
-            sums
-        })
-        .collect();
-    for [dweight1, dbias1, dweight2, dbias2] in partial {
-        crate::residual::accumulate(&dweight1, sums.weight1);
-        crate::residual::accumulate(&dbias1, sums.bias1);
-        crate::residual::accumulate(&dweight2, sums.weight2);
-        crate::residual::accumulate(&dbias2, sums.bias2);
+                vec![&mut dweight1.0[..], &mut dweight2.0[..], &mut dbias1.0[..], &mut dbias2.0[..]];
+            sums.extend(dnorm.iter_mut().map(|d| &mut d.0[..]));
+            let dx = gradient_of(gradients, &x)?;
+            backward(dims, values(&x), &kept, parameters.weights(), &dy, dx, sums);
+            dweight1.give(gradients, weight1)?;
+            dweight2.give(gradients, weight2)?;
+            dbias1.give(gradients, bias1)?;
+            dbias2.give(gradients, bias2)?;
+            Held::give(branch.as_ref(), dnorm, gradients)
+        });
     }
-}
-
-/// `pre += bias`, `post = gelu(pre)`.
-struct BiasGelu<'a> {
-    bias: &'a [f32],
-    pre: &'a mut [f32],
-    post: &'a mut [f32],
-}
-
-impl Kernel for BiasGelu<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let width = self.bias.len();
-        for (pre, post) in self.pre.chunks_exact_mut(width).zip(self.post.chunks_exact_mut(width)) {
-            for ((pre, post), bias) in pre.iter_mut().zip(post).zip(self.bias) {
-                *pre += bias;
-                *post = gelu::value::<FMA>(*pre);
-            }
-        }
-    }
-}
-
-/// `post = gelu(pre)`, `gradient *= gelu'(pre)`.
-struct GeluBackward<'a> {
-    pre: &'a [f32],
-    post: &'a mut [f32],
-    gradient: &'a mut [f32],
-}
-
-impl Kernel for GeluBackward<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for ((pre, post), gradient) in self.pre.iter().zip(self.post).zip(self.gradient) {
-            let (value, derivative) = gelu::with_derivative::<FMA>(*pre);
-            *post = value;
-            *gradient *= derivative;
-        }
-    }
+    Ok(y.put_tape(tape))
 }

@@ -1,19 +1,21 @@
 //! The transformer's MLP: linear, GELU, linear.
 
 mod cpu;
+mod kernel;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{Gradients as MlpGradients, Weights, backward, forward};
+pub(crate) use cpu::on_cpu;
 
-use crate::{Backend, Result, linear};
+use crate::{Backend, Branch, Error, Result, branch, linear};
 
-/// x, y: `[rows, width]`, in between `[rows, hidden]`.
+/// x, y: `[rows, width]`, in between `[rows, hidden]`; `sample_rows` rows are a sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dims {
     pub(crate) rows: usize,
     pub(crate) width: usize,
     pub(crate) hidden: usize,
+    pub(crate) sample_rows: usize,
 }
 
 impl Dims {
@@ -21,7 +23,11 @@ impl Dims {
         let bias: Option<&(Const<HIDDEN>,)> = None;
         let out = (x.num_elements() / C.max(1), HIDDEN);
         let dims = linear::check(x, &(Const::<HIDDEN>, Const::<C>), bias, &out)?;
-        Ok(Self { rows: dims.rows, width: C, hidden: HIDDEN })
+        if dims.rows == 0 {
+            return Err(Error::shape("mlp", "x not empty", x.concrete()));
+        }
+        let samples = if S::NUM_DIMS > 1 { x.concrete().into_iter().next().unwrap_or(1) } else { 1 };
+        Ok(Self { rows: dims.rows, width: C, hidden: HIDDEN, sample_rows: dims.rows / samples })
     }
 }
 
@@ -50,10 +56,13 @@ pub(crate) fn composition<
     dims: Dims,
     x: Tensor<S, E, D, T>,
     weights: MlpWeights<'_, C, HIDDEN, E, D>,
+    branch: Option<Branch<'_, C, E, D>>,
 ) -> Result<Tensor<S, E, D, T>> {
     let shape = *x.shape();
-    let hidden = device.linear(x, weights.weight1, Some(weights.bias1), (dims.rows, Const::<HIDDEN>))?;
-    device.linear(device.gelu(hidden)?, weights.weight2, Some(weights.bias2), shape)
+    branch::around(device, x, branch, |x| {
+        let hidden = device.linear(x, weights.weight1, Some(weights.bias1), (dims.rows, Const::<HIDDEN>))?;
+        device.linear(device.gelu(hidden)?, weights.weight2, Some(weights.bias2), shape)
+    })
 }
 
 #[cfg(test)]
@@ -61,37 +70,82 @@ mod tests {
     use super::*;
     use crate::testing::*;
 
-    struct Mlp(usize);
+    /// Samples, rows of each, whether there is a branch, its drop path.
+    struct Mlp(usize, usize, bool, Option<Vec<f32>>);
 
     impl Case for Mlp {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
-            let x = leaf(dev, (self.0, 1, Const::<6>), &inputs[0]);
+            let x = leaf(dev, (self.0, self.1, Const::<6>), &inputs[0]);
             let weight1 = leaf(dev, (Const::<20>, Const::<6>), &inputs[1]);
             let bias1 = leaf(dev, (Const::<20>,), &inputs[2]);
             let weight2 = leaf(dev, (Const::<6>, Const::<20>), &inputs[3]);
             let bias2 = leaf(dev, (Const::<6>,), &inputs[4]);
+            let (norm_weight, norm_bias) =
+                (leaf(dev, (Const::<6>,), &inputs[5]), leaf(dev, (Const::<6>,), &inputs[6]));
             let weights = MlpWeights { weight1: &weight1, bias1: &bias1, weight2: &weight2, bias2: &bias2 };
-            let (y, mut g) = differentiate(dev, dev.mlp(x.leaky_trace(), weights).unwrap());
-            let grads = vec![
+            let branch =
+                Branch { weight: &norm_weight, bias: &norm_bias, eps: 1e-6, scale: self.3.as_deref() };
+            let y = dev.mlp(x.leaky_trace(), weights, self.2.then_some(branch)).unwrap();
+            let (y, mut g) = differentiate(dev, y);
+            let mut grads = vec![
                 gradient(&mut g, &x),
                 gradient(&mut g, &weight1),
                 gradient(&mut g, &bias1),
                 gradient(&mut g, &weight2),
                 gradient(&mut g, &bias2),
             ];
+            grads.extend([gradient(&mut g, &norm_weight), gradient(&mut g, &norm_bias)]);
             (y, grads)
         }
     }
 
+    fn inputs(rows: usize) -> [Vec<f64>; 7] {
+        [(rows * 6, 1), (120, 2), (20, 3), (120, 4), (6, 5), (6, 6), (6, 7)]
+            .map(|(len, seed)| random(len, seed))
+    }
+
     #[test]
     fn kernel_and_composition_agree() {
-        for rows in [1, 300, 1100] {
-            let inputs = [random(rows * 6, 1), random(120, 2), random(20, 3), random(120, 4), random(6, 5)];
-            check_case(&Mlp(rows), &inputs);
+        for (samples, rows) in [(1, 1), (3, 1), (5, 60)] {
+            check_case(&Mlp(samples, rows, false, None), &inputs(samples * rows));
+            check_case(&Mlp(samples, rows, true, None), &inputs(samples * rows));
+            let scale = (0..samples).map(|i| [1.25, 0.0, 2.0][i % 3]).collect();
+            check_case(&Mlp(samples, rows, true, Some(scale)), &inputs(samples * rows));
         }
-        // So many rows that the shards of the backward pass grow.
-        let rows = 8500;
-        let inputs = [random(rows * 6, 1), random(120, 2), random(20, 3), random(120, 4), random(6, 5)];
-        check_kernel(&Mlp(rows), &inputs);
+        // So many rows that there are more and longer shards, and chunks end inside a sample.
+        let scale: Vec<f32> = (0..85).map(|i| [1.25, 0.0, 2.0][i % 3]).collect();
+        for scale in [None, Some(scale)] {
+            check_kernel(&Mlp(85, 101, true, scale), &inputs(85 * 101));
+        }
+    }
+
+    #[test]
+    fn inference_gives_the_same_bits_as_training() {
+        let dev = Cpu::default();
+        let inputs = inputs(300);
+        let x: Tensor<_, f32, Cpu> = leaf(&dev, (5, 60, Const::<6>), &inputs[0]);
+        let weight1 = leaf(&dev, (Const::<20>, Const::<6>), &inputs[1]);
+        let bias1 = leaf(&dev, (Const::<20>,), &inputs[2]);
+        let weight2 = leaf(&dev, (Const::<6>, Const::<20>), &inputs[3]);
+        let bias2 = leaf(&dev, (Const::<6>,), &inputs[4]);
+        let weights = || MlpWeights { weight1: &weight1, bias1: &bias1, weight2: &weight2, bias2: &bias2 };
+        let branch = Branch { weight: &bias2, bias: &bias2, eps: 1e-6, scale: None };
+        let train = dev.mlp(x.leaky_trace(), weights(), Some(branch)).unwrap();
+        assert_eq!(train.as_vec(), dev.mlp(x, weights(), Some(branch)).unwrap().as_vec());
+    }
+
+    #[test]
+    fn a_wrong_number_of_drop_path_factors_is_an_error() {
+        let dev = Cpu::default();
+        let (weight1, bias1, weight2, bias2) = (dev.zeros(), dev.zeros(), dev.zeros(), dev.zeros());
+        let weights = MlpWeights::<'_, 6, 20, f32, _> {
+            weight1: &weight1,
+            bias1: &bias1,
+            weight2: &weight2,
+            bias2: &bias2,
+        };
+        let branch = Branch { weight: &bias2, bias: &bias2, eps: 1e-6, scale: Some(&[1.0; 3]) };
+        let x: Tensor<(usize, usize, Const<6>), f32, _> = dev.zeros_like(&(2, 3, Const));
+        assert!(dev.mlp(x, weights, Some(branch)).is_err());
     }
 }

@@ -23,6 +23,11 @@ pub(crate) fn accumulate(x: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| dispatch(Axpy { factor: 1.0, x, y }));
 }
 
+/// `y += x` in this thread.
+pub(crate) fn add(x: &[f32], y: &mut [f32]) {
+    dispatch(Axpy { factor: 1.0, x, y });
+}
+
 fn scaled(sample: usize, x: &[f32], scale: Option<&[f32]>, y: &mut [f32]) {
     match scale {
         None => accumulate(x, y),

@@ -4,7 +4,7 @@ mod cpu;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{accumulate, backward, forward};
+pub(crate) use cpu::{accumulate, add, backward, forward};
 
 use crate::{Error, Result};
 

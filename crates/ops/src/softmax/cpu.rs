@@ -18,6 +18,16 @@ pub(crate) fn backward(width: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
         .for_each(|(dx, (y, dy))| dispatch(Backward { width, y, dy, dx }));
 }
 
+/// Softmax of each row in place, in this thread.
+pub(crate) fn rows(width: usize, y: &mut [f32]) {
+    dispatch(Forward { width, y });
+}
+
+/// `dy = y (dy - sum_j y_j dy_j)`, row by row, in this thread.
+pub(crate) fn rows_backward(width: usize, y: &[f32], dy: &mut [f32]) {
+    dispatch(InPlace { width, y, dy });
+}
+
 struct Forward<'a> {
     width: usize,
     y: &'a mut [f32],
@@ -49,6 +59,25 @@ impl Kernel for Backward<'_> {
             let mean = dot::<FMA>(y, dy);
             for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
                 *dx = fma::<FMA>(*y, dy - mean, *dx);
+            }
+        }
+    }
+}
+
+struct InPlace<'a> {
+    width: usize,
+    y: &'a [f32],
+    dy: &'a mut [f32],
+}
+
+impl Kernel for InPlace<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        for (y, dy) in self.y.chunks_exact(self.width).zip(self.dy.chunks_exact_mut(self.width)) {
+            let mean = dot::<FMA>(y, dy);
+            for (dy, y) in dy.iter_mut().zip(y) {
+                *dy = *y * (*dy - mean);
             }
         }
     }

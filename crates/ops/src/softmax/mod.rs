@@ -4,7 +4,7 @@ mod cpu;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{backward, forward};
+pub(crate) use cpu::{backward, forward, rows, rows_backward};
 
 use crate::{Error, Result};
 
