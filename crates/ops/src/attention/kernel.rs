@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     branch::Slices,
-    linear::{Transposed, add_bias, add_bias_columns, column_sums, column_sums_of, transposed},
-    matmul::{Mat, Out, Shared, Write, product},
+    linear::{Operand, add_bias, add_bias_columns, column_sums, column_sums_of},
+    matmul::{Mat, Out, Panels, Shared, Write, panel_parts, product_panels, to_panels},
     residual, shards,
     tape::buffer,
 };
@@ -99,12 +99,9 @@ impl<'a> Layer<'a> {
 pub(crate) fn forward(layer: &Layer<'_>, x: &[f32], kept: Option<&mut Kept>, y: &mut [f32]) {
     let (AttentionDims { batch, tokens, .. }, width) = (layer.dims, layer.dims.width());
     let (queries, group) = (layer.queries(), layer.group());
-    let turned: Vec<Transposed<'_>> = layer
-        .projections
-        .iter()
-        .map(|p| transposed(p.weight, p.weight.len() / width, width, batch * tokens))
-        .collect();
-    let output = transposed(layer.weight, width, width, batch * queries);
+    let turned: Vec<Operand<'_>> =
+        layer.projections.iter().map(|p| Operand::turned(p.weight, width, batch * tokens)).collect();
+    let output = Operand::turned(layer.weight, width, batch * queries);
     let kept = kept.map(|kept| {
         (Shared::new(&mut kept.qkv), Shared::new(&mut kept.mixed), Shared::new(&mut kept.statistics))
     });
@@ -163,7 +160,7 @@ pub(crate) fn forward(layer: &Layer<'_>, x: &[f32], kept: Option<&mut Kept>, y: 
             let rows = images * queries;
             let (out, mixed) = (Out::dense(y, rows, width), Mat::dense(mixed, rows, width));
             // SAFETY: dense matrices of these dimensions; `y` is this task's own.
-            unsafe { product(Write::Set, out, (rows, width, width), mixed, output.mat(), 1.0) };
+            unsafe { output.multiply(Write::Set, out, rows, mixed) };
             add_bias(y, layer.bias);
             if let Some(branch) = &layer.branch {
                 leave(layer, branch, i * group, x, y);
@@ -176,7 +173,7 @@ pub(crate) fn forward(layer: &Layer<'_>, x: &[f32], kept: Option<&mut Kept>, y: 
 fn project(
     layer: &Layer<'_>,
     p: &Projection<'_>,
-    turned: &Transposed<'_>,
+    turned: &Operand<'_>,
     images: usize,
     input: &[f32],
     qkv: &mut [f32],
@@ -187,7 +184,7 @@ fn project(
     let input = Mat::rows(input, 0, rows, width, stride);
     let out = Out::rows(qkv, p.first, rows, columns, 3 * stride);
     // SAFETY: matrices of these dimensions; `qkv` is this task's own.
-    unsafe { product(Write::Set, out, (rows, columns, width), input, turned.mat(), 1.0) };
+    unsafe { turned.multiply(Write::Set, out, rows, input) };
     if let Some(bias) = p.bias {
         add_bias_columns(qkv, 3 * stride, p.first, bias);
     }
@@ -217,6 +214,15 @@ pub(crate) fn backward(
     let AttentionDims { batch, tokens, .. } = layer.dims;
     let sample = tokens * layer.dims.width();
     let count = shards::count(batch * tokens).min(batch);
+    let width = layer.dims.width();
+    let weights = Straight {
+        projections: layer
+            .projections
+            .iter()
+            .map(|p| Operand::straight(p.weight, width, batch * tokens))
+            .collect(),
+        output: Operand::straight(layer.weight, width, batch * layer.queries()),
+    };
     let dx = Shared::new(dx);
     let sums: Vec<Vec<f32>> = (0..count)
         .into_par_iter()
@@ -224,10 +230,16 @@ pub(crate) fn backward(
             let images = shards::part(batch, count, index);
             // SAFETY: each shard has its own images.
             let dx = unsafe { dx.slice(images.start * sample, images.len() * sample) };
-            shard(layer, images, x, kept, dy, dx)
+            shard(layer, &weights, images, x, kept, dy, dx)
         })
         .collect();
     shards::reduce(&sums, gradients);
+}
+
+/// The weights as the backward pass multiplies by them.
+struct Straight<'a> {
+    projections: Vec<Operand<'a>>,
+    output: Operand<'a>,
 }
 
 /// The sums of one shard, parts of one buffer.
@@ -273,6 +285,7 @@ impl<'a> Sums<'a> {
 /// The images `all` of the backward pass: adds to `dx`, returns the sums over these images.
 fn shard(
     layer: &Layer<'_>,
+    operands: &Straight<'_>,
     all: Range<usize>,
     x: &[f32],
     kept: &Kept,
@@ -293,7 +306,8 @@ fn shard(
     let rows = group * tokens;
     let (mut dqkv, mut normal, mut dnormal) =
         (buffer(rows * 3 * width), buffer(rows * width), buffer(rows * width));
-    let (mut scaled, mut dmixed) = (buffer(group * queries * width), buffer(group * queries * width));
+    let asked = group * queries * width;
+    let (mut scaled, mut dmixed, mut panels) = (buffer(asked), buffer(asked), buffer(asked));
     let mut mode = Write::Set;
     for start in all.clone().step_by(group) {
         let at = start..(start + group).min(all.end);
@@ -304,12 +318,15 @@ fn shard(
         let dx = &mut dx[(at.start - all.start) * tokens * width..][..x.len()];
         let dy = &dy[asked.start * width..asked.end * width];
         let (dqkv, dnormal) = (&mut dqkv[..3 * x.len()], &mut dnormal[..x.len()]);
-        let (input, gradient) = match &layer.branch {
-            None => (x, dy),
+        let normal = &mut normal[..x.len()];
+        let gradient = match &layer.branch {
+            None => {
+                to_panels(x, width, width, normal);
+                dy
+            }
             Some(branch) => {
-                let normal = &mut normal[..x.len()];
                 branch.again(x, &kept.statistics[rows.clone()], normal);
-                (&*normal, branch.gradient(asked.clone(), queries, dy, &mut scaled))
+                branch.gradient(asked.clone(), queries, dy, &mut scaled)
             }
         };
         // Through the output projection and the heads.
@@ -318,17 +335,12 @@ fn shard(
         let count = asked.len();
         // SAFETY: dense matrices of these dimensions; all that is written is this task's own.
         unsafe {
-            let (mixed, gradient) = (Mat::dense(mixed, count, width), Mat::dense(gradient, count, width));
-            let (out, weight) = (Out::dense(dmixed, count, width), Mat::dense(layer.weight, width, width));
-            product(Write::Set, out, (count, width, width), gradient, weight, 1.0);
-            product(
-                mode,
-                Out::dense(sums.output, width, width),
-                (width, width, count),
-                gradient.t(),
-                mixed,
-                1.0,
-            );
+            let gradient = Mat::dense(gradient, count, width);
+            operands.output.multiply(Write::Set, Out::dense(dmixed, count, width), count, gradient);
+            let panels = &mut panels[..mixed.len()];
+            to_panels(mixed, width, width, panels);
+            let out = Out::dense(sums.output, width, width);
+            product_panels(mode, out, width, gradient.t(), Panels::new(panels, count, width));
         }
         column_sums(gradient, sums.output_bias);
         let qkv = &kept.qkv[rows.start * 3 * width..rows.end * 3 * width];
@@ -347,15 +359,22 @@ fn shard(
         for (i, p) in projections_all_first(layer.projections) {
             let columns = p.weight.len() / width;
             let (rows, stride) = layer.rows(p.tokens, images, width);
-            let input = Mat::rows(input, 0, rows, width, stride);
             let gradient = Mat::rows(dqkv, p.first, rows, columns, 3 * stride);
+            let input = match p.tokens {
+                Readout::All => &*normal,
+                // The rows of the first tokens again, by themselves.
+                Readout::First => {
+                    let first = &mut panels[..images * width];
+                    first_rows(layer, normal, images, first);
+                    first
+                }
+            };
             // SAFETY: matrices of these dimensions; all that is written is this task's own.
             unsafe {
-                let (out, weight) =
-                    (Out::rows(target, 0, rows, width, stride), Mat::dense(p.weight, columns, width));
-                product(write, out, (rows, width, columns), gradient, weight, 1.0);
+                let out = Out::rows(target, 0, rows, width, stride);
+                operands.projections[i].multiply(write, out, rows, gradient);
                 let out = Out::dense(sums.weights[i], columns, width);
-                product(mode, out, (columns, width, rows), gradient.t(), input, 1.0);
+                product_panels(mode, out, columns, gradient.t(), Panels::new(input, rows, width));
             }
             write = Write::Add;
             if p.bias.is_some() {
@@ -371,6 +390,17 @@ fn shard(
         }
     }
     flat
+}
+
+/// The rows of the images' first tokens from the panels of all their tokens, in panels.
+fn first_rows(layer: &Layer<'_>, panels: &[f32], images: usize, first: &mut [f32]) {
+    let (tokens, width) = (layer.dims.tokens, layer.dims.width());
+    for image in 0..images {
+        let from = panel_parts(images * tokens, width, image * tokens);
+        for ((_, from), (_, to)) in from.zip(panel_parts(images, width, image)) {
+            first[to].copy_from_slice(&panels[from]);
+        }
+    }
 }
 
 /// The projections with their positions, those of all tokens first: what they write is added to by the others.

@@ -241,6 +241,9 @@ mod tests {
         cases::<16>(9, 17, 2, |case| check_case(case, &inputs(9, 17, 16)));
         // Several groups of images in a shard, turned weights, the last group incomplete.
         cases::<8>(67, 33, 2, |case| check_kernel(case, &inputs(67, 33, 8)));
+        // More than one panel, the last incomplete; with and without panels for the weights.
+        cases::<72>(9, 70, 3, |case| check_kernel(case, &inputs(9, 70, 72)));
+        cases::<72>(2, 70, 3, |case| check_kernel(case, &inputs(2, 70, 72)));
     }
 
     #[test]

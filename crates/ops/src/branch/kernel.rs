@@ -30,9 +30,9 @@ impl<'a> Slices<'a> {
         layer_norm::rows_forward(x, self.weight, self.bias, self.eps, normal, statistics);
     }
 
-    /// `normal = norm(x)` again, from the statistics.
+    /// `normal = norm(x)` again, from the statistics, in panels.
     pub(crate) fn again(&self, x: &[f32], statistics: &[RowStatistics], normal: &mut [f32]) {
-        layer_norm::rows_again(x, self.weight, self.bias, statistics, normal);
+        layer_norm::panels_again(x, self.weight, self.bias, statistics, normal);
     }
 
     /// `y = x + scale y`. The numbers are those of rows `rows`, `sample_rows` of which are a sample.

@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::simd::{Kernel, LANES, dispatch, fma, sum_by};
+use crate::{
+    matmul::panel_parts,
+    simd::{Kernel, LANES, dispatch, fma, sum_by},
+};
 
 /// Rows that one task normalises.
 const CHUNK: usize = 128;
@@ -22,9 +25,15 @@ pub(crate) fn rows_forward(
     dispatch(Forward { x, weight, bias, eps, y, statistics });
 }
 
-/// The result of [`rows_forward`] again, from its statistics.
-pub(crate) fn rows_again(x: &[f32], weight: &[f32], bias: &[f32], statistics: &[[f32; 2]], y: &mut [f32]) {
-    dispatch(Again { x, weight, bias, statistics, y });
+/// The result of [`rows_forward`] again, from its statistics, in panels.
+pub(crate) fn panels_again(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    statistics: &[[f32; 2]],
+    panels: &mut [f32],
+) {
+    dispatch(Again { x, weight, bias, statistics, panels });
 }
 
 /// The rows of [`backward`] in this thread; `sums` holds the gradients of weight and bias one after the other.
@@ -108,7 +117,7 @@ struct Again<'a> {
     weight: &'a [f32],
     bias: &'a [f32],
     statistics: &'a [[f32; 2]],
-    y: &'a mut [f32],
+    panels: &'a mut [f32],
 }
 
 impl Kernel for Again<'_> {
@@ -116,10 +125,13 @@ impl Kernel for Again<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let width = self.weight.len();
-        let rows = self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)).zip(self.statistics);
-        for ((x, y), [mean, inverse]) in rows {
-            for (((y, x), w), b) in y.iter_mut().zip(x).zip(self.weight).zip(self.bias) {
-                *y = fma::<FMA>((x - mean) * inverse, *w, *b);
+        let count = self.statistics.len();
+        for (row, (x, [mean, inverse])) in self.x.chunks_exact(width).zip(self.statistics).enumerate() {
+            for (columns, place) in panel_parts(count, width, row) {
+                let parameters = self.weight[columns.clone()].iter().zip(&self.bias[columns.clone()]);
+                for ((y, x), (w, b)) in self.panels[place].iter_mut().zip(&x[columns]).zip(parameters) {
+                    *y = fma::<FMA>((x - mean) * inverse, *w, *b);
+                }
             }
         }
     }

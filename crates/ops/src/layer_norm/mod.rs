@@ -4,7 +4,7 @@ mod cpu;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{backward, forward, rows_again, rows_backward, rows_forward};
+pub(crate) use cpu::{backward, forward, panels_again, rows_backward, rows_forward};
 
 use crate::{Error, Result};
 

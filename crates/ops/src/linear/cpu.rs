@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::Dims;
 use crate::{
-    matmul::{Mat, Out, Write, product},
+    matmul::{Mat, Out, PANEL, Panels, Write, product, product_panels, to_panels},
     simd::{Kernel, dispatch},
     tape::buffer,
 };
@@ -14,67 +14,114 @@ const CHUNK: usize = 256;
 /// Rows of the weight gradient that one task computes.
 const OUTER_CHUNK: usize = 192;
 
-/// A weight `[outer, inner]` to be read as `[inner, outer]`. For many rows it is turned in memory once, which spares the
-/// products packing it for every chunk of rows.
-pub(crate) struct Transposed<'a> {
+/// A weight as right operand of a product. For many rows it is put into panels once; for few that would cost more than
+/// it saves.
+pub(crate) struct Operand<'a> {
     weight: &'a [f32],
-    turned: Option<Vec<f32>>,
-    inner: usize,
-    outer: usize,
+    panels: Option<Vec<f32>>,
+    /// Rows and columns of the operand.
+    k: usize,
+    n: usize,
+    turned: bool,
 }
 
-impl Transposed<'_> {
-    /// `[inner, outer]`
-    pub(crate) fn mat(&self) -> Mat<'_> {
-        match &self.turned {
-            Some(turned) => Mat::dense(turned, self.inner, self.outer),
-            None => Mat::dense(self.weight, self.outer, self.inner).t(),
+impl<'a> Operand<'a> {
+    /// `W^T: [inner, outer]` of a weight `[outer, inner]`, to be multiplied by `rows` rows.
+    pub(crate) fn turned(weight: &'a [f32], inner: usize, rows: usize) -> Self {
+        let outer = weight.len() / inner;
+        let panels = (rows > 2 * CHUNK).then(|| turn(weight, outer, inner));
+        Self { weight, panels, k: inner, n: outer, turned: true }
+    }
+
+    /// `W: [outer, inner]`, to be multiplied by `rows` rows.
+    pub(crate) fn straight(weight: &'a [f32], inner: usize, rows: usize) -> Self {
+        let outer = weight.len() / inner;
+        let panels = (rows > 2 * CHUNK).then(|| {
+            let mut panels = buffer(weight.len());
+            panels.par_chunks_mut(PANEL * outer).enumerate().for_each(|(i, panel)| {
+                to_panels(&weight[i * PANEL..], panel.len() / outer, inner, panel);
+            });
+            panels
+        });
+        Self { weight, panels, k: outer, n: inner, turned: false }
+    }
+
+    /// `out = a b` or `out += a b`.
+    ///
+    /// # Safety
+    /// As [`product`]'s.
+    pub(crate) unsafe fn multiply(&self, mode: Write, out: Out, rows: usize, a: Mat<'_>) {
+        let (k, n) = (self.k, self.n);
+        // SAFETY: the caller's.
+        unsafe {
+            match (&self.panels, self.turned) {
+                (Some(panels), _) => product_panels(mode, out, rows, a, Panels::new(panels, k, n)),
+                (None, true) => product(mode, out, (rows, n, k), a, Mat::dense(self.weight, n, k).t(), 1.0),
+                (None, false) => product(mode, out, (rows, n, k), a, Mat::dense(self.weight, k, n), 1.0),
+            }
         }
     }
 }
 
-/// See [`Transposed`]; `rows`: how many rows will be multiplied.
-pub(crate) fn transposed(weight: &[f32], outer: usize, inner: usize, rows: usize) -> Transposed<'_> {
-    Transposed { weight, turned: (rows > 2 * CHUNK).then(|| turn(weight, outer, inner)), inner, outer }
+/// `[outer, inner]` to `[inner, outer]` in panels.
+fn turn(weight: &[f32], outer: usize, inner: usize) -> Vec<f32> {
+    let mut values = buffer(weight.len());
+    values.par_chunks_mut(PANEL * inner).enumerate().for_each(|(i, panel)| {
+        dispatch(Turn { rows: &weight[i * PANEL * inner..], inner, width: panel.len() / inner, panel });
+    });
+    debug_assert_eq!(values.len(), outer * inner);
+    values
 }
 
-/// `[outer, inner]` to `[inner, outer]`.
-fn turn(weight: &[f32], outer: usize, inner: usize) -> Vec<f32> {
-    /// Side of the blocks that are turned one after the other: both sides of a block stay in the first-level cache.
-    const BLOCK: usize = 16;
-    let mut values = buffer(weight.len());
-    values.par_chunks_mut(BLOCK * outer).enumerate().for_each(|(i, out)| {
-        let start = i * BLOCK;
-        for first in (0..outer).step_by(BLOCK) {
-            for (j, out) in out.chunks_exact_mut(outer).enumerate() {
-                let block = first..(first + BLOCK).min(outer);
-                for (o, out) in block.clone().zip(&mut out[block]) {
-                    *out = weight[o * inner + start + j];
+/// The first `width` rows of `inner` numbers become the columns of `panel`.
+struct Turn<'a> {
+    rows: &'a [f32],
+    inner: usize,
+    width: usize,
+    panel: &'a mut [f32],
+}
+
+impl Kernel for Turn<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        /// Side of the blocks that are turned one after the other, in registers.
+        const BLOCK: usize = 16;
+        let Self { rows, inner, width, panel } = self;
+        for first in (0..inner).step_by(BLOCK) {
+            for column in (0..width).step_by(BLOCK) {
+                if first + BLOCK <= inner && column + BLOCK <= width {
+                    let mut block = [[0.0; BLOCK]; BLOCK];
+                    for (j, line) in block.iter_mut().enumerate() {
+                        line.copy_from_slice(&rows[(column + j) * inner + first..][..BLOCK]);
+                    }
+                    for i in 0..BLOCK {
+                        let out = &mut panel[(first + i) * width + column..][..BLOCK];
+                        for (out, line) in out.iter_mut().zip(&block) {
+                            *out = line[i];
+                        }
+                    }
+                } else {
+                    for i in first..(first + BLOCK).min(inner) {
+                        for j in column..(column + BLOCK).min(width) {
+                            panel[i * width + j] = rows[j * inner + i];
+                        }
+                    }
                 }
             }
         }
-    });
-    values
+    }
 }
 
 /// `y = x W^T + b`; `y` is overwritten.
 pub(crate) fn forward(dims: Dims, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let Dims { rows, inner, outer } = dims;
-    let turned = transposed(weight, outer, inner, rows);
-    let turned = turned.mat();
+    let weight = Operand::turned(weight, inner, rows);
     y.par_chunks_mut(CHUNK * outer).enumerate().for_each(|(i, y)| {
         let rows = y.len() / outer;
+        let x = Mat::rows(x, i * CHUNK * inner, rows, inner, inner);
         // SAFETY: both operands are dense and hold these dimensions; `y` is this task's own.
-        unsafe {
-            product(
-                Write::Set,
-                Out::dense(y, rows, outer),
-                (rows, outer, inner),
-                Mat::rows(x, i * CHUNK * inner, rows, inner, inner),
-                turned,
-                1.0,
-            );
-        }
+        unsafe { weight.multiply(Write::Set, Out::dense(y, rows, outer), rows, x) };
         if let Some(bias) = bias {
             add_bias(y, bias);
         }
@@ -93,19 +140,12 @@ pub(crate) fn backward(
     let (x, dx) = x;
     let (weight, dweight) = weight;
     if let Some(dx) = dx {
+        let weight = Operand::straight(weight, inner, rows);
         dx.par_chunks_mut(CHUNK * inner).enumerate().for_each(|(i, dx)| {
             let rows = dx.len() / inner;
+            let dy = Mat::rows(dy, i * CHUNK * outer, rows, outer, outer);
             // SAFETY: as in `forward`.
-            unsafe {
-                product(
-                    Write::Add,
-                    Out::dense(dx, rows, inner),
-                    (rows, inner, outer),
-                    Mat::rows(dy, i * CHUNK * outer, rows, outer, outer),
-                    Mat::dense(weight, outer, inner),
-                    1.0,
-                );
-            }
+            unsafe { weight.multiply(Write::Add, Out::dense(dx, rows, inner), rows, dy) };
         });
     }
     if let Some(dweight) = dweight {

@@ -14,9 +14,7 @@ pub(crate) struct Dims {
     pub(crate) outer: usize,
 }
 
-pub(crate) use cpu::{
-    Transposed, add_bias, add_bias_columns, backward, column_sums, column_sums_of, forward, transposed,
-};
+pub(crate) use cpu::{Operand, add_bias, add_bias_columns, backward, column_sums, column_sums_of, forward};
 
 pub(crate) fn check<X: Shape, W: Shape, B: Shape, Y: Shape>(
     x: &X,

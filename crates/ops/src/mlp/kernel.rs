@@ -7,8 +7,8 @@ use super::Dims;
 use crate::{
     branch::Slices,
     gelu,
-    linear::{add_bias, column_sums, transposed},
-    matmul::{Mat, Out, Shared, Write, product},
+    linear::{Operand, add_bias, column_sums},
+    matmul::{Mat, Out, Panels, Shared, Write, panel_parts, product_panels, to_panels},
     shards,
     simd::{Kernel, dispatch},
     tape::buffer,
@@ -45,8 +45,8 @@ impl Kept {
 /// `y` (overwritten) `= gelu(x W1^T + b1) W2^T + b2` inside its branch.
 pub(crate) fn forward(dims: Dims, x: &[f32], weights: Weights<'_>, kept: Option<&mut Kept>, y: &mut [f32]) {
     let Dims { rows, width, hidden: inner, sample_rows } = dims;
-    let weight1 = transposed(weights.weight1, inner, width, rows);
-    let weight2 = transposed(weights.weight2, width, inner, rows);
+    let weight1 = Operand::turned(weights.weight1, width, rows);
+    let weight2 = Operand::turned(weights.weight2, inner, rows);
     let kept = kept.map(|kept| (Shared::new(&mut kept.hidden), Shared::new(&mut kept.statistics)));
     let keeps = kept.is_some();
     // Few rows are divided evenly over the threads of an ordinary machine.
@@ -75,10 +75,10 @@ pub(crate) fn forward(dims: Dims, x: &[f32], weights: Weights<'_>, kept: Option<
             unsafe {
                 let out = Out::dense(pre, rows, inner);
                 let input = Mat::dense(input, rows, width);
-                product(Write::Set, out, (rows, inner, width), input, weight1.mat(), 1.0);
+                weight1.multiply(Write::Set, out, rows, input);
                 dispatch(BiasGelu { bias: weights.bias1, pre, post, keeps });
                 let (out, post) = (Out::dense(y, rows, width), Mat::dense(post, rows, inner));
-                product(Write::Set, out, (rows, width, inner), post, weight2.mat(), 1.0);
+                weight2.multiply(Write::Set, out, rows, post);
             }
             add_bias(y, weights.bias2);
             if let Some(branch) = &weights.branch {
@@ -100,6 +100,8 @@ pub(crate) fn backward(
     gradients: Vec<&mut [f32]>,
 ) {
     let count = shards::count(dims.rows);
+    let weight1 = Operand::straight(weights.weight1, dims.width, dims.rows);
+    let weight2 = Operand::straight(weights.weight2, dims.hidden, dims.rows);
     let dx = Shared::new(dx);
     let sums: Vec<Vec<f32>> = (0..count)
         .into_par_iter()
@@ -107,7 +109,7 @@ pub(crate) fn backward(
             let rows = shards::part(dims.rows, count, index);
             // SAFETY: each shard has its own rows.
             let dx = unsafe { dx.slice(rows.start * dims.width, rows.len() * dims.width) };
-            shard(dims, rows, x, kept, weights, dy, dx)
+            shard(dims, rows, x, kept, weights, [&weight1, &weight2], dy, dx)
         })
         .collect();
     shards::reduce(&sums, gradients);
@@ -120,6 +122,7 @@ fn shard(
     x: &[f32],
     kept: &Kept,
     weights: Weights<'_>,
+    [weight1, weight2]: [&Operand<'_>; 2],
     dy: &[f32],
     dx: &mut [f32],
 ) -> Vec<f32> {
@@ -150,11 +153,14 @@ fn shard(
         let hidden = &kept.hidden[at.start * inner..at.end * inner];
         let (post, dhidden) = (&mut post[..rows * inner], &mut dhidden[..rows * inner]);
         let (normal, dnormal) = (&mut normal[..rows * width], &mut dnormal[..rows * width]);
-        let (input, gradient) = match &weights.branch {
-            None => (x, dy),
+        let gradient = match &weights.branch {
+            None => {
+                to_panels(x, width, width, normal);
+                dy
+            }
             Some(branch) => {
                 branch.again(x, &kept.statistics[at.clone()], normal);
-                (&*normal, branch.gradient(at.clone(), sample_rows, dy, scaled))
+                branch.gradient(at.clone(), sample_rows, dy, scaled)
             }
         };
         // Without a branch the gradient of the input is the result, else it goes through the normalisation.
@@ -162,19 +168,15 @@ fn shard(
             if weights.branch.is_some() { (&mut *dnormal, Write::Set) } else { (&mut *dx, Write::Add) };
         // SAFETY: all matrices are dense and have these dimensions; outputs are this task's own.
         unsafe {
-            let (input, gradient) = (Mat::dense(input, rows, width), Mat::dense(gradient, rows, width));
-            let weight = Mat::dense(weights.weight2, width, inner);
-            let out = Out::dense(dhidden, rows, inner);
-            product(Write::Set, out, (rows, inner, width), gradient, weight, 1.0);
-            dispatch(GeluBackward { pre: hidden, post, gradient: dhidden });
-            let (post, dhidden) = (Mat::dense(post, rows, inner), Mat::dense(dhidden, rows, inner));
+            let dy = Mat::dense(gradient, rows, width);
+            weight2.multiply(Write::Set, Out::dense(dhidden, rows, inner), rows, dy);
+            dispatch(GeluBackward { width: inner, pre: hidden, post, gradient: dhidden });
             let out = Out::dense(dweight2, width, inner);
-            product(mode, out, (width, inner, rows), gradient.t(), post, 1.0);
-            let weight = Mat::dense(weights.weight1, inner, width);
-            let out = Out::dense(target, rows, width);
-            product(write, out, (rows, width, inner), dhidden, weight, 1.0);
+            product_panels(mode, out, width, dy.t(), Panels::new(post, rows, inner));
+            let dhidden = Mat::dense(dhidden, rows, inner);
+            weight1.multiply(write, Out::dense(target, rows, width), rows, dhidden);
             let out = Out::dense(dweight1, inner, width);
-            product(mode, out, (inner, width, rows), dhidden.t(), input, 1.0);
+            product_panels(mode, out, inner, dhidden.t(), Panels::new(normal, rows, width));
         }
         mode = Write::Add;
         column_sums(dhidden, dbias1);
@@ -215,8 +217,9 @@ impl Kernel for BiasGelu<'_> {
     }
 }
 
-/// `post = gelu(pre)`, `gradient *= gelu'(pre)`.
+/// `post = gelu(pre)` in panels, `gradient *= gelu'(pre)`.
 struct GeluBackward<'a> {
+    width: usize,
     pre: &'a [f32],
     post: &'a mut [f32],
     gradient: &'a mut [f32],
@@ -226,10 +229,17 @@ impl Kernel for GeluBackward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for ((pre, post), gradient) in self.pre.iter().zip(self.post).zip(self.gradient) {
-            let (value, derivative) = gelu::with_derivative::<FMA>(*pre);
-            *post = value;
-            *gradient *= derivative;
+        let count = self.pre.len() / self.width;
+        let rows = self.pre.chunks_exact(self.width).zip(self.gradient.chunks_exact_mut(self.width));
+        for (row, (pre, gradient)) in rows.enumerate() {
+            for (columns, place) in panel_parts(count, self.width, row) {
+                let inputs = pre[columns.clone()].iter().zip(&mut gradient[columns]);
+                for (post, (pre, gradient)) in self.post[place].iter_mut().zip(inputs) {
+                    let (value, derivative) = gelu::with_derivative::<FMA>(*pre);
+                    *post = value;
+                    *gradient *= derivative;
+                }
+            }
         }
     }
 }

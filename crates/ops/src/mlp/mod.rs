@@ -71,17 +71,17 @@ mod tests {
     use crate::testing::*;
 
     /// Samples, rows of each, whether there is a branch, its drop path.
-    struct Mlp(usize, usize, bool, Option<Vec<f32>>);
+    struct Mlp<const C: usize, const HIDDEN: usize>(usize, usize, bool, Option<Vec<f32>>);
 
-    impl Case for Mlp {
+    impl<const C: usize, const HIDDEN: usize> Case for Mlp<C, HIDDEN> {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
-            let x = leaf(dev, (self.0, self.1, Const::<6>), &inputs[0]);
-            let weight1 = leaf(dev, (Const::<20>, Const::<6>), &inputs[1]);
-            let bias1 = leaf(dev, (Const::<20>,), &inputs[2]);
-            let weight2 = leaf(dev, (Const::<6>, Const::<20>), &inputs[3]);
-            let bias2 = leaf(dev, (Const::<6>,), &inputs[4]);
+            let x = leaf(dev, (self.0, self.1, Const::<C>), &inputs[0]);
+            let weight1 = leaf(dev, (Const::<HIDDEN>, Const::<C>), &inputs[1]);
+            let bias1 = leaf(dev, (Const::<HIDDEN>,), &inputs[2]);
+            let weight2 = leaf(dev, (Const::<C>, Const::<HIDDEN>), &inputs[3]);
+            let bias2 = leaf(dev, (Const::<C>,), &inputs[4]);
             let (norm_weight, norm_bias) =
-                (leaf(dev, (Const::<6>,), &inputs[5]), leaf(dev, (Const::<6>,), &inputs[6]));
+                (leaf(dev, (Const::<C>,), &inputs[5]), leaf(dev, (Const::<C>,), &inputs[6]));
             let weights = MlpWeights { weight1: &weight1, bias1: &bias1, weight2: &weight2, bias2: &bias2 };
             let branch =
                 Branch { weight: &norm_weight, bias: &norm_bias, eps: 1e-6, scale: self.3.as_deref() };
@@ -99,30 +99,42 @@ mod tests {
         }
     }
 
-    fn inputs(rows: usize) -> [Vec<f64>; 7] {
-        [(rows * 6, 1), (120, 2), (20, 3), (120, 4), (6, 5), (6, 6), (6, 7)]
-            .map(|(len, seed)| random(len, seed))
+    fn inputs(rows: usize, c: usize, hidden: usize) -> [Vec<f64>; 7] {
+        [rows * c, hidden * c, hidden, hidden * c, c, c, c]
+            .iter()
+            .enumerate()
+            .map(|(i, len)| random(*len, i as u64 + 1))
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap()
     }
 
     #[test]
     fn kernel_and_composition_agree() {
         for (samples, rows) in [(1, 1), (3, 1), (5, 60)] {
-            check_case(&Mlp(samples, rows, false, None), &inputs(samples * rows));
-            check_case(&Mlp(samples, rows, true, None), &inputs(samples * rows));
+            let inputs = inputs(samples * rows, 6, 20);
+            check_case(&Mlp::<6, 20>(samples, rows, false, None), &inputs);
+            check_case(&Mlp::<6, 20>(samples, rows, true, None), &inputs);
             let scale = (0..samples).map(|i| [1.25, 0.0, 2.0][i % 3]).collect();
-            check_case(&Mlp(samples, rows, true, Some(scale)), &inputs(samples * rows));
+            check_case(&Mlp::<6, 20>(samples, rows, true, Some(scale)), &inputs);
         }
         // So many rows that there are more and longer shards, and chunks end inside a sample.
+        // More than one panel, the last incomplete; rows with and without panels for the weights.
+        for samples in [4, 9] {
+            let inputs = inputs(samples * 67, 70, 150);
+            check_kernel(&Mlp::<70, 150>(samples, 67, false, None), &inputs);
+            check_kernel(&Mlp::<70, 150>(samples, 67, true, None), &inputs);
+        }
         let scale: Vec<f32> = (0..85).map(|i| [1.25, 0.0, 2.0][i % 3]).collect();
         for scale in [None, Some(scale)] {
-            check_kernel(&Mlp(85, 101, true, scale), &inputs(85 * 101));
+            check_kernel(&Mlp::<6, 20>(85, 101, true, scale), &inputs(85 * 101, 6, 20));
         }
     }
 
     #[test]
     fn inference_gives_the_same_bits_as_training() {
         let dev = Cpu::default();
-        let inputs = inputs(300);
+        let inputs = inputs(300, 6, 20);
         let x: Tensor<_, f32, Cpu> = leaf(&dev, (5, 60, Const::<6>), &inputs[0]);
         let weight1 = leaf(&dev, (Const::<20>, Const::<6>), &inputs[1]);
         let bias1 = leaf(&dev, (Const::<20>,), &inputs[2]);
