@@ -1,13 +1,13 @@
 //! `cargo xtask TASK`: starts the project's tasks. Links nothing of the workspace; it builds and runs the command.
 //!
-//! `reproduce`, `train`, `eval`, `inspect`, `data` go to the `inductive` command, built in release mode.
+//! `reproduce`, `train`, `eval`, `inspect`, `data`, `bench` go to the `inductive` command, built in release mode.
 
 use std::{
     path::Path,
     process::{Command, ExitCode},
 };
 
-const TASKS: [&str; 5] = ["reproduce", "train", "eval", "inspect", "data"];
+const TASKS: [&str; 6] = ["reproduce", "train", "eval", "inspect", "data", "bench"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

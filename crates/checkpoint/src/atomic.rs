@@ -21,8 +21,19 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     write_with(path.as_ref(), |out| out.write_all(bytes))
 }
 
-/// [`write_atomic`] for contents that `write` produces piece by piece.
-pub(crate) fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+/// Whether [`write_atomic`] could write `path` now: to be asked before long work whose result goes there.
+///
+/// # Errors
+/// As [`write_atomic`]; `path` itself is not touched.
+pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
+    let folder = folder_of(path.as_ref())?;
+    let (temporary, _) =
+        create_temporary(folder).map_err(Error::io("create a temporary file in the folder", folder))?;
+    fs::remove_file(&temporary).map_err(Error::io("remove the temporary file", temporary))
+}
+
+/// The folder that a file is written to.
+fn folder_of(path: &Path) -> Result<&Path> {
     if path.file_name().is_none() || path.is_dir() {
         return Err(Error::Io {
             action: "write the file",
@@ -30,10 +41,12 @@ pub(crate) fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::
             error: io::Error::new(io::ErrorKind::InvalidInput, "expected the name of a file, got a folder"),
         });
     }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    Ok(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// [`write_atomic`] for contents that `write` produces piece by piece.
+pub(crate) fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let folder = folder_of(path)?;
     let (temporary, file) =
         create_temporary(folder).map_err(Error::io("create a temporary file in the folder", folder))?;
     let outcome = fill(file, write).map_err(Error::io("write the file", path)).and_then(|()| {
@@ -119,7 +132,11 @@ mod tests {
         for target in ["missing/a", "file/a", "dir", "dir/.."] {
             let error = write_atomic(folder.path().join(target), b"y").unwrap_err().to_string();
             assert!(error.contains(folder.path().to_str().unwrap()), "{target}: {error}");
+            let asked_before = check_writable(folder.path().join(target)).unwrap_err().to_string();
+            assert_eq!(asked_before, error);
         }
+        check_writable(folder.path().join("file")).unwrap();
+        check_writable(folder.path().join("new")).unwrap();
         assert_eq!(names(folder.path()), ["dir", "file"]);
         assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"x");
     }

@@ -24,7 +24,7 @@ mod load;
 mod sniff;
 mod write;
 
-pub use atomic::write_atomic;
+pub use atomic::{check_writable, write_atomic};
 pub use describe::{Description, TensorLine, describe};
 pub use element::Element;
 pub use error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Vision transformers that learn from little data: train them, compare them, check what papers claim about them.
 #[derive(Debug, Parser)]
@@ -33,6 +33,14 @@ pub enum Command {
     Inspect(Inspect),
     /// Shows the data sets that are known, or checks one.
     Data(Data),
+    /// Measures speed and memory of models on this machine, on request beside PyTorch.
+    Bench(Bench),
+    /// Measures one model for `bench`, which starts this in a process of its own.
+    #[command(hide = true)]
+    BenchWorker {
+        /// What to measure, as JSON.
+        task: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -106,4 +114,54 @@ pub struct Inspect {
 pub struct Data {
     /// Data to load and check, as for `reproduce`; the known data sets if it is not given.
     pub data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Models, as `inspect` lists them; if none is given, deit_tiny_patch4_32, convit_tiny_patch4_32, convit_micro,
+    /// convit_tiny and deit_tiny_patch16_224.
+    #[arg(value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// Images per batch; if it is not given, 64 of 32 pixels (128 for convit_micro) and 8 of 224 pixels.
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// What is measured.
+    #[arg(long, value_enum, default_value_t = BenchMode::Both)]
+    pub mode: BenchMode,
+    /// Rounds of each measurement; medians, minimum and maximum are over rounds.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub rounds: usize,
+    /// Length of a round in seconds; it has three steps at least.
+    #[arg(long, default_value_t = 3.0, value_name = "S", allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// Measures the same models in another program too, in alternation.
+    #[arg(long, value_enum)]
+    pub peer: Option<Peer>,
+    /// The Python with the peer's modules; else `python3` or `python`.
+    #[arg(long, requires = "peer", value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// Writes everything, with the time of every step, to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Writes one line per model, mode and program to this file.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum BenchMode {
+    /// Forward pass, cross-entropy with soft targets, backward pass, AdamW
+    Train,
+    /// Forward pass without gradients
+    Inference,
+    /// One after the other
+    Both,
+}
+
+/// What `bench` compares with.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum Peer {
+    /// timm's models on PyTorch, eager, f32, on the CPU; needs Python with torch and timm
+    Pytorch,
 }

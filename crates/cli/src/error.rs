@@ -18,6 +18,8 @@ pub enum Error {
     Data(#[from] inductive_data::Error),
     #[error(transparent)]
     Op(#[from] inductive_ops::Error),
+    #[error(transparent)]
+    Bench(#[from] crate::commands::bench::Error),
     #[error("cannot write to the standard output: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -35,7 +37,7 @@ impl Error {
             Self::Experiment(error) => error.is_usage(),
             Self::Model(error) => is_wrong_model(error),
             Self::Data(error) => is_wrong_source(error),
-            Self::Checkpoint(_) | Self::Op(_) | Self::Output(_) => false,
+            Self::Checkpoint(_) | Self::Op(_) | Self::Bench(_) | Self::Output(_) => false,
         };
         if usage { 2 } else { 1 }
     }

@@ -19,7 +19,7 @@ fn is_plain(asked: bool) -> bool {
 }
 
 /// `1h02m`, `3m20s`, `12s`
-fn time(seconds: f64) -> String {
+pub fn time(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     match s {
         0..60 => format!("{s}s"),
@@ -184,6 +184,54 @@ impl StudyProgress for StudyView {
             result.cell.seed,
             time(left)
         ));
+    }
+}
+
+/// A series of measurements: on a terminal what is measured now, and a line for each that is done.
+pub struct BenchView {
+    bar: Option<ProgressBar>,
+    count: usize,
+    done: usize,
+}
+
+impl BenchView {
+    pub fn new(plain: bool, count: usize) -> Self {
+        let bar = (!is_plain(plain)).then(|| {
+            let bar = ProgressBar::new(count as u64);
+            if let Ok(style) = ProgressStyle::with_template("[{pos}/{len}] {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, count, done: 0 }
+    }
+
+    /// What is measured now.
+    pub fn now(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// A measurement is finished.
+    pub fn done(&mut self, result: &str) {
+        self.done += 1;
+        let line = format!("[{}/{}] {result}", self.done, self.count);
+        match &self.bar {
+            Some(bar) => {
+                bar.println(line);
+                bar.set_position(self.done as u64);
+            }
+            None => note(&line),
+        }
+    }
+}
+
+impl Drop for BenchView {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -130,7 +130,11 @@ fn a_model_that_does_not_exist_has_a_nearest_name() {
 #[test]
 fn help_is_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, args) in [("help", &["--help"][..]), ("help-reproduce", &["reproduce", "--help"][..])] {
+    for (name, args) in [
+        ("help", &["--help"][..]),
+        ("help-reproduce", &["reproduce", "--help"][..]),
+        ("help-bench", &["bench", "--help"][..]),
+    ] {
         let output = inductive(dir.path(), args);
         assert!(output.status.success());
         insta::assert_snapshot!(name, String::from_utf8_lossy(&output.stdout));

@@ -7,7 +7,6 @@ use inductive_data::{
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
 
 static SET: LazyLock<Arc<dyn Dataset>> =
     LazyLock::new(|| synthetic(&SyntheticConfig { train: 50, test: 10, seed: 1 }).unwrap().train);
@@ -163,23 +162,4 @@ fn subsets_load_like_whole_sets() {
     let batch = loader.epoch(0).unwrap().next().unwrap();
     assert_eq!(batch.labels, (0..20).map(|index| index % 10).collect::<Vec<u32>>());
     assert_eq!(batch.indices, (0..20).collect::<Vec<u32>>());
-}
-
-/// Prints images/s; run with `--release -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn throughput() {
-    let set = synthetic(&SyntheticConfig { train: 10_000, test: 10, seed: 0 }).unwrap().train;
-    let loader = Loader::new(set.clone(), Pipeline::train(set.info()), LoaderConfig::default()).unwrap();
-    let (start, mut images) = (Instant::now(), 0);
-    for epoch in 0.. {
-        images += loader.epoch(epoch).unwrap().map(|batch| batch.len()).sum::<usize>();
-        if start.elapsed() > Duration::from_secs(3) {
-            break;
-        }
-    }
-    println!(
-        "{:.0} images/s of 32x32 with crop, flip and normalisation",
-        images as f64 / start.elapsed().as_secs_f64()
-    );
 }

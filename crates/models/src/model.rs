@@ -45,16 +45,33 @@ impl ModelSpec {
         Grid { rows: self.image.0 / self.patch, cols: self.image.1 / self.patch }
     }
 
-    /// Multiplications and additions (pairs) of one image's forward pass, attention products included.
+    /// Multiplications and additions (pairs) of one image's forward pass, attention products included: what timm's model
+    /// computes.
     pub fn macs(&self) -> u64 {
         let (c, n) = (self.embed_dim as u64, self.grid().tokens() as u64);
-        let hidden = (self.mlp_ratio * self.embed_dim as f64) as u64;
-        let block = |tokens: u64| tokens * (4 * c * c + 2 * c * hidden) + 2 * tokens * tokens * c;
+        let block = |tokens: u64| tokens * (4 * c * c + 2 * c * self.hidden()) + 2 * tokens * tokens * c;
         let gated = self.local_up_to_layer as u64;
-        n * c * 3 * (self.patch * self.patch) as u64
+        self.patch_macs()
             + gated * block(n)
             + (self.depth as u64 - gated) * block(n + 1)
             + c * self.classes as u64
+    }
+
+    /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
+    /// token's alone.
+    pub fn macs_of_logits(&self) -> u64 {
+        let (c, tokens) = (self.embed_dim as u64, self.grid().tokens() as u64 + 1);
+        let unused_tokens = (tokens - 1) * (2 * c * c + 2 * c * self.hidden() + 2 * tokens * c);
+        self.macs() - unused_tokens
+    }
+
+    /// Those of the patch embedding.
+    pub fn patch_macs(&self) -> u64 {
+        self.grid().tokens() as u64 * self.embed_dim as u64 * 3 * (self.patch * self.patch) as u64
+    }
+
+    fn hidden(&self) -> u64 {
+        (self.mlp_ratio * self.embed_dim as f64) as u64
     }
 }
 
@@ -178,6 +195,36 @@ mod tests {
 
     fn images() -> Images<f32, Cpu> {
         Cpu::default().tensor_from_vec((0..3 * 64).map(|i| (i % 7) as f32).collect(), (1, 3, 8, 8))
+    }
+
+    #[test]
+    fn logits_are_the_same_whether_the_last_block_computes_all_tokens_or_one() {
+        for model in models() {
+            let all = model.forward(images(), Some(&mut Record::everything())).unwrap().as_vec();
+            for (a, b) in all.iter().zip(model.forward(images(), None).unwrap().as_vec()) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_logits_need_less_than_all_tokens_of_the_last_block() {
+        // 2 patches and a class token, one block of 4 channels, 8 hidden: counted by hand.
+        let spec = ModelSpec {
+            image: (2, 4),
+            patch: 2,
+            embed_dim: 4,
+            heads: 1,
+            depth: 1,
+            mlp_ratio: 2.0,
+            classes: 10,
+            ..ModelSpec::default()
+        };
+        let (patches, head) = (2 * 4 * 12, 40);
+        assert_eq!(spec.patch_macs(), patches);
+        // q, k, v, scores, product with v, projection, MLP.
+        assert_eq!(spec.macs(), patches + 3 * 3 * 16 + 3 * 3 * 4 * 2 + 3 * 16 + 3 * 64 + head);
+        assert_eq!(spec.macs_of_logits(), patches + 16 + 2 * 3 * 16 + 3 * 4 * 2 + 16 + 64 + head);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`Plan`] | lengths in steps and the learning rate of every step |
 //! | [`evaluate`] | loss, top-1 and top-5 on a set |
 //! | [`Progress`] | what a run tells while it runs |
+//! | [`mod@bench`] | how fast a model computes, without data and files |
 //!
 //! Invariants:
 //! - A run is a function of (recipe, data). It does not depend on the number of threads, and a run that was stopped or
@@ -30,6 +31,7 @@
 //! # Ok::<(), inductive_train::Error>(())
 //! ```
 
+pub mod bench;
 mod data;
 mod diagnose;
 mod ema;

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod bench;
 mod data;
 mod eval;
 mod inspect;
@@ -24,13 +25,14 @@ pub enum Done {
 /// What all commands share.
 pub struct Settings {
     pub plain: bool,
+    pub device: Kind,
 }
 
 /// Runs what was asked for.
 pub fn run(arguments: Arguments) -> Result<Done> {
     rayon_threads(arguments.threads)?;
-    let settings = Settings { plain: arguments.plain };
-    match device::parse(&arguments.device)? {
+    let settings = Settings { plain: arguments.plain, device: device::parse(&arguments.device)? };
+    match settings.device {
         Kind::Cpu => on(&Cpu::default(), &settings, arguments.command),
         #[cfg(feature = "cuda")]
         Kind::Cuda => on(&dfdx::tensor::Cuda::default(), &settings, arguments.command),
@@ -44,6 +46,8 @@ fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Comman
         Command::Eval(args) => eval::run(device, args),
         Command::Inspect(args) => inspect::run(args),
         Command::Data(args) => data::run(args),
+        Command::Bench(args) => bench::run(settings, args),
+        Command::BenchWorker { task } => bench::worker::run(&task),
     }
 }
 

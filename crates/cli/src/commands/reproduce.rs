@@ -1,19 +1,14 @@
 //! `inductive reproduce`: measures a published table again.
 
-use std::io::IsTerminal;
-
 use inductive_models::Zoo;
-use inductive_papers::{
-    experiments::{self, Ended, Request, Study, protocols},
-    text::{Charset, Terminal},
-};
+use inductive_papers::experiments::{self, Ended, Request, Study, protocols};
 use inductive_train::TrainOptions;
 
 use crate::{
     args::Reproduce,
     commands::{Done, Settings},
     error::{Error, Result},
-    output::say,
+    output::{say, terminal},
     progress::StudyView,
     stop,
 };
@@ -85,19 +80,6 @@ fn list() -> Result<()> {
         say(format!("  {} --table {}   {}", protocol.paper, protocol.table, protocol.about))?;
     }
     Ok(())
-}
-
-/// What the standard output can show.
-fn terminal() -> Terminal {
-    let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
-        .is_none_or(|v| v.to_ascii_lowercase().replace('-', "").contains("utf8"));
-    let is_terminal = std::io::stdout().is_terminal();
-    let color = is_terminal && std::env::var_os("NO_COLOR").is_none();
-    let columns = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()).filter(|_| is_terminal);
-    let charset = if utf8 { Charset::Unicode } else { Charset::Ascii };
-    Terminal { charset, color, width: columns.unwrap_or(110) }
 }
 
 #[cfg(test)]

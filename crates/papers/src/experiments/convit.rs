@@ -47,7 +47,7 @@ fn scale(preset: Preset) -> Scale {
             synthetic: Some(Synthetic { train: 200, test: 100, seed: 0 }),
         },
         Preset::Quick => Scale {
-            steps: 400,
+            steps: 800,
             batch_size: 64,
             fractions: &[0.1, 0.3, 1.0],
             seeds: 2,

@@ -1,0 +1,89 @@
+//! `inductive bench`: speed and memory of models on this machine, on request beside PyTorch.
+//!
+//! Every model is measured in a process of its own (`worker`), so that its peak of memory is its own. The peer is another
+//! process that keeps to the same `protocol`; rounds alternate, so that what else the machine does meets both.
+
+mod error;
+mod files;
+mod loader;
+mod measure;
+mod peer;
+mod plan;
+mod process;
+mod protocol;
+mod show;
+mod summary;
+pub mod worker;
+
+use std::time::Duration;
+
+use inductive_ops::roof::{self, Roof};
+
+pub use error::Error;
+use loader::LoaderSpeed;
+use plan::Plan;
+use summary::Measurement;
+
+use crate::{
+    args::Bench,
+    commands::{Done, Settings},
+    error::Result,
+    output::note,
+    progress::{BenchView, time},
+};
+
+/// One of the windows in which matrix products are counted.
+const WINDOW: Duration = Duration::from_millis(20);
+
+/// All that was measured.
+pub struct Outcome {
+    /// Peaks of matrix products before the first model, between any two, and after the last.
+    peaks: Vec<Roof>,
+    measurements: Vec<Measurement>,
+    loader: LoaderSpeed,
+}
+
+impl Outcome {
+    /// What the machine can do: the highest peak.
+    fn best_peak(&self) -> Roof {
+        let none = Roof { gflops: 0.0, shape: [0; 3], threads: 0 };
+        self.peaks.iter().copied().fold(none, Roof::max)
+    }
+
+    /// The lowest peak in GFLOP/s: far below the best where something else computed at the same time.
+    fn lowest_peak(&self) -> f64 {
+        self.peaks.iter().map(|peak| peak.gflops).fold(f64::INFINITY, f64::min)
+    }
+}
+
+pub fn run(settings: &Settings, args: Bench) -> Result<Done> {
+    let plan = Plan::new(settings, args)?;
+    let (count, threads) = (plan.tasks.len(), plan.machine.threads);
+    note(&format!("{count} to measure on {threads} threads, at least {}", time(plan.duration())));
+    let outcome = measure_all(&plan, BenchView::new(settings.plain, count))?;
+    // A full disk does not keep the result from being shown, nor a closed output from being written.
+    let written = files::write(&plan, &outcome);
+    show::show(&plan, &outcome)?;
+    written?;
+    show::end(&plan)?;
+    Ok(Done::Complete)
+}
+
+fn measure_all(plan: &Plan, mut view: BenchView) -> Result<Outcome> {
+    let (mut peaks, mut measurements) = (Vec::new(), Vec::new());
+    for task in &plan.tasks {
+        let title = task.title();
+        view.now("peak of matrix products");
+        peaks.push(roof::measure(WINDOW));
+        let measurement = measure::measure(plan, task, &|what| view.now(&format!("{title}: {what}")))?;
+        view.done(&format!("{title}: {}", show::progress(&measurement)));
+        measurements.push(measurement);
+    }
+    peaks.push(roof::measure(WINDOW));
+    view.now("data loader");
+    let loader = loader::measure(plan.rounds, plan.seconds, &measurements)?;
+    let mut outcome = Outcome { peaks, measurements, loader };
+    let best = outcome.best_peak().gflops;
+    outcome.measurements.iter_mut().for_each(|measurement| measurement.set_peak(best));
+    Ok(outcome)
+}

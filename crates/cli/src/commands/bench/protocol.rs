@@ -1,0 +1,86 @@
+//! What `bench` and its measuring processes tell each other: one line of JSON each, the same for ours and for PyTorch.
+//!
+//! A process is given a [`Task`], says [`Ready`] when the model is built, answers every line [`RUN`] of its input with an
+//! [`Answer`], and ends with its input.
+
+use inductive_models::ModelSpec;
+use inductive_train::{
+    AdamWConfig,
+    bench::{FEWEST, LR, Mode, Round, SMOOTHING, WARM_UP},
+};
+use serde::{Deserialize, Serialize};
+
+/// Asks for a round.
+pub const RUN: &str = "run";
+
+/// What a process measures. A peer needs no names of models: the numbers say what to build.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Task {
+    pub spec: ModelSpec,
+    pub batch: usize,
+    pub mode: Mode,
+    pub threads: usize,
+    /// Length of a round.
+    pub seconds: f64,
+    /// Steps before a round that are not counted.
+    pub warm_up: usize,
+    /// Steps that a round counts at least.
+    pub fewest: usize,
+    pub lr: f64,
+    pub betas: (f64, f64),
+    pub eps: f64,
+    pub weight_decay: f64,
+    pub smoothing: f64,
+}
+
+impl Task {
+    pub fn new(spec: ModelSpec, batch: usize, mode: Mode, threads: usize, seconds: f64) -> Self {
+        let AdamWConfig { betas, eps, weight_decay, .. } = AdamWConfig::default();
+        Self {
+            spec,
+            batch,
+            mode,
+            threads,
+            seconds,
+            warm_up: WARM_UP,
+            fewest: FEWEST,
+            lr: LR,
+            betas,
+            eps,
+            weight_decay,
+            smoothing: SMOOTHING,
+        }
+    }
+
+    /// `convit_micro batch 128 training`
+    pub fn title(&self) -> String {
+        format!("{} batch {} {}", self.spec.name, self.batch, self.mode.name())
+    }
+}
+
+/// The model is built.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// What computes, with versions.
+    pub software: String,
+}
+
+/// One round.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    #[serde(flatten)]
+    pub round: Round,
+    /// The most memory the process has had; `None` where the system does not say.
+    pub peak_rss_mib: Option<f64>,
+}
+
+/// In place of [`Ready`]: a Python module that cannot be imported.
+#[derive(Debug, Deserialize)]
+pub struct Missing {
+    /// Its name.
+    pub missing: String,
+    /// What Python says.
+    pub reason: String,
+}

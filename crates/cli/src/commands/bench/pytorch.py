@@ -1,0 +1,142 @@
+"""The peer of `inductive bench`: the same model by timm and PyTorch, measured in the same way.
+
+The one argument describes the task as JSON. When the model is built, a line of JSON says so; every line `run` of the
+input is answered by one round, also a line of JSON; the end of the input ends the program. Eager mode, f32, the CPU.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+
+
+def load(name):
+    """The module, or a line that names what is missing and exit status 3."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        tell({"missing": name, "reason": f"{type(error).__name__}: {error}"})
+        sys.exit(3)
+
+
+def tell(message):
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+def build(spec):
+    size = {
+        "img_size": tuple(spec["image"]),
+        "patch_size": spec["patch"],
+        "num_heads": spec["heads"],
+        "depth": spec["depth"],
+        "mlp_ratio": spec["mlp_ratio"],
+        "qkv_bias": spec["qkv_bias"],
+        "num_classes": spec["classes"],
+    }
+    if spec["family"] == "convit":
+        convit = load("timm.models.convit")
+        # timm's ConViT takes the width of one head.
+        width = spec["embed_dim"] // spec["heads"]
+        return convit.ConVit(embed_dim=width, local_up_to_layer=spec["local_up_to_layer"], **size)
+    if spec["family"] == "vit":
+        vit = load("timm.models.vision_transformer")
+        return vit.VisionTransformer(embed_dim=spec["embed_dim"], **size)
+    sys.exit(f"timm has no model for the family {spec['family']!r}")
+
+
+def adamw(model, task):
+    """AdamW with timm's rule of what does not decay: one dimension, biases, and what the model names."""
+    kept = model.no_weight_decay()
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        fixed = parameter.ndim <= 1 or name.endswith(".bias") or name in kept
+        (plain if fixed else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": task["weight_decay"]},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=task["lr"], betas=tuple(task["betas"]), eps=task["eps"])
+
+
+def targets(task):
+    """Smoothed one-hot targets, [batch, classes]."""
+    batch, classes, smoothing = task["batch"], task["spec"]["classes"], task["smoothing"]
+    labels = torch.arange(batch) % classes
+    soft = torch.full((batch, classes), smoothing / classes)
+    soft[torch.arange(batch), labels] += 1.0 - smoothing
+    return soft
+
+
+def training_step(model, optimizer, images, soft):
+    def step():
+        start = time.perf_counter()
+        loss = torch.nn.functional.cross_entropy(model(images), soft)
+        forward = time.perf_counter()
+        loss.backward()
+        backward = time.perf_counter()
+        optimizer.step()
+        optimizer.zero_grad()
+        return forward - start, backward - forward, time.perf_counter() - backward
+
+    return step
+
+
+def inference_step(model, images):
+    def step():
+        start = time.perf_counter()
+        with torch.inference_mode():
+            model(images)
+        return (time.perf_counter() - start,)
+
+    return step
+
+
+def measure(step, task):
+    """One round: milliseconds of each phase of every step."""
+    for _ in range(task["warm_up"]):
+        step()
+    steps, start = [], time.perf_counter()
+    while len(steps) < task["fewest"] or time.perf_counter() - start < task["seconds"]:
+        steps.append(step())
+    phases = [[1e3 * seconds for seconds in phase] for phase in zip(*steps)]
+    return dict(zip(["forward", "backward", "optimizer"], phases + [[]] * (3 - len(phases))))
+
+
+def peak_rss_mib():
+    """The most memory this process has had, where Linux says it."""
+    try:
+        with open("/proc/self/status") as status:
+            kib = next(line.split()[1] for line in status if line.startswith("VmHWM:"))
+        return int(kib) / 1024
+    except (OSError, StopIteration):
+        return None
+
+
+def main():
+    task = json.loads(sys.argv[1])
+    torch.set_num_threads(task["threads"])
+    torch.manual_seed(0)
+    timm = load("timm")
+    model = build(task["spec"])
+    images = torch.randn(task["batch"], 3, *task["spec"]["image"])
+    if task["mode"] == "training":
+        model.train()
+        step = training_step(model, adamw(model, task), images, targets(task))
+    else:
+        model.eval()
+        step = inference_step(model, images)
+    parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    tell({"parameters": parameters, "software": f"PyTorch {torch.__version__}, timm {timm.__version__}"})
+    for line in sys.stdin:
+        if line.strip() == "run":
+            phases = measure(step, task)
+            tell({**phases, "peak_rss_mib": peak_rss_mib()})
+
+
+# What modules print on their own account must not get between the answers.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+torch = load("torch")
+main()

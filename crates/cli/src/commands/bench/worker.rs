@@ -1,0 +1,33 @@
+//! The measuring process of our own side: builds the model of a task and answers with rounds.
+
+use std::io::BufRead;
+
+use inductive_train::bench::{Bench, peak_rss_mib};
+use serde::Serialize;
+
+use super::protocol::{Answer, RUN, Ready, Task};
+use crate::{
+    commands::Done,
+    error::{Error, Result},
+    output::say,
+};
+
+/// Works until the input ends. `task`: JSON.
+pub fn run(task: &str) -> Result<Done> {
+    let task: Task = serde_json::from_str(task)
+        .map_err(|error| Error::Usage(format!("bench-worker is started by `inductive bench`: {error}")))?;
+    let mut bench = Bench::new(&task.spec.name, task.batch, task.spec.classes, task.mode)?;
+    let software = format!("inductive {}", env!("CARGO_PKG_VERSION"));
+    tell(&Ready { parameters: bench.num_params(), software })?;
+    for line in std::io::stdin().lock().lines() {
+        if line?.trim() == RUN {
+            let round = bench.round(task.seconds)?;
+            tell(&Answer { round, peak_rss_mib: peak_rss_mib() })?;
+        }
+    }
+    Ok(Done::Complete)
+}
+
+fn tell(message: &impl Serialize) -> Result<()> {
+    say(serde_json::to_string(message).map_err(std::io::Error::from)?)
+}
