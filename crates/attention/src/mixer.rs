@@ -85,3 +85,52 @@ pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>> {
         Ok((self.mix(tokens.put_tape(tape), layout)?, record))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gpsa, Mhsa};
+    use inductive_ops::Error;
+
+    /// A mixer without a [`TokenMixer::mix_branch`] of its own.
+    struct Plain<M>(M);
+
+    impl<M: TokenMixer<C, f32, Cpu>, const C: usize> TokenMixer<C, f32, Cpu> for Plain<M> {
+        fn mix<T: Tape<f32, Cpu>>(
+            &self,
+            tokens: Tokens<C, f32, Cpu, T>,
+            layout: &Layout,
+        ) -> Result<Tokens<C, f32, Cpu, T>> {
+            self.0.mix(tokens, layout)
+        }
+
+        fn attention(&self, _: &Tokens<C, f32, Cpu>, _: &Layout) -> Result<AttentionRecord<f32>> {
+            Err(Error::Argument { op: "Plain", what: "records nothing".to_owned() })
+        }
+    }
+
+    fn agrees<M: TokenMixer<12, f32, Cpu>>(mixer: M, layout: Layout) {
+        let dev = Cpu::seed_from_u64(1);
+        let uniform = rand::distributions::Uniform::new(-1.0f32, 1.0);
+        let tokens: Tokens<12, f32, Cpu> = dev.sample_like(&(3, layout.tokens(), Const), uniform);
+        let weight: Tensor<Rank1<12>, f32, Cpu> = dev.sample(uniform);
+        let branch = Branch { weight: &weight, bias: &weight, eps: 1e-6, scale: Some(&[1.5, 0.0, 1.0]) };
+        let plain = Plain(mixer);
+        for readout in [Readout::All, Readout::First] {
+            let whole = plain.0.mix_branch(tokens.clone(), &layout, readout, branch).unwrap();
+            let parts = plain.mix_branch(tokens.clone(), &layout, readout, branch).unwrap();
+            assert_eq!(whole.shape(), parts.shape());
+            for (a, b) in whole.as_vec().iter().zip(parts.as_vec()) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_branch_in_one_pass_agrees_with_its_parts() {
+        let dev = Cpu::seed_from_u64(0);
+        let grid = Grid { rows: 2, cols: 3 };
+        agrees(Mhsa::<12, 3, true, f32, Cpu>::build(&dev), Layout::with_class_token(grid));
+        agrees(Gpsa::<12, 3, true, f32, Cpu>::build(&dev), Layout::patches(grid));
+    }
+}

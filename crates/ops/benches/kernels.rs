@@ -1,8 +1,9 @@
-//! Every kernel by itself, on the shapes of the models: `cargo bench -p inductive-ops`.
+//! The kernels that a training step spends its time in, one by one, on the shapes of the models:
+//! `cargo bench -p inductive-ops [FILTER]`.
 //!
 //! The first lines say what the machine reaches when it does nothing else: the roof. divan then prints two rates under each
 //! time. "B/s" counts the bytes that have to move between memory and processor if the caches kept nothing from call to
-//! call: inputs, results, weights and what is kept for the backward pass, once each. "item/s" counts floating-point
+//! call: inputs, results and weights, once each. "item/s" counts floating-point
 //! operations: two for a multiplication with addition, `EXP` for an exponential or error function.
 //!
 //! A backward row times the backward pass of the kernel followed by a mean over tokens and a cross-entropy; `loss` shows
@@ -87,7 +88,8 @@ struct Work {
 }
 
 impl Work {
-    /// Twice the operations, and as many numbers again: a backward pass in proportion to its forward pass.
+    /// Twice the operations and the numbers: what a backward pass needs at least. What it reads of what was kept, or computes
+    /// again instead, is not counted.
     fn backward(self) -> Self {
         Self { flops: 2 * self.flops, numbers: 2 * self.numbers }
     }
@@ -274,7 +276,7 @@ mod mlp {
     fn work(size: Named) -> Work {
         let rows = size.rows();
         let flops = rows * (4 * C * HIDDEN + (EXP + 3) * HIDDEN);
-        Work { flops, numbers: rows * (2 * C + HIDDEN) + 2 * C * HIDDEN }
+        Work { flops, numbers: rows * 2 * C + 2 * C * HIDDEN }
     }
 
     #[divan::bench(args = SIZES.map(Named))]
@@ -347,7 +349,7 @@ mod attention {
         let ((images, tokens), rows) = (size.images_tokens(), size.rows());
         let maps = images * tokens * tokens;
         let flops = 8 * rows * C * C + 4 * maps * C + (EXP + 3) * maps * H;
-        Work { flops, numbers: rows * 6 * C + 4 * C * C }
+        Work { flops, numbers: rows * 2 * C + 4 * C * C }
     }
 
     #[divan::bench(args = SIZES.map(Named))]
@@ -379,7 +381,7 @@ mod attention {
     fn forward_class_token(bencher: Bencher<'_, '_>, size: Named) {
         let ((images, count), rows) = (size.images_tokens(), size.rows());
         let flops = 4 * rows * C * C + 4 * images * C * C + 4 * rows * C + (EXP + 3) * rows * H;
-        let work = Work { flops, numbers: rows * 3 * C + 4 * C * C };
+        let work = Work { flops, numbers: (rows + images) * C + 4 * C * C };
         let (x, p) = (tokens(size.0), Parameters::new());
         assert_eq!(x.shape().1, count);
         bench_forward(bencher, work, || p.content(Readout::First, x.clone()));

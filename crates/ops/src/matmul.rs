@@ -177,7 +177,8 @@ pub(crate) unsafe fn product_panels(mode: Write, out: Out, rows: usize, a: Mat<'
     }
 }
 
-/// Makes `gemm` read contiguous operands in place up to the largest number of rows it allows (1,536): panels need no packing.
+/// Makes `gemm` read right operands with contiguous rows in place up to the largest number of left rows it allows (1,536):
+/// panels need no packing. The threshold is `gemm`'s own and holds for the whole process.
 fn read_in_place() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| gemm::set_lhs_packing_threshold_single_thread(256));
@@ -198,7 +199,7 @@ impl<T> Clone for Shared<'_, T> {
 
 impl<T> Copy for Shared<'_, T> {}
 
-// SAFETY: only `out` and `slice` hand out access, and their contract is that parts are disjoint between threads.
+// SAFETY: only `slice` hands out access, and its contract is that parts are disjoint between threads.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}

@@ -1,11 +1,11 @@
 //! The machine's own limit: how many f32 operations per second matrix products reach here, without any model around them.
 //!
 //! It is what a model's speed is compared with. All threads multiply at the same time, each matrices of its own, with
-//! the product that every kernel of this crate uses.
+//! the products that the kernels of this crate use: with row-major matrices and with panels, whichever is faster.
 
 use std::time::{Duration, Instant};
 
-use crate::matmul::{Mat, Out, Write, product};
+use crate::matmul::{Mat, Out, Panels, Write, product, product_panels};
 
 /// Rows, columns and inner length of the products that are tried: chunks as the MLP makes them, which stay in cache, and
 /// large squares.
@@ -32,28 +32,35 @@ impl Roof {
     }
 }
 
-/// Measures for 24 times `window` (four shapes, six times each) and returns the best. Short windows find the moments in
+/// Measures for 48 times `window` (four shapes, two ways, six times each) and returns the best. Short windows find the moments in
 /// which the machine does nothing else.
 pub fn measure(window: Duration) -> Roof {
     let threads = rayon::current_num_threads();
-    let roof = |shape| Roof { gflops: together(shape, window) / 1e9, shape, threads };
+    let roof = |(shape, panels)| Roof { gflops: together(shape, panels, window) / 1e9, shape, threads };
     let none = Roof { gflops: 0.0, shape: SHAPES[0], threads };
-    (0..TRIES).flat_map(|_| SHAPES).map(roof).fold(none, Roof::max)
+    let ways = SHAPES.into_iter().flat_map(|shape| [(shape, false), (shape, true)]);
+    (0..TRIES).flat_map(|_| ways.clone()).map(roof).fold(none, Roof::max)
 }
 
 /// Operations per second of all threads together.
-fn together(shape: [usize; 3], window: Duration) -> f64 {
-    rayon::broadcast(|_| alone(shape, window)).into_iter().sum()
+fn together(shape: [usize; 3], panels: bool, window: Duration) -> f64 {
+    rayon::broadcast(|_| alone(shape, panels, window)).into_iter().sum()
 }
 
 /// Operations per second of one thread.
-fn alone([m, n, k]: [usize; 3], window: Duration) -> f64 {
+fn alone([m, n, k]: [usize; 3], panels: bool, window: Duration) -> f64 {
     let (a, b) = (vec![0.5; m * k], vec![0.25; k * n]);
     let mut out = vec![0.0; m * n];
     let mut multiply = || {
-        let out = Out::dense(&mut out, m, n);
+        let (out, a) = (Out::dense(&mut out, m, n), Mat::dense(&a, m, k));
         // SAFETY: dimensions as made; the matrices are this thread's own.
-        unsafe { product(Write::Set, out, (m, n, k), Mat::dense(&a, m, k), Mat::dense(&b, k, n), 1.0) };
+        unsafe {
+            if panels {
+                product_panels(Write::Set, out, m, a, Panels::new(&b, k, n));
+            } else {
+                product(Write::Set, out, (m, n, k), a, Mat::dense(&b, k, n), 1.0);
+            }
+        }
     };
     multiply();
     let (start, mut count) = (Instant::now(), 0);

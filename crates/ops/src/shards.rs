@@ -31,6 +31,9 @@ pub(crate) fn reduce(shards: &[Vec<f32>], gradients: Vec<&mut [f32]>) {
             first += len;
         }
     }
+    for shard in shards.iter().filter(|shard| !shard.is_empty()) {
+        assert_eq!(shard.len(), first, "a shard has the sums of all gradients");
+    }
     let add = |(first, part): (usize, &mut [f32])| {
         for shard in shards.iter().filter(|shard| !shard.is_empty()) {
             dispatch(Add { x: &shard[first..][..part.len()], y: part });

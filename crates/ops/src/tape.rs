@@ -122,10 +122,15 @@ impl Borrowed {
     }
 }
 
-/// A buffer for `len` results, to be overwritten in full.
+/// A buffer for `len` results, each to be written before it is read. In a debug build it holds NaN, which shows in any
+/// test that reads too early.
 pub(crate) fn buffer(len: usize) -> Vec<f32> {
+    if cfg!(debug_assertions) {
+        return vec![f32::NAN; len];
+    }
     let mut values = Vec::with_capacity(len);
-    // SAFETY: every kernel that is given this buffer writes all of it before anything reads it.
+    // SAFETY: every kernel writes each element of this buffer before it reads it; some are neither written nor read
+    // (the queries of tokens that are not asked for).
     #[allow(clippy::uninit_vec)]
     unsafe {
         values.set_len(len);

@@ -141,24 +141,21 @@ impl Heads<'_> {
                         });
                         &*mixed
                     }
-                    _ => {
+                    (gate, sums) => {
+                        assert!(gate.is_none() && sums.is_none(), "a gate comes with its sums");
                         softmax::rows(tokens, map);
                         softmax::rows_backward(tokens, map, dmap);
                         &*map
                     }
                 };
+                let (used, dscores) = (Mat::dense(used, queries, tokens), Mat::dense(dmap, queries, tokens));
                 let mut grad = |first: usize, rows: usize| {
                     Out::rows(dqkv, first + head * head_dim, rows, head_dim, self.columns.stride)
                 };
-                let (used, dscores) = (Mat::dense(used, queries, tokens), Mat::dense(dmap, queries, tokens));
-                let (dq, dk, dv) = (
-                    grad(self.columns.q, queries),
-                    grad(self.columns.k, tokens),
-                    grad(self.columns.v, tokens),
-                );
-                product(Write::Set, dv, (tokens, head_dim, queries), used.t(), dout, 1.0);
-                product(Write::Set, dq, (queries, head_dim, tokens), dscores, k, scale);
-                product(Write::Set, dk, (tokens, head_dim, queries), dscores.t(), q, scale);
+                let (keys, asked) = ((tokens, head_dim, queries), (queries, head_dim, tokens));
+                product(Write::Set, grad(self.columns.v, tokens), keys, used.t(), dout, 1.0);
+                product(Write::Set, grad(self.columns.q, queries), asked, dscores, k, scale);
+                product(Write::Set, grad(self.columns.k, tokens), keys, dscores.t(), q, scale);
             }
         }
     }

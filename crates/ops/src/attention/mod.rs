@@ -1,14 +1,18 @@
 //! Multi-head self-attention with its projections: `softmax(q k^T * scale) v`, projected.
 
+mod backward;
 mod cpu;
+mod forward;
 mod heads;
 mod kernel;
 
 use dfdx::prelude::*;
 
+pub(crate) use backward::backward;
 pub(crate) use cpu::{HeldOutput, give_bias, held_output, on_cpu, take_bias};
+pub(crate) use forward::forward;
 pub(crate) use heads::Gate;
-pub(crate) use kernel::{Kept, Layer, Projection, backward, forward};
+pub(crate) use kernel::{Kept, Layer, Projection};
 
 use crate::{Backend, Branch, Error, Result, branch};
 
@@ -70,15 +74,23 @@ pub enum Readout {
 /// The projections of multi-head self-attention.
 #[derive(Debug)]
 pub struct SelfAttentionWeights<'a, const C: usize, E: Dtype, D: Device<E>> {
-    /// `qkv.weight`, parts in the order q, k, v.
+    /// `qkv.weight`, `[3, C, C]`, parts in the order q, k, v.
     pub qkv: &'a Tensor<Rank3<3, C, C>, E, D>,
-    /// `qkv.bias`
+    /// `qkv.bias`, `[3, C]`
     pub qkv_bias: Option<&'a Tensor<Rank2<3, C>, E, D>>,
-    /// `proj.weight`
+    /// `proj.weight`, `[C, C]`
     pub proj: &'a Tensor<Rank2<C, C>, E, D>,
-    /// `proj.bias`
+    /// `proj.bias`, `[C]`
     pub proj_bias: &'a Tensor<Rank1<C>, E, D>,
 }
+
+impl<const C: usize, E: Dtype, D: Device<E>> Clone for SelfAttentionWeights<'_, C, E, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<const C: usize, E: Dtype, D: Device<E>> Copy for SelfAttentionWeights<'_, C, E, D> {}
 
 /// The sizes of attention over `x: [batch, tokens, C]` in `heads` heads.
 pub(crate) fn check<const C: usize, E: Dtype, D: Device<E>>(
@@ -244,6 +256,8 @@ mod tests {
         // More than one panel, the last incomplete; with and without panels for the weights.
         cases::<72>(9, 70, 3, |case| check_kernel(case, &inputs(9, 70, 72)));
         cases::<72>(2, 70, 3, |case| check_kernel(case, &inputs(2, 70, 72)));
+        // More tokens than go through together.
+        cases::<4>(2, 300, 1, |case| check_kernel(case, &inputs(2, 300, 4)));
     }
 
     #[test]
@@ -254,20 +268,38 @@ mod tests {
         let qkv = leaf(&dev, (Const::<3>, Const::<12>, Const::<12>), &inputs[1]);
         let proj = leaf(&dev, (Const::<12>, Const::<12>), &inputs[3]);
         let norm = leaf(&dev, (Const::<12>,), &inputs[4]);
-        let weights = || SelfAttentionWeights { qkv: &qkv, qkv_bias: None, proj: &proj, proj_bias: &norm };
+        let weights = SelfAttentionWeights { qkv: &qkv, qkv_bias: None, proj: &proj, proj_bias: &norm };
         let branch = Some(Branch { weight: &norm, bias: &norm, eps: 1e-6, scale: None });
-        let all = dev.self_attention(3, x.leaky_trace(), weights(), Readout::All, branch).unwrap();
+        let all = dev.self_attention(3, x.leaky_trace(), weights, Readout::All, branch).unwrap();
         assert_eq!(
             all.as_vec(),
-            dev.self_attention(3, x.clone(), weights(), Readout::All, branch).unwrap().as_vec()
+            dev.self_attention(3, x.clone(), weights, Readout::All, branch).unwrap().as_vec()
         );
-        let first = dev.self_attention(3, x, weights(), Readout::First, branch).unwrap();
+        let first = dev.self_attention(3, x, weights, Readout::First, branch).unwrap();
         assert_eq!(first.shape().concrete(), [5, 1, 12]);
         let all = all.as_vec();
         for (all, first) in all.chunks_exact(60 * 12).zip(first.as_vec().chunks_exact(12)) {
             for (a, f) in all.iter().zip(first) {
                 assert!((a - f).abs() < 1e-5, "{a} {f}");
             }
+        }
+    }
+
+    #[test]
+    fn weights_that_are_not_contiguous_go_to_the_composition() {
+        let dev = Cpu::default();
+        let inputs = inputs(2, 5, 12);
+        let x: Tensor<_, f32, Cpu> = leaf(&dev, (2, 5, Const::<12>), &inputs[0]);
+        let qkv = leaf(&dev, (Const::<3>, Const::<12>, Const::<12>), &inputs[1]);
+        let proj = leaf(&dev, (Const::<12>, Const::<12>), &inputs[3]);
+        let (flat, broadcast) = (dev.ones::<Rank1<12>>(), dev.ones::<Rank0>().broadcast::<Rank1<12>, _>());
+        let run = |norm: &Tensor<Rank1<12>, f32, Cpu>| {
+            let weights = SelfAttentionWeights { qkv: &qkv, qkv_bias: None, proj: &proj, proj_bias: norm };
+            let branch = Some(Branch { weight: norm, bias: norm, eps: 1e-6, scale: None });
+            dev.self_attention(3, x.clone(), weights, Readout::First, branch).unwrap().as_vec()
+        };
+        for (a, b) in run(&flat).iter().zip(run(&broadcast)) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
         }
     }
 
@@ -298,15 +330,15 @@ mod tests {
         assert!(error.to_string().contains("[2, 6, 24]"), "{error}");
 
         let (qkv, proj, bias) = (dev.zeros(), dev.zeros(), dev.zeros());
-        let weights = || SelfAttentionWeights::<'_, 8, f32, _> {
+        let weights = SelfAttentionWeights::<'_, 8, f32, _> {
             qkv: &qkv,
             qkv_bias: None,
             proj: &proj,
             proj_bias: &bias,
         };
         let x = |batch| dev.zeros_like(&(batch, 3, Const::<8>));
-        assert!(dev.self_attention(3, x(2), weights(), Readout::All, None).is_err());
-        assert!(dev.self_attention(2, x(0), weights(), Readout::All, None).is_err());
-        assert!(dev.self_attention(2, x(2), weights(), Readout::All, None).is_ok());
+        assert!(dev.self_attention(3, x(2), weights, Readout::All, None).is_err());
+        assert!(dev.self_attention(2, x(0), weights, Readout::All, None).is_err());
+        assert!(dev.self_attention(2, x(2), weights, Readout::All, None).is_ok());
     }
 }

@@ -15,13 +15,13 @@ use crate::{Backend, Result, residual};
 /// Given to [`Backend::mlp`] and the attention operations, which compute it with their own work while rows are in cache.
 #[derive(Debug)]
 pub struct Branch<'a, const C: usize, E: Dtype, D: Device<E>> {
-    /// Weight of the normalisation.
+    /// Weight of the normalisation, `[C]`.
     pub weight: &'a Tensor<Rank1<C>, E, D>,
-    /// Bias of the normalisation.
+    /// Bias of the normalisation, `[C]`.
     pub bias: &'a Tensor<Rank1<C>, E, D>,
     /// Added to the variance.
     pub eps: f64,
-    /// One factor per sample for the sublayer's result, see [`DropPath::scales`](crate::DropPath::scales); `None`: 1.
+    /// One factor per sample, `[batch]`, for the sublayer's result, see [`DropPath::scales`](crate::DropPath::scales); `None`: 1.
     pub scale: Option<&'a [f32]>,
 }
 

@@ -62,20 +62,33 @@ impl<const H: usize, E: Dtype, D: Device<E>> Copy for PositionalGate<'_, H, E, D
 /// The weights of gated positional self-attention.
 #[derive(Debug)]
 pub struct GatedSelfAttentionWeights<'a, const C: usize, const H: usize, E: Dtype, D: Device<E>> {
-    /// `qk.weight`, parts in the order q, k.
+    /// `qk.weight`, `[2, C, C]`, parts in the order q, k.
     pub qk: &'a Tensor<Rank3<2, C, C>, E, D>,
-    /// `qk.bias`
+    /// `qk.bias`, `[2, C]`
     pub qk_bias: Option<&'a Tensor<Rank2<2, C>, E, D>>,
-    /// `v.weight`
+    /// `v.weight`, `[C, C]`
     pub v: &'a Tensor<Rank2<C, C>, E, D>,
-    /// `v.bias`
+    /// `v.bias`, `[C]`
     pub v_bias: Option<&'a Tensor<Rank1<C>, E, D>>,
-    /// `proj.weight`
+    /// `proj.weight`, `[C, C]`
     pub proj: &'a Tensor<Rank2<C, C>, E, D>,
-    /// `proj.bias`
+    /// `proj.bias`, `[C]`
     pub proj_bias: &'a Tensor<Rank1<C>, E, D>,
     /// The positional side.
     pub gate: PositionalGate<'a, H, E, D>,
+}
+
+impl<const C: usize, const H: usize, E: Dtype, D: Device<E>> Clone
+    for GatedSelfAttentionWeights<'_, C, H, E, D>
+{
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<const C: usize, const H: usize, E: Dtype, D: Device<E>> Copy
+    for GatedSelfAttentionWeights<'_, C, H, E, D>
+{
 }
 
 /// `(dx, dy, dx^2 + dy^2)` from each patch (row) to each patch (column): `[tokens, tokens, 3]`, row-major.
@@ -189,8 +202,8 @@ mod tests {
     use super::*;
     use crate::testing::*;
 
-    /// Batch, grid, whether q, k and v have biases, whether there is a branch, its drop path.
-    struct Gated<const C: usize, const H: usize>(usize, Grid, bool, bool, Option<Vec<f32>>);
+    /// Batch, grid, whether q and k, and v have biases, whether there is a branch, its drop path.
+    struct Gated<const C: usize, const H: usize>(usize, Grid, [bool; 2], bool, Option<Vec<f32>>);
 
     impl<const C: usize, const H: usize> Case for Gated<C, H> {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
@@ -204,9 +217,9 @@ mod tests {
             let [bias, gating] = [10, 11].map(|i: usize| leaf(dev, (Const::<H>,), &inputs[i]));
             let weights = GatedSelfAttentionWeights {
                 qk: &qk,
-                qk_bias: self.2.then_some(&qk_bias),
+                qk_bias: self.2[0].then_some(&qk_bias),
                 v: &v,
-                v_bias: self.2.then_some(&v_bias),
+                v_bias: self.2[1].then_some(&v_bias),
                 proj: &proj,
                 proj_bias: &proj_bias,
                 gate: PositionalGate { weight: &weight, bias: &bias, gating: &gating },
@@ -233,7 +246,12 @@ mod tests {
         let lens = [batch * grid.tokens() * C, 2 * C * C, 2 * C, C * C, C * C, C, C, C, C, 3 * H, H, H];
         let inputs: Vec<_> = lens.iter().enumerate().map(|(i, len)| random(*len, i as u64 + 1)).collect();
         let scale = (0..batch).map(|i| [1.25, 0.0, 2.0][i % 3]).collect();
-        for (bias, branch, scale) in [(true, true, None), (false, false, None), (false, true, Some(scale))] {
+        for (bias, branch, scale) in [
+            ([true, true], true, None),
+            ([false, false], false, None),
+            ([true, false], true, Some(scale)),
+            ([false, true], false, None),
+        ] {
             check(&Gated(batch, grid, bias, branch, scale), &inputs);
         }
     }
@@ -265,7 +283,7 @@ mod tests {
         let dev = Cpu::default();
         let (qk, v, proj, proj_bias) = (dev.zeros(), dev.zeros(), dev.zeros(), dev.zeros());
         let (weight, bias, gating) = (dev.zeros(), dev.zeros(), dev.zeros());
-        let weights = || GatedSelfAttentionWeights::<'_, 8, 2, f32, _> {
+        let weights = GatedSelfAttentionWeights::<'_, 8, 2, f32, _> {
             qk: &qk,
             qk_bias: None,
             v: &v,
@@ -275,7 +293,7 @@ mod tests {
             gate: PositionalGate { weight: &weight, bias: &bias, gating: &gating },
         };
         let x = || dev.zeros_like(&(1, 6, Const::<8>));
-        assert!(dev.gated_self_attention(Grid::square(2), x(), weights(), None).is_err());
-        assert!(dev.gated_self_attention(Grid { rows: 3, cols: 2 }, x(), weights(), None).is_ok());
+        assert!(dev.gated_self_attention(Grid::square(2), x(), weights, None).is_err());
+        assert!(dev.gated_self_attention(Grid { rows: 3, cols: 2 }, x(), weights, None).is_ok());
     }
 }

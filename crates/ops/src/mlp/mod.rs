@@ -34,15 +34,23 @@ impl Dims {
 /// Two linear layers: `[HIDDEN, C]` and `[C, HIDDEN]`, with biases.
 #[derive(Debug)]
 pub struct MlpWeights<'a, const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>> {
-    /// `fc1.weight`
+    /// `fc1.weight`, `[HIDDEN, C]`
     pub weight1: &'a Tensor<Rank2<HIDDEN, C>, E, D>,
-    /// `fc1.bias`
+    /// `fc1.bias`, `[HIDDEN]`
     pub bias1: &'a Tensor<Rank1<HIDDEN>, E, D>,
-    /// `fc2.weight`
+    /// `fc2.weight`, `[C, HIDDEN]`
     pub weight2: &'a Tensor<Rank2<C, HIDDEN>, E, D>,
-    /// `fc2.bias`
+    /// `fc2.bias`, `[C]`
     pub bias2: &'a Tensor<Rank1<C>, E, D>,
 }
+
+impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>> Clone for MlpWeights<'_, C, HIDDEN, E, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>> Copy for MlpWeights<'_, C, HIDDEN, E, D> {}
 
 pub(crate) fn composition<
     S: Shape,
@@ -140,10 +148,10 @@ mod tests {
         let bias1 = leaf(&dev, (Const::<20>,), &inputs[2]);
         let weight2 = leaf(&dev, (Const::<6>, Const::<20>), &inputs[3]);
         let bias2 = leaf(&dev, (Const::<6>,), &inputs[4]);
-        let weights = || MlpWeights { weight1: &weight1, bias1: &bias1, weight2: &weight2, bias2: &bias2 };
+        let weights = MlpWeights { weight1: &weight1, bias1: &bias1, weight2: &weight2, bias2: &bias2 };
         let branch = Branch { weight: &bias2, bias: &bias2, eps: 1e-6, scale: None };
-        let train = dev.mlp(x.leaky_trace(), weights(), Some(branch)).unwrap();
-        assert_eq!(train.as_vec(), dev.mlp(x, weights(), Some(branch)).unwrap().as_vec());
+        let train = dev.mlp(x.leaky_trace(), weights, Some(branch)).unwrap();
+        assert_eq!(train.as_vec(), dev.mlp(x, weights, Some(branch)).unwrap().as_vec());
     }
 
     #[test]
