@@ -152,6 +152,7 @@ pub struct Bench {
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum BenchMode {
     /// Forward pass, cross-entropy with soft targets, backward pass, AdamW
+    #[value(alias = "training")]
     Train,
     /// Forward pass without gradients
     Inference,

@@ -16,6 +16,8 @@ use crate::{AdamW, AdamWConfig, Error, Result, decays, evaluate::to_device, smoo
 pub const WARM_UP: usize = 2;
 /// Fewest steps that a round counts, however long they take.
 pub const FEWEST: usize = 3;
+/// Most images of a batch.
+pub const MOST_BATCH: usize = 1 << 16;
 /// Learning rate of the updates.
 pub const LR: f64 = 1e-4;
 /// Label smoothing of the targets.
@@ -98,8 +100,13 @@ impl Bench {
     /// The model `name`, about to be measured on batches of `batch` images.
     ///
     /// # Errors
-    /// As [`build`](inductive_models::build).
+    /// For a batch of no image or more than [`MOST_BATCH`]; as [`build`](inductive_models::build).
     pub fn new(name: &str, batch: usize, classes: usize, mode: Mode) -> Result<Self> {
+        let expected = || format!("a batch of 1 to {MOST_BATCH} images");
+        let refuse = || inductive_ops::Error::shape("bench", expected(), batch.to_string());
+        if !(1..=MOST_BATCH).contains(&batch) {
+            return Err(refuse().into());
+        }
         let device = Cpu::seed_from_u64(0);
         let model = device.build_model(name, &BuildOptions { classes, ..BuildOptions::default() })?.model;
         let optimizer = match mode {
@@ -107,7 +114,9 @@ impl Bench {
             Mode::Training => Some(AdamW::new(&device, &*model, AdamWConfig::default(), decays)?),
         };
         let (height, width) = model.spec().image;
-        let waves = (0..batch * 3 * height * width).map(|at| (at as f32 * 0.37).sin()).collect();
+        // That a batch is small enough does not say that its pixels can be counted, on a machine of 32 bits.
+        let pixels = batch.checked_mul(3 * height * width).ok_or_else(refuse)?;
+        let waves = (0..pixels).map(|at| (at as f32 * 0.37).sin()).collect();
         let images = to_device(&device, waves, batch, (height, width))?;
         let labels: Vec<u32> = (0..batch).map(|image| (image % classes) as u32).collect();
         let targets = device
@@ -195,6 +204,14 @@ mod tests {
             let round = bench.round(0.0).unwrap();
             assert_eq!((round.forward.len(), round.backward.len()), (FEWEST, later));
             assert!(round.is_sound(mode), "{round:?}");
+        }
+    }
+
+    #[test]
+    fn batches_that_cannot_be_meant_are_refused() {
+        for batch in [0, MOST_BATCH + 1, usize::MAX] {
+            let error = Bench::new("convit_micro", batch, 10, Mode::Inference).unwrap_err().to_string();
+            assert!(error.contains("1 to 65536 images") && error.contains(&batch.to_string()), "{error}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What can go wrong while measuring in other processes.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -31,6 +31,13 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// A measuring process hangs, or has far too much to do.
+    #[error(
+        "{who} had not answered after {} s and was stopped{}\na smaller --batch takes less time, a longer --seconds \
+         allows more of it",
+        patience.as_secs(), last_words(stderr)
+    )]
+    Silent { who: String, patience: Duration, stderr: Vec<String> },
     /// A measuring process did not keep to the protocol.
     #[error("{who} gave an answer that cannot be used ({problem}): {line}")]
     Answer { who: String, problem: String, line: String },

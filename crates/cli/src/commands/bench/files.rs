@@ -26,6 +26,7 @@ fn document(plan: &Plan, outcome: &Outcome) -> serde_json::Value {
     let peak = outcome.best_peak();
     json!({
         "format": 1,
+        "complete": outcome.complete,
         "machine": plan.machine,
         "settings": { "rounds": plan.rounds, "seconds": plan.seconds, "classes": CLASSES, "python": plan.python },
         "peak": { "gflops": peak.gflops, "lowest_gflops": outcome.lowest_peak(), "shape": peak.shape, "threads": peak.threads },
@@ -66,8 +67,8 @@ fn numbers(m: &Measurement, side: &Side, is_ours: bool) -> [Option<f64>; 14] {
         Some(side.forward_ms),
         side.backward_ms,
         side.optimizer_ms,
-        Some(side.gflops),
-        Some(side.share_of_peak),
+        side.gflops,
+        side.share_of_peak,
         side.peak_rss_mib,
         speed.map(|speed| speed.median),
         speed.map(|speed| speed.min),

@@ -24,11 +24,16 @@ pub fn measure(plan: &Plan, task: &Task, tell: &dyn Fn(String)) -> Result<Measur
     };
     let (mut our_answers, mut peer_answers) = (Vec::new(), Vec::new());
     for round in 1..=plan.rounds {
-        tell(format!("round {round} of {}", plan.rounds));
-        our_answers.push(ask(&mut ours, task)?);
-        if let Some((peer, _)) = &mut peer {
-            tell(format!("round {round} of {}, PyTorch", plan.rounds));
-            peer_answers.push(ask(peer, task)?);
+        // They take turns at being first, as the second finds the machine as the first has left it.
+        let peer_first = round % 2 == 1;
+        for is_peer in [peer_first, !peer_first] {
+            if !is_peer {
+                tell(format!("round {round} of {}", plan.rounds));
+                our_answers.push(ask(&mut ours, task)?);
+            } else if let Some((peer, _)) = &mut peer {
+                tell(format!("round {round} of {}, PyTorch", plan.rounds));
+                peer_answers.push(ask(peer, task)?);
+            }
         }
     }
     let ours = Side::new(task, ready.software, our_answers);
@@ -42,7 +47,7 @@ fn start_ours(task: &Task, description: &str) -> Result<(Process, Ready), Error>
     let mut command = Command::new(program);
     command.args(["bench-worker", "--threads", &task.threads.to_string(), description]);
     let who = format!("the measuring process ({})", task.title());
-    let mut process = Process::start(who, ADVICE, &mut command)?;
+    let mut process = Process::start(who, ADVICE, &mut command, task.patience())?;
     let line = process.line()?;
     let ready = process.parse(&line)?;
     Ok((process, ready))

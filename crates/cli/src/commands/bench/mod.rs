@@ -36,14 +36,25 @@ use crate::{
 const WINDOW: Duration = Duration::from_millis(20);
 
 /// All that was measured.
+#[derive(Default)]
 pub struct Outcome {
     /// Peaks of matrix products before the first model, between any two, and after the last.
     peaks: Vec<Roof>,
     measurements: Vec<Measurement>,
-    loader: LoaderSpeed,
+    /// None if an error came before.
+    loader: Option<LoaderSpeed>,
+    /// Whether nothing is left out.
+    complete: bool,
 }
 
 impl Outcome {
+    /// Nothing more is measured: the peak is known.
+    fn finish(&mut self, complete: bool) {
+        self.complete = complete;
+        let best = self.best_peak().gflops;
+        self.measurements.iter_mut().for_each(|measurement| measurement.set_peak(best));
+    }
+
     /// What the machine can do: the highest peak.
     fn best_peak(&self) -> Roof {
         let none = Roof { gflops: 0.0, shape: [0; 3], threads: 0 };
@@ -60,30 +71,45 @@ pub fn run(settings: &Settings, args: Bench) -> Result<Done> {
     let plan = Plan::new(settings, args)?;
     let (count, threads) = (plan.tasks.len(), plan.machine.threads);
     note(&format!("{count} to measure on {threads} threads, at least {}", time(plan.duration())));
-    let outcome = measure_all(&plan, BenchView::new(settings.plain, count))?;
-    // A full disk does not keep the result from being shown, nor a closed output from being written.
+    let mut outcome = Outcome::default();
+    let measured = measure_all(&plan, BenchView::new(settings.plain, count), &mut outcome);
+    if outcome.measurements.is_empty() {
+        return measured.map(|()| Done::Complete);
+    }
+    // A late error does not discard what was measured before it; a full disk does not keep the result from being shown,
+    // nor a closed output an error from being told.
+    outcome.finish(measured.is_ok());
     let written = files::write(&plan, &outcome);
-    show::show(&plan, &outcome)?;
-    written?;
-    show::end(&plan)?;
+    let shown = show::show(&plan, &outcome);
+    match (measured, written) {
+        (Err(error), Ok(())) => {
+            let _ = show::files(&plan);
+            return Err(error);
+        }
+        (Err(first), Err(second)) => {
+            note(&format!("error: {second}"));
+            return Err(first);
+        }
+        (Ok(()), written) => written?,
+    }
+    shown?;
+    show::files(&plan)?;
+    show::next(&plan)?;
     Ok(Done::Complete)
 }
 
-fn measure_all(plan: &Plan, mut view: BenchView) -> Result<Outcome> {
-    let (mut peaks, mut measurements) = (Vec::new(), Vec::new());
+/// Measures into `outcome`, which keeps what was finished before an error.
+fn measure_all(plan: &Plan, mut view: BenchView, outcome: &mut Outcome) -> Result<()> {
     for task in &plan.tasks {
         let title = task.title();
         view.now("peak of matrix products");
-        peaks.push(roof::measure(WINDOW));
+        outcome.peaks.push(roof::measure(WINDOW));
         let measurement = measure::measure(plan, task, &|what| view.now(&format!("{title}: {what}")))?;
         view.done(&format!("{title}: {}", show::progress(&measurement)));
-        measurements.push(measurement);
+        outcome.measurements.push(measurement);
     }
-    peaks.push(roof::measure(WINDOW));
+    outcome.peaks.push(roof::measure(WINDOW));
     view.now("data loader");
-    let loader = loader::measure(plan.rounds, plan.seconds, &measurements)?;
-    let mut outcome = Outcome { peaks, measurements, loader };
-    let best = outcome.best_peak().gflops;
-    outcome.measurements.iter_mut().for_each(|measurement| measurement.set_peak(best));
-    Ok(outcome)
+    outcome.loader = Some(loader::measure(plan.rounds, plan.seconds, &outcome.measurements)?);
+    Ok(())
 }

@@ -11,6 +11,8 @@ use super::{
     protocol::{Missing, Ready, Task},
 };
 
+/// Ends with status 0 on Python 3, 1 on Python 2.
+const PROBE: &str = "import sys; sys.exit(sys.version_info < (3,))";
 /// Builds and measures the same model in timm.
 const SCRIPT: &str = include_str!("pytorch.py");
 const ADVICE: &str = "\nwithout --peer, inductive is measured alone";
@@ -22,7 +24,7 @@ pub fn find_python(asked: Option<PathBuf>) -> Result<PathBuf, Error> {
     for python in candidates {
         match try_run(&python) {
             Ok(()) => return Ok(python),
-            Err(reason) => tried.push(format!("`{}` does not run ({reason})", python.display())),
+            Err(reason) => tried.push(format!("`{}` {reason}", python.display())),
         }
     }
     Err(Error::NoPython { tried: tried.join(", ") })
@@ -30,24 +32,93 @@ pub fn find_python(asked: Option<PathBuf>) -> Result<PathBuf, Error> {
 
 fn try_run(python: &Path) -> Result<(), String> {
     let mut command = Command::new(python);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["-c", PROBE]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.to_string()),
-        Err(error) => Err(error.to_string()),
+        Ok(status) if status.code() == Some(1) => Err("is not Python 3".to_owned()),
+        Ok(status) => Err(format!("does not run ({status})")),
+        Err(error) => Err(format!("does not run ({error})")),
     }
 }
 
 /// The peer of `task`, its model built.
 pub fn start(python: &Path, task: &Task, description: &str) -> Result<(Process, Ready), Error> {
+    start_with(Command::new(python), python, task, description)
+}
+
+/// [`start`] with a `command` that runs `python`.
+fn start_with(
+    mut command: Command,
+    python: &Path,
+    task: &Task,
+    description: &str,
+) -> Result<(Process, Ready), Error> {
     let who = format!("PyTorch ({}, {})", python.display(), task.title());
-    let mut command = Command::new(python);
     command.args(["-c", SCRIPT, description]);
-    let mut process = Process::start(who, ADVICE, &mut command)?;
+    let mut process = Process::start(who, ADVICE, &mut command, task.patience())?;
     let line = process.line()?;
     if let Ok(Missing { missing, reason }) = serde_json::from_str(&line) {
         return Err(Error::MissingModule { python: python.to_owned(), module: missing, reason });
     }
     let ready = process.parse(&line)?;
     Ok((process, ready))
+}
+
+#[cfg(test)]
+mod tests {
+    use inductive_models::find;
+    use inductive_train::bench::Mode;
+
+    use super::*;
+
+    fn task(model: &str, mode: Mode) -> Task {
+        Task::new(find(model).unwrap().spec, 2, mode, 1, 0.01)
+    }
+
+    #[test]
+    fn the_script_reads_what_a_task_has() {
+        let task = serde_json::to_value(task("convit_micro", Mode::Training)).unwrap();
+        for (before, values) in
+            [("task[\"", &task), ("spec[\"", &task["spec"]), ("task[\"spec\"][\"", &task["spec"])]
+        {
+            let keys: Vec<&str> = SCRIPT.split(before).skip(1).filter_map(|s| s.split('"').next()).collect();
+            assert!(!keys.is_empty(), "{before}");
+            for key in keys {
+                assert!(values.get(key).is_some(), "{before}{key} is not in {values}");
+            }
+        }
+    }
+
+    /// Stands for torch: whatever is done with it gives another such thing.
+    const ANYTHING: &str = "import sys\nfrom unittest.mock import MagicMock\n\
+                            sys.modules[__name__] = MagicMock(__version__='0')\n";
+
+    /// Needs Python 3, but no module; where there is none, the test says nothing.
+    #[test]
+    fn the_script_keeps_to_the_protocol() {
+        let Ok(python) = find_python(None) else { return };
+        let stubs = tempfile::tempdir().unwrap();
+        let models = stubs.path().join("timm/models");
+        std::fs::create_dir_all(&models).unwrap();
+        std::fs::write(stubs.path().join("torch.py"), ANYTHING).unwrap();
+        std::fs::write(stubs.path().join("timm/__init__.py"), "__version__ = '0'").unwrap();
+        for model in ["convit.py", "vision_transformer.py"] {
+            std::fs::write(models.join(model), ANYTHING).unwrap();
+        }
+        for (model, mode) in [("convit_micro", Mode::Training), ("deit_micro", Mode::Inference)] {
+            let task = task(model, mode);
+            let mut command = Command::new(&python);
+            command.env("PYTHONPATH", stubs.path());
+            let description = serde_json::to_string(&task).unwrap();
+            let (mut process, ready) = start_with(command, &python, &task, &description).unwrap();
+            assert_eq!((ready.software.as_str(), ready.parameters), ("PyTorch 0, timm 0", 0));
+            for _ in 0..2 {
+                let answer = process.ask().unwrap();
+                assert!(
+                    answer.round.is_sound(mode) && answer.round.forward.len() >= task.fewest,
+                    "{answer:?}"
+                );
+            }
+        }
+    }
 }

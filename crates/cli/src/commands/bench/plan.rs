@@ -1,10 +1,13 @@
 //! What is measured: the arguments, settled and checked before anything runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use inductive_checkpoint::check_writable;
 use inductive_models::{ModelSpec, find};
-use inductive_train::{Environment, bench::Mode};
+use inductive_train::{
+    Environment,
+    bench::{MOST_BATCH, Mode},
+};
 
 use super::{peer::find_python, protocol::Task};
 use crate::{
@@ -26,7 +29,6 @@ const DEFAULT: [(&str, usize); 5] = [
     ("deit_tiny_patch16_224", 8),
 ];
 
-const MOST_IMAGES: usize = 1 << 16;
 const MOST_ROUNDS: usize = 1000;
 const MOST_SECONDS: f64 = 3600.0;
 
@@ -60,7 +62,9 @@ impl Plan {
             let task = |&mode| Task::new(spec.clone(), batch, mode, machine.threads, args.seconds);
             tasks.extend(modes.iter().map(task));
         }
-        if args.json.is_some() && args.json == args.csv {
+        if let (Some(json), Some(csv)) = (&args.json, &args.csv)
+            && place(json) == place(csv)
+        {
             return Err(usage("--json and --csv name the same file; give two"));
         }
         [&args.json, &args.csv].into_iter().flatten().try_for_each(check_writable)?;
@@ -82,7 +86,7 @@ fn check_numbers(args: &Bench) -> Result<()> {
         value if value > most => Err(usage(format!("--{name} {value}: give at most {most}"))),
         _ => Ok(()),
     };
-    at_least_1("batch", args.batch.unwrap_or(1), MOST_IMAGES)?;
+    at_least_1("batch", args.batch.unwrap_or(1), MOST_BATCH)?;
     at_least_1("rounds", args.rounds, MOST_ROUNDS)?;
     // Neither is not-a-number more than 0.
     if !(args.seconds > 0.0 && args.seconds <= MOST_SECONDS) {
@@ -90,6 +94,13 @@ fn check_numbers(args: &Bench) -> Result<()> {
         return Err(usage(format!("--seconds {}: give more than 0, at most {most}", args.seconds)));
     }
     Ok(())
+}
+
+/// Where a file will be, however its path is written: the folder without links, and the name.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    folder.join(path.file_name().unwrap_or_default())
 }
 
 /// Models and images per batch.

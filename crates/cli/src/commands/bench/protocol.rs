@@ -3,6 +3,8 @@
 //! A process is given a [`Task`], says [`Ready`] when the model is built, answers every line [`RUN`] of its input with an
 //! [`Answer`], and ends with its input.
 
+use std::time::Duration;
+
 use inductive_models::ModelSpec;
 use inductive_train::{
     AdamWConfig,
@@ -50,6 +52,11 @@ impl Task {
             weight_decay,
             smoothing: SMOOTHING,
         }
+    }
+
+    /// How long a process may take for an answer: far longer than any that works needs.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(600) + Duration::from_secs_f64(20.0 * self.seconds)
     }
 
     /// `convit_micro batch 128 training`

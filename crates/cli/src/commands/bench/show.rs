@@ -25,19 +25,26 @@ pub fn show(plan: &Plan, outcome: &Outcome) -> Result<()> {
         say(format!("\n{}", table.terminal(&terminal())))?;
     }
     say(format!("\n{}", peak(outcome)))?;
-    say(loader(&outcome.loader))?;
+    if let Some(speed) = &outcome.loader {
+        say(loader(speed))?;
+    }
     if outcome.lowest_peak() < QUIET * outcome.best_peak().gflops {
         say("note: the peak fell at times: something else computed here. Measure again on a quiet machine.")?;
     }
     Ok(())
 }
 
-/// Prints which files there are, and what to do next.
-pub fn end(plan: &Plan) -> Result<()> {
+/// Prints which files there are.
+pub fn files(plan: &Plan) -> Result<()> {
     for path in [&plan.json, &plan.csv].into_iter().flatten() {
         say(format!("written: {}", path.display()))?;
     }
-    say(next(plan))
+    Ok(())
+}
+
+/// Prints what to do next.
+pub fn next(plan: &Plan) -> Result<()> {
+    say(advice(plan))
 }
 
 /// The line about a finished measurement.
@@ -81,14 +88,15 @@ fn speeds(plan: &Plan, outcome: &Outcome) -> Table {
 }
 
 fn speed(side: &Side) -> [Cell; 7] {
-    let ms = |value: Option<f64>| value.map_or(Cell::Empty, |value| Cell::number(value, 2));
+    let number =
+        |value: Option<f64>, decimals| value.map_or(Cell::Empty, |value| Cell::number(value, decimals));
     [
         rate(side.images_per_s.median),
-        ms(Some(side.forward_ms)),
-        ms(side.backward_ms),
-        ms(side.optimizer_ms),
-        Cell::number(side.gflops, 1),
-        Cell::number(100.0 * side.share_of_peak, 1),
+        Cell::number(side.forward_ms, 2),
+        number(side.backward_ms, 2),
+        number(side.optimizer_ms, 2),
+        number(side.gflops, 1),
+        number(side.share_of_peak.map(|share| 100.0 * share), 1),
         memory(side.peak_rss_mib),
     ]
 }
@@ -125,7 +133,12 @@ fn comparison(measurements: &[Measurement]) -> Option<Table> {
     }
     table.note("ratio: inductive / PyTorch, above 1 where inductive is faster; median, min and max over rounds in alternation.");
     table.note(
-        "PyTorch: the same model in timm, eager, f32, as many threads, the same optimizer and targets.",
+        "PyTorch: the same model in timm, eager, f32, as many threads, the same targets, AdamW in torch's default \
+         implementation.",
+    );
+    table.note(
+        "timm computes all tokens of the last block, inductive the class token's alone (the same logits and gradients); \
+         GFLOP/s count the operations that the logits need.",
     );
     Some(table)
 }
@@ -153,7 +166,7 @@ fn loader(speed: &LoaderSpeed) -> String {
     format!("{line}, {beside}\n    ({})", speed.data)
 }
 
-fn next(plan: &Plan) -> String {
+fn advice(plan: &Plan) -> String {
     if plan.machine.build != "release" {
         return "next: measure a release build (`cargo xtask bench`); this one is slow".to_owned();
     }

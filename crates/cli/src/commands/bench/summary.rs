@@ -46,10 +46,10 @@ pub struct Side {
     /// In training alone, as the optimizer's.
     pub backward_ms: Option<f64>,
     pub optimizer_ms: Option<f64>,
-    /// Operations of the model (not those an implementation happens to make) per second.
-    pub gflops: f64,
-    /// `gflops` in parts of the peak of matrix products; set when that is known.
-    pub share_of_peak: f64,
+    /// Operations that the logits need per second; none for a peer, which may make more of them.
+    pub gflops: Option<f64>,
+    /// `gflops` in parts of the peak of matrix products.
+    pub share_of_peak: Option<f64>,
     /// The most memory the process has had; `None`: not known.
     pub peak_rss_mib: Option<f64>,
     /// All steps.
@@ -73,8 +73,8 @@ impl Side {
             forward_ms: median(&of(|round| round.forward.clone())),
             backward_ms: trains.then(|| median(&of(|round| round.backward.clone()))),
             optimizer_ms: trains.then(|| median(&of(|round| round.optimizer.clone()))),
-            gflops: images_per_s.median * flops_per_image(&task.spec, task.mode) / 1e9,
-            share_of_peak: f64::NAN,
+            gflops: None,
+            share_of_peak: None,
             peak_rss_mib,
             rounds,
         }
@@ -135,11 +135,11 @@ impl Measurement {
             .filter_map(|(name, side)| Some((name, side?)))
     }
 
-    /// Sets what part of `peak` (GFLOP/s) each side reaches.
+    /// Sets what we compute per second, and what part of `peak` (GFLOP/s) that is.
     pub fn set_peak(&mut self, peak: f64) {
-        for side in [Some(&mut self.inductive), self.pytorch.as_mut()].into_iter().flatten() {
-            side.share_of_peak = side.gflops / peak;
-        }
+        let gflops = self.inductive.images_per_s.median * self.flops_per_image / 1e9;
+        self.inductive.gflops = Some(gflops);
+        self.inductive.share_of_peak = Some(gflops / peak);
     }
 }
 

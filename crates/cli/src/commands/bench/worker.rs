@@ -31,3 +31,19 @@ pub fn run(task: &str) -> Result<Done> {
 fn tell(message: &impl Serialize) -> Result<()> {
     say(serde_json::to_string(message).map_err(std::io::Error::from)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use inductive_models::find;
+    use inductive_train::bench::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_that_no_memory_holds_is_an_error() {
+        let spec = find("convit_micro").unwrap().spec;
+        let task = Task::new(spec, usize::MAX / 2, Mode::Inference, 1, 1.0);
+        let error = run(&serde_json::to_string(&task).unwrap()).err().unwrap().to_string();
+        assert!(error.contains("1 to 65536 images"), "{error}");
+    }
+}

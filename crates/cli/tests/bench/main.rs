@@ -70,7 +70,10 @@ fn requests_that_cannot_be_meant() {
     refuses(d, &["--mode", "sleep"], USAGE, &["train, inference, both"]);
     refuses(d, &["--peer", "jax"], USAGE, &["jax", "pytorch"]);
     refuses(d, &["--python", "python3"], USAGE, &["--peer"]);
-    refuses(d, &["--json", "a", "--csv", "a"], USAGE, &["same file"]);
+    let here = d.join("a");
+    for csv in ["a", "./a", here.to_str().unwrap()] {
+        refuses(d, &["--json", "a", "--csv", csv], USAGE, &["same file"]);
+    }
     assert!(fs::read_dir(d).unwrap().next().is_none(), "nothing was written");
 }
 
@@ -127,7 +130,7 @@ fn numbers_agree_with_the_steps_they_are_made_of() {
     }
 
     let all = json(&dir.path().join("a.json"));
-    assert_eq!(all["machine"]["threads"], 1);
+    assert_eq!((&all["machine"]["threads"], &all["complete"]), (&1.into(), &true.into()));
     let peak = number(&all, "/peak/gflops");
     let csv = fs::read_to_string(dir.path().join("a.csv")).unwrap();
     let mut lines = csv.lines();
@@ -172,113 +175,4 @@ fn numbers_agree_with_the_steps_they_are_made_of() {
 }
 
 #[cfg(unix)]
-mod peer {
-    use super::*;
-    use dfdx::prelude::Cpu;
-    use inductive_models::{BuildOptions, build};
-    use std::os::unix::fs::PermissionsExt;
-
-    /// Measures beside a shell script that stands for Python; `$ready` is the line that a peer begins with.
-    fn beside(folder: &Path, parameters: usize, script: &str, more: &[&'static str]) -> Output {
-        let path = folder.join("python");
-        let ready = format!(r#"{{"parameters": {parameters}, "software": "Fake 1.0"}}"#);
-        fs::write(&path, format!("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\nready='{ready}'\n{script}\n"))
-            .unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        bench(
-            folder,
-            &[&short(&["--peer", "pytorch", "--python", "./python", "--mode", "train"])[..], more].concat(),
-        )
-    }
-
-    fn parameters() -> usize {
-        let options = BuildOptions { classes: 100, ..BuildOptions::default() };
-        build(&Cpu::default(), "convit_micro", &options).unwrap().model.num_params()
-    }
-
-    #[track_caller]
-    fn fails(output: &Output, says: &[&str]) {
-        let text = stderr(output);
-        assert_eq!(output.status.code(), Some(FAILURE), "{text}");
-        assert!(!text.contains("panicked"), "{text}");
-        for part in says {
-            assert!(text.contains(part), "no `{part}` in {text}");
-        }
-    }
-
-    #[test]
-    fn ratios_are_ours_by_theirs_and_memory_too() {
-        let dir = tempfile::tempdir().unwrap();
-        // Steps of 1000 ms: 2 images per second.
-        let script = r#"echo "$ready"
-while read -r line; do
-  [ "$line" = run ] || exit 9
-  echo '{"forward": [600, 600, 600], "backward": [300, 300, 300], "optimizer": [100, 100, 100], "peak_rss_mib": 1000}'
-done"#;
-        let output = beside(dir.path(), parameters(), script, &["--json", "a.json", "--csv", "a.csv"]);
-        assert!(output.status.success(), "{}", stderr(&output));
-        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(shown.contains("inductive beside Fake 1.0"), "{shown}");
-
-        let all = json(&dir.path().join("a.json"));
-        let m = &all["measurements"][0];
-        assert_eq!(m["pytorch"]["rounds"].as_array().unwrap().len(), 2);
-        close(number(m, "/pytorch/images_per_s/median"), 2.0);
-        close(number(m, "/pytorch/backward_ms"), 300.0);
-        let (ratio, low, high) =
-            (number(m, "/ratio/speed/median"), number(m, "/ratio/speed/min"), number(m, "/ratio/speed/max"));
-        assert!(low <= ratio && ratio <= high);
-        close(low, number(m, "/inductive/images_per_s/min") / 2.0);
-        if cfg!(target_os = "linux") {
-            close(number(m, "/ratio/memory"), number(m, "/inductive/peak_rss_mib") / 1000.0);
-        }
-        let csv = fs::read_to_string(dir.path().join("a.csv")).unwrap();
-        assert_eq!(csv.lines().filter(|line| line.contains(",pytorch,")).count(), 1);
-    }
-
-    #[test]
-    fn memory_that_is_not_known_is_said_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = r#"echo "$ready"
-while read -r line; do echo '{"forward": [1], "backward": [1], "optimizer": [1], "peak_rss_mib": null}'; done"#;
-        let output = beside(dir.path(), parameters(), script, &[]);
-        assert!(output.status.success(), "{}", stderr(&output));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("not known"));
-    }
-
-    #[test]
-    fn a_module_that_is_missing_is_named_with_what_to_install() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = r#"echo '{"missing": "torch", "reason": "No module named torch"}'; exit 3"#;
-        let output = beside(dir.path(), parameters(), script, &[]);
-        fails(
-            &output,
-            &["cannot import torch", "No module named torch", "pip install torch timm", "--python PATH"],
-        );
-    }
-
-    #[test]
-    fn another_model_is_not_compared() {
-        let dir = tempfile::tempdir().unwrap();
-        let output = beside(dir.path(), parameters() + 1, "echo \"$ready\"; cat", &[]);
-        fails(&output, &["not the same model", &parameters().to_string(), &(parameters() + 1).to_string()]);
-    }
-
-    #[test]
-    fn a_peer_that_dies_is_quoted() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = "echo \"$ready\"; read -r line; echo 'RuntimeError: out of luck' >&2; exit 7";
-        let output = beside(dir.path(), parameters(), script, &[]);
-        fails(&output, &["exit status: 7", "RuntimeError: out of luck", "without --peer"]);
-    }
-
-    #[test]
-    fn answers_that_are_none_are_quoted() {
-        let dir = tempfile::tempdir().unwrap();
-        let output = beside(dir.path(), parameters(), "echo hello; cat", &[]);
-        fails(&output, &["answer that cannot be used", "hello"]);
-        let script = r#"echo "$ready"; echo '{"forward": [0], "backward": [], "optimizer": [], "peak_rss_mib": null}'; cat"#;
-        let output = beside(dir.path(), parameters(), script, &[]);
-        fails(&output, &["answer that cannot be used"]);
-    }
-}
+mod peer;
