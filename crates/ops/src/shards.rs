@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::simd::{Kernel, dispatch};
+use crate::residual;
 
 /// Elements that one task adds up.
 const CHUNK: usize = 1 << 14;
@@ -36,26 +36,10 @@ pub(crate) fn reduce(shards: &[Vec<f32>], gradients: Vec<&mut [f32]>) {
     }
     let add = |(first, part): (usize, &mut [f32])| {
         for shard in shards.iter().filter(|shard| !shard.is_empty()) {
-            dispatch(Add { x: &shard[first..][..part.len()], y: part });
+            residual::add(&shard[first..][..part.len()], part);
         }
     };
     tasks.into_par_iter().for_each(add);
-}
-
-/// `y += x`.
-struct Add<'a> {
-    x: &'a [f32],
-    y: &'a mut [f32],
-}
-
-impl Kernel for Add<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y += x;
-        }
-    }
 }
 
 #[cfg(test)]
