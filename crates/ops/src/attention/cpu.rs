@@ -28,9 +28,7 @@ pub(crate) fn held_output<const C: usize>(
     bias: &Tensor<Rank1<C>, f32, Cpu>,
     branch: Option<Branch<'_, C, f32, Cpu>>,
 ) -> Option<HeldOutput<C>> {
-    let contiguous = is_contiguous(weight)
-        && is_contiguous(bias)
-        && branch.is_none_or(|b| is_contiguous(b.weight) && is_contiguous(b.bias));
+    let contiguous = is_contiguous(weight) && is_contiguous(bias) && Held::can_hold(branch);
     contiguous.then(|| HeldOutput {
         weight: weight.clone(),
         bias: bias.clone(),

@@ -69,10 +69,8 @@ pub(crate) fn forward(layer: &Layer<'_>, x: &[f32], kept: Option<&mut Kept>, y: 
             for (p, turned) in layer.projections.iter().zip(&turned) {
                 project(layer, p, turned, images, input, qkv);
             }
-            for ((qkv, mixed), _) in qkv
-                .chunks_exact(tokens * 3 * width)
-                .zip(mixed.chunks_exact_mut(queries * width))
-                .zip(0..images)
+            for (qkv, mixed) in
+                qkv.chunks_exact(tokens * 3 * width).zip(mixed.chunks_exact_mut(queries * width))
             {
                 heads.forward(qkv, mixed, scratch);
             }

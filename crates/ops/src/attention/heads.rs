@@ -10,16 +10,6 @@ use crate::{
     tape::buffer,
 };
 
-/// Where the heads' numbers lie: rows of `stride` numbers, the channels of all heads side by side from column `q`, `k`
-/// and `v` on.
-#[derive(Clone, Copy)]
-pub(crate) struct Columns {
-    pub(crate) stride: usize,
-    pub(crate) q: usize,
-    pub(crate) k: usize,
-    pub(crate) v: usize,
-}
-
 /// The positional maps and gates of all heads, the same for every image.
 #[derive(Clone, Copy)]
 pub(crate) struct Gate<'a> {
@@ -37,11 +27,10 @@ pub(crate) struct GateSums<'a> {
     pub(crate) shares: &'a mut [f32],
 }
 
-/// The heads of an image with `queries` of its tokens asking.
+/// The heads of an image with `queries` of its tokens asking: q, k and v of all heads side by side in every row.
 pub(crate) struct Heads<'a> {
     pub(crate) dims: AttentionDims,
     pub(crate) queries: usize,
-    pub(crate) columns: Columns,
     pub(crate) gate: Option<Gate<'a>>,
 }
 
@@ -70,9 +59,9 @@ impl Heads<'_> {
 
     /// q, k and v of one head in the rows of an image.
     fn views<'q>(&self, qkv: &'q [f32], head: usize) -> [Mat<'q>; 3] {
-        let (Columns { stride, q, k, v }, AttentionDims { tokens, head_dim, .. }) = (self.columns, self.dims);
-        let view = |first, rows| Mat::rows(qkv, first + head * head_dim, rows, head_dim, stride);
-        [view(q, self.queries), view(k, tokens), view(v, tokens)]
+        let (width, AttentionDims { tokens, head_dim, .. }) = (self.dims.width(), self.dims);
+        let view = |part, rows| Mat::rows(qkv, part * width + head * head_dim, rows, head_dim, 3 * width);
+        [view(0, self.queries), view(1, tokens), view(2, tokens)]
     }
 
     /// `out = map v` for each head; out: `[queries, heads * head_dim]`, overwritten.
@@ -149,13 +138,13 @@ impl Heads<'_> {
                     }
                 };
                 let (used, dscores) = (Mat::dense(used, queries, tokens), Mat::dense(dmap, queries, tokens));
-                let mut grad = |first: usize, rows: usize| {
-                    Out::rows(dqkv, first + head * head_dim, rows, head_dim, self.columns.stride)
+                let mut grad = |part: usize, rows: usize| {
+                    Out::rows(dqkv, part * width + head * head_dim, rows, head_dim, 3 * width)
                 };
                 let (keys, asked) = ((tokens, head_dim, queries), (queries, head_dim, tokens));
-                product(Write::Set, grad(self.columns.v, tokens), keys, used.t(), dout, 1.0);
-                product(Write::Set, grad(self.columns.q, queries), asked, dscores, k, scale);
-                product(Write::Set, grad(self.columns.k, tokens), keys, dscores.t(), q, scale);
+                product(Write::Set, grad(2, tokens), keys, used.t(), dout, 1.0);
+                product(Write::Set, grad(0, queries), asked, dscores, k, scale);
+                product(Write::Set, grad(1, tokens), keys, dscores.t(), q, scale);
             }
         }
     }

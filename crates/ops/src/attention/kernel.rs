@@ -2,7 +2,7 @@
 
 use super::{
     AttentionDims, Readout,
-    heads::{Columns, Gate, Heads},
+    heads::{Gate, Heads},
 };
 use crate::{branch::Slices, tape::buffer};
 
@@ -65,9 +65,7 @@ impl<'a> Layer<'a> {
     }
 
     pub(super) fn heads(&self) -> Heads<'a> {
-        let width = self.dims.width();
-        let columns = Columns { stride: 3 * width, q: 0, k: width, v: 2 * width };
-        Heads { dims: self.dims, queries: self.queries(), columns, gate: self.gate }
+        Heads { dims: self.dims, queries: self.queries(), gate: self.gate }
     }
 
     /// Images that go through together.

@@ -6,7 +6,7 @@ use dfdx::{
 };
 
 use super::{Branch, Slices};
-use crate::tape::{Borrowed, values};
+use crate::tape::{Borrowed, is_contiguous, values};
 
 /// A [`Branch`] that owns what it points to.
 pub(crate) struct Held<const C: usize> {
@@ -17,6 +17,11 @@ pub(crate) struct Held<const C: usize> {
 }
 
 impl<const C: usize> Held<C> {
+    /// Whether kernels can read `branch`.
+    pub(crate) fn can_hold(branch: Option<Branch<'_, C, f32, Cpu>>) -> bool {
+        branch.is_none_or(|b| is_contiguous(b.weight) && is_contiguous(b.bias))
+    }
+
     pub(crate) fn new(branch: Branch<'_, C, f32, Cpu>) -> Self {
         Self {
             weight: branch.weight.clone(),

@@ -54,7 +54,7 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut
     let mut statistics = vec![[0.0; 2]; x.len() / width];
     y.par_chunks_mut(CHUNK * width)
         .zip(x.par_chunks(CHUNK * width).zip(statistics.par_chunks_mut(CHUNK)))
-        .for_each(|(y, (x, statistics))| dispatch(Forward { x, weight, bias, eps, y, statistics }));
+        .for_each(|(y, (x, statistics))| rows_forward(x, weight, bias, eps, y, statistics));
     statistics
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn backward(
         .zip(x.par_chunks(CHUNK * width).zip(dy.par_chunks(CHUNK * width).zip(statistics.par_chunks(CHUNK))))
         .map(|(dx, (x, (dy, statistics)))| {
             let mut sums = vec![0.0; 2 * width];
-            dispatch(Backward { x, weight, statistics, dy, dx, sums: &mut sums });
+            rows_backward(x, weight, statistics, dy, dx, &mut sums);
             sums
         })
         .collect();

@@ -28,9 +28,8 @@ pub(crate) struct Operand<'a> {
 impl<'a> Operand<'a> {
     /// `W^T: [inner, outer]` of a weight `[outer, inner]`, to be multiplied by `rows` rows.
     pub(crate) fn turned(weight: &'a [f32], inner: usize, rows: usize) -> Self {
-        let outer = weight.len() / inner;
-        let panels = (rows > 2 * CHUNK).then(|| turn(weight, outer, inner));
-        Self { weight, panels, k: inner, n: outer, turned: true }
+        let panels = (rows > 2 * CHUNK).then(|| turn(weight, inner));
+        Self { weight, panels, k: inner, n: weight.len() / inner, turned: true }
     }
 
     /// `W: [outer, inner]`, to be multiplied by `rows` rows.
@@ -64,12 +63,11 @@ impl<'a> Operand<'a> {
 }
 
 /// `[outer, inner]` to `[inner, outer]` in panels.
-fn turn(weight: &[f32], outer: usize, inner: usize) -> Vec<f32> {
+fn turn(weight: &[f32], inner: usize) -> Vec<f32> {
     let mut values = buffer(weight.len());
     values.par_chunks_mut(PANEL * inner).enumerate().for_each(|(i, panel)| {
         dispatch(Turn { rows: &weight[i * PANEL * inner..], inner, width: panel.len() / inner, panel });
     });
-    debug_assert_eq!(values.len(), outer * inner);
     values
 }
 
@@ -189,30 +187,28 @@ pub(crate) fn add_column_sums(rows: &[f32], sums: &mut [f32]) {
 
 /// `sums[j] += sum_i rows[i, j]` in this thread.
 pub(crate) fn column_sums(rows: &[f32], sums: &mut [f32]) {
-    dispatch(ColumnSums { rows, sums });
-}
-
-/// Adds `bias` to each row of `y` in this thread.
-pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
-    dispatch(AddBias { y, bias });
-}
-
-/// Adds `bias` to the columns `first..` of each row of `stride` numbers in this thread.
-pub(crate) fn add_bias_columns(y: &mut [f32], stride: usize, first: usize, bias: &[f32]) {
-    for row in y.chunks_exact_mut(stride) {
-        dispatch(AddBias { y: &mut row[first..first + bias.len()], bias });
-    }
+    column_sums_of(rows, sums.len(), 0, sums);
 }
 
 /// `sums[j] += sum_i rows[i, first + j]` in this thread, for rows of `stride` numbers.
 pub(crate) fn column_sums_of(rows: &[f32], stride: usize, first: usize, sums: &mut [f32]) {
-    for row in rows.chunks_exact(stride) {
-        dispatch(ColumnSums { rows: &row[first..first + sums.len()], sums });
-    }
+    dispatch(ColumnSums { rows, stride, first, sums });
+}
+
+/// Adds `bias` to each row of `y` in this thread.
+pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
+    add_bias_columns(y, bias.len(), 0, bias);
+}
+
+/// Adds `bias` to the columns `first..` of each row of `stride` numbers in this thread.
+pub(crate) fn add_bias_columns(y: &mut [f32], stride: usize, first: usize, bias: &[f32]) {
+    dispatch(AddBias { y, stride, first, bias });
 }
 
 struct AddBias<'a> {
     y: &'a mut [f32],
+    stride: usize,
+    first: usize,
     bias: &'a [f32],
 }
 
@@ -220,8 +216,8 @@ impl Kernel for AddBias<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for row in self.y.chunks_exact_mut(self.bias.len()) {
-            for (y, b) in row.iter_mut().zip(self.bias) {
+        for row in self.y.chunks_exact_mut(self.stride) {
+            for (y, b) in row[self.first..][..self.bias.len()].iter_mut().zip(self.bias) {
                 *y += b;
             }
         }
@@ -230,6 +226,8 @@ impl Kernel for AddBias<'_> {
 
 struct ColumnSums<'a> {
     rows: &'a [f32],
+    stride: usize,
+    first: usize,
     sums: &'a mut [f32],
 }
 
@@ -237,8 +235,8 @@ impl Kernel for ColumnSums<'_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for row in self.rows.chunks_exact(self.sums.len()) {
-            for (s, v) in self.sums.iter_mut().zip(row) {
+        for row in self.rows.chunks_exact(self.stride) {
+            for (s, v) in self.sums.iter_mut().zip(&row[self.first..]) {
                 *s += v;
             }
         }

@@ -48,7 +48,7 @@ pub(crate) fn on_cpu<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<f32,
         && is_contiguous(bias1)
         && is_contiguous(weight2)
         && is_contiguous(bias2)
-        && branch.is_none_or(|b| is_contiguous(b.weight) && is_contiguous(b.bias));
+        && Held::can_hold(branch);
     if !contiguous {
         return composition(device, dims, x, weights, branch);
     }

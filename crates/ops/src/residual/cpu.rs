@@ -20,7 +20,7 @@ pub(crate) fn backward(sample: usize, dy: &[f32], scale: Option<&[f32]>, dbranch
 
 /// `y += x`.
 pub(crate) fn accumulate(x: &[f32], y: &mut [f32]) {
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| dispatch(Axpy { factor: 1.0, x, y }));
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| add(x, y));
 }
 
 /// `y += x` in this thread.

@@ -8,7 +8,7 @@ const CHUNK: usize = 64;
 
 /// Softmax of each row of `width` elements, in place.
 pub(crate) fn forward(width: usize, y: &mut [f32]) {
-    y.par_chunks_mut(CHUNK * width).for_each(|y| dispatch(Forward { width, y }));
+    y.par_chunks_mut(CHUNK * width).for_each(|y| rows(width, y));
 }
 
 /// `dx += y (dy - sum_j y_j dy_j)`, row by row, from the result `y` of the forward pass.
