@@ -7,8 +7,8 @@ use dfdx::{
 
 use crate::{
     AdamWStep, AttentionDims, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
-    PositionalGate, Readout, Result, SelfAttentionWeights, adamw, attention, branch, cross_entropy,
-    gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax, tokens,
+    PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, branch, conv2d,
+    cross_entropy, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -170,6 +170,49 @@ pub trait Backend<E: Dtype>: Device<E> {
         // A composition has no cheap way to leave the gradient out.
         let _ = image_gradient;
         patch_embed::composition(dims, images, weight, bias).map_err(|e| Error::device("patch_embed", e))
+    }
+
+    /// Convolution over the tokens of a grid (PyTorch's `Conv2d(I, O, window)`); returns the tokens of the resulting
+    /// grid, row by row, and that grid.
+    ///
+    /// x: `[batch, grid.tokens(), I]`, weight: `[O, I, KH, KW]` with `window.kernel` `[KH, KW]`, bias: `[O]`; result:
+    /// `[batch, tokens, O]` for the grid [`Window::output`].
+    fn conv2d<const O: usize, const I: usize, const KH: usize, const KW: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<I>), E, Self, T>,
+        grid: Grid,
+        weight: &Tensor<(Const<O>, Const<I>, Const<KH>, Const<KW>), E, Self>,
+        bias: Option<&Tensor<(Const<O>,), E, Self>>,
+        window: Window,
+    ) -> Result<(Tensor<(usize, usize, Const<O>), E, Self, T>, Grid)> {
+        let dims = conv2d::check::<O, I, KH, KW>(x.shape(), grid, window)?;
+        let y = conv2d::composition(dims, x, weight, bias).map_err(|e| Error::device("conv2d", e))?;
+        Ok((y, dims.out))
+    }
+
+    /// [`Backend::conv2d`] over images with their channels first, a model's first layer.
+    ///
+    /// images: `[batch, I, height, width]`; result: `[batch, tokens, O]`, row by row. Without `image_gradient` the images
+    /// receive no gradient, which saves its computation.
+    fn conv2d_images<
+        S: Shape,
+        const O: usize,
+        const I: usize,
+        const KH: usize,
+        const KW: usize,
+        T: Tape<E, Self>,
+    >(
+        &self,
+        images: Tensor<S, E, Self, T>,
+        weight: &Tensor<(Const<O>, Const<I>, Const<KH>, Const<KW>), E, Self>,
+        bias: Option<&Tensor<(Const<O>,), E, Self>>,
+        window: Window,
+        image_gradient: bool,
+    ) -> Result<(Tensor<(usize, usize, Const<O>), E, Self, T>, Grid)> {
+        let dims = conv2d::check_images::<S, O, I, KH, KW>(images.shape(), window)?;
+        let y = conv2d::images_composition(dims, images, weight, bias, image_gradient)
+            .map_err(|e| Error::device("conv2d_images", e))?;
+        Ok((y, dims.out))
     }
 
     /// `residual + scale[b] * branch`, where `scale` has one factor per sample (drop path) or is absent (all 1).

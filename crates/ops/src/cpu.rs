@@ -6,8 +6,8 @@ use dfdx::prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank0, Shape, Spli
 
 use crate::{
     AdamWStep, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result,
-    SelfAttentionWeights, adamw, attention, cross_entropy, gated_attention, gelu, layer_norm, linear, mlp,
-    patch_embed, residual, softmax,
+    SelfAttentionWeights, Window, adamw, attention, conv2d, cross_entropy, gated_attention, gelu, layer_norm,
+    linear, mlp, patch_embed, residual, softmax,
     tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values, values_mut},
     tokens,
 };
@@ -221,6 +221,35 @@ impl Backend<f32> for Cpu {
             });
         }
         Ok(y.put_tape(tape))
+    }
+
+    fn conv2d<const O: usize, const I: usize, const KH: usize, const KW: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<I>), f32, Self, T>,
+        grid: Grid,
+        weight: &Tensor<(Const<O>, Const<I>, Const<KH>, Const<KW>), f32, Self>,
+        bias: Option<&Tensor<(Const<O>,), f32, Self>>,
+        window: Window,
+    ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
+        conv2d::on_cpu(self, x, grid, weight, bias, window)
+    }
+
+    fn conv2d_images<
+        S: Shape,
+        const O: usize,
+        const I: usize,
+        const KH: usize,
+        const KW: usize,
+        T: Tape<f32, Self>,
+    >(
+        &self,
+        images: Tensor<S, f32, Self, T>,
+        weight: &Tensor<(Const<O>, Const<I>, Const<KH>, Const<KW>), f32, Self>,
+        bias: Option<&Tensor<(Const<O>,), f32, Self>>,
+        window: Window,
+        image_gradient: bool,
+    ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
+        conv2d::images_on_cpu(self, images, weight, bias, window, image_gradient)
     }
 
     fn add_residual<S: Shape, T: Tape<f32, Self>>(

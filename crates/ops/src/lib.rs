@@ -33,6 +33,7 @@ mod tape;
 mod adamw;
 mod attention;
 mod branch;
+mod conv2d;
 mod cross_entropy;
 mod gated_attention;
 mod gelu;
@@ -46,6 +47,7 @@ pub mod roof;
 mod shards;
 mod softmax;
 mod tokens;
+mod window;
 
 #[cfg(test)]
 mod testing;
@@ -59,6 +61,7 @@ pub use gated_attention::{GatedSelfAttentionWeights, Grid, PositionalGate, relat
 pub use mlp::MlpWeights;
 pub use params::{Moments, Parameter, ParameterMut, Parameters, Visit, VisitMut};
 pub use residual::DropPath;
+pub use window::Window;
 
 /// Sets the number of threads that kernels use; 0: one per core. To be called once, before the first operation.
 ///
