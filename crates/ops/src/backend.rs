@@ -8,7 +8,8 @@ use dfdx::{
 use crate::{
     AdamWStep, AttentionDims, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
     PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, branch, conv2d,
-    cross_entropy, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual, softmax, tokens,
+    cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual,
+    softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -213,6 +214,23 @@ pub trait Backend<E: Dtype>: Device<E> {
         let y = conv2d::images_composition(dims, images, weight, bias, image_gradient)
             .map_err(|e| Error::device("conv2d_images", e))?;
         Ok((y, dims.out))
+    }
+
+    /// Depthwise convolution over the tokens of a grid, with a padding that keeps the size: each channel by itself
+    /// (PyTorch's `Conv2d(C, C, K, padding=K // 2, groups=C)`, `K` odd).
+    ///
+    /// x and result: `[batch, prefix + grid.tokens(), C]`, of which the first `prefix` tokens pass through unchanged;
+    /// weight: `[C, 1, K, K]`, bias: `[C]`.
+    fn depthwise_conv2d<const C: usize, const K: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        grid: Grid,
+        prefix: usize,
+        weight: &Tensor<(Const<C>, Const<1>, Const<K>, Const<K>), E, Self>,
+        bias: Option<&Tensor<(Const<C>,), E, Self>>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        let dims = depthwise_conv2d::check::<C, K>(x.shape(), grid, prefix)?;
+        depthwise_conv2d::composition(dims, x, weight, bias).map_err(|e| Error::device("depthwise_conv2d", e))
     }
 
     /// `residual + scale[b] * branch`, where `scale` has one factor per sample (drop path) or is absent (all 1).

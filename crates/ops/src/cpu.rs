@@ -6,8 +6,8 @@ use dfdx::prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank0, Shape, Spli
 
 use crate::{
     AdamWStep, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result,
-    SelfAttentionWeights, Window, adamw, attention, conv2d, cross_entropy, gated_attention, gelu, layer_norm,
-    linear, mlp, patch_embed, residual, softmax,
+    SelfAttentionWeights, Window, adamw, attention, conv2d, cross_entropy, depthwise_conv2d, gated_attention,
+    gelu, layer_norm, linear, mlp, patch_embed, residual, softmax,
     tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values, values_mut},
     tokens,
 };
@@ -250,6 +250,17 @@ impl Backend<f32> for Cpu {
         image_gradient: bool,
     ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
         conv2d::images_on_cpu(self, images, weight, bias, window, image_gradient)
+    }
+
+    fn depthwise_conv2d<const C: usize, const K: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        grid: Grid,
+        prefix: usize,
+        weight: &Tensor<(Const<C>, Const<1>, Const<K>, Const<K>), f32, Self>,
+        bias: Option<&Tensor<(Const<C>,), f32, Self>>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
+        depthwise_conv2d::on_cpu(self, x, grid, prefix, weight, bias)
     }
 
     fn add_residual<S: Shape, T: Tape<f32, Self>>(

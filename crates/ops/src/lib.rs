@@ -35,6 +35,7 @@ mod attention;
 mod branch;
 mod conv2d;
 mod cross_entropy;
+mod depthwise_conv2d;
 mod gated_attention;
 mod gelu;
 mod layer_norm;
