@@ -8,8 +8,8 @@ use dfdx::{
 use crate::{
     AdamWStep, AttentionDims, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
     PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, branch, conv2d,
-    cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, mlp, patch_embed, residual,
-    softmax, tokens,
+    cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed,
+    residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -231,6 +231,23 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
         let dims = depthwise_conv2d::check::<C, K>(x.shape(), grid, prefix)?;
         depthwise_conv2d::composition(dims, x, weight, bias).map_err(|e| Error::device("depthwise_conv2d", e))
+    }
+
+    /// The largest number of each channel in each window (PyTorch's `MaxPool2d`); returns the tokens of the resulting
+    /// grid, row by row, and that grid.
+    ///
+    /// x: `[batch, grid.tokens(), C]`; result: `[batch, tokens, C]` for the grid [`Window::output`]. The padding, at most
+    /// half the kernel, never wins. Of equal numbers the first in the window, row by row, receives the gradient; a window
+    /// that sees a NaN gives NaN.
+    fn max_pool2d<const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        grid: Grid,
+        window: Window,
+    ) -> Result<(Tensor<(usize, usize, Const<C>), E, Self, T>, Grid)> {
+        let dims = max_pool2d::check(x.shape(), grid, window)?;
+        let y = max_pool2d::composition(dims, x).map_err(|e| Error::device("max_pool2d", e))?;
+        Ok((y, dims.out))
     }
 
     /// `residual + scale[b] * branch`, where `scale` has one factor per sample (drop path) or is absent (all 1).

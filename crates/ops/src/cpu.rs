@@ -7,7 +7,7 @@ use dfdx::prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank0, Shape, Spli
 use crate::{
     AdamWStep, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result,
     SelfAttentionWeights, Window, adamw, attention, conv2d, cross_entropy, depthwise_conv2d, gated_attention,
-    gelu, layer_norm, linear, mlp, patch_embed, residual, softmax,
+    gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, residual, softmax,
     tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values, values_mut},
     tokens,
 };
@@ -261,6 +261,15 @@ impl Backend<f32> for Cpu {
         bias: Option<&Tensor<(Const<C>,), f32, Self>>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
         depthwise_conv2d::on_cpu(self, x, grid, prefix, weight, bias)
+    }
+
+    fn max_pool2d<const C: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        grid: Grid,
+        window: Window,
+    ) -> Result<(Tensor<(usize, usize, Const<C>), f32, Self, T>, Grid)> {
+        max_pool2d::on_cpu(self, x, grid, window)
     }
 
     fn add_residual<S: Shape, T: Tape<f32, Self>>(

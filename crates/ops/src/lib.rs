@@ -40,6 +40,7 @@ mod gated_attention;
 mod gelu;
 mod layer_norm;
 mod linear;
+mod max_pool2d;
 pub mod memory;
 mod mlp;
 mod patch_embed;
