@@ -21,7 +21,7 @@ use divan::{
 };
 use inductive_ops::{
     AdamWStep, Backend, Branch, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, PositionalGate,
-    Readout, SelfAttentionWeights, memory, roof,
+    Readout, SelfAttentionWeights, Window, memory, roof,
 };
 use rand::distributions::Uniform;
 use rayon::prelude::*;
@@ -93,6 +93,11 @@ impl Work {
     fn backward(self) -> Self {
         Self { flops: 2 * self.flops, numbers: 2 * self.numbers }
     }
+
+    /// Forward and backward together.
+    fn both(self) -> Self {
+        Self { flops: 3 * self.flops, numbers: 3 * self.numbers }
+    }
 }
 
 fn bench_forward<Y>(bencher: Bencher<'_, '_>, work: Work, forward: impl Fn() -> Y) {
@@ -109,6 +114,29 @@ fn bench_backward(bencher: Bencher<'_, '_>, work: Work, forward: impl Fn() -> Ta
         .counter(BytesCount::new(4 * work.numbers))
         .with_inputs(|| loss_of(forward()))
         .bench_local_values(|loss| loss.backward());
+}
+
+/// A pass forward with its pass backward from a given gradient: `y = f(x); y.backward(dy)` in PyTorch.
+fn bench_both<S: Shape>(
+    bencher: Bencher<'_, '_>,
+    work: Work,
+    forward: impl Fn() -> Tensor<S, f32, Cpu, OwnedTape<f32, Cpu>>,
+) {
+    let work = work.both();
+    let numbers = forward().shape().num_elements();
+    bencher
+        .counter(ItemsCount::new(work.flops))
+        .counter(BytesCount::new(4 * work.numbers))
+        .with_inputs(|| vec![1.0; numbers])
+        .bench_local_values(|dy| {
+            let (y, mut tape) = forward().split_tape();
+            // The last operation of the tape is the first of the backward pass.
+            tape.add_backward_op(move |gradients| {
+                **gradients.get_or_alloc_mut(&y)? = dy;
+                Ok(())
+            });
+            Cpu::default().zeros::<Rank0>().put_tape(tape).backward()
+        });
 }
 
 fn loss_of(y: Taped) -> Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>> {
@@ -400,6 +428,157 @@ mod patch_embed {
         let (w, b) = (weight::<Rank4<C, 3, P, P>>(), weight::<Rank1<C>>());
         let work = Work { flops: 2 * batch * 64 * 48 * C, numbers: batch * (3 * 1024 + 64 * C) };
         bench_forward(bencher, work, || Cpu::default().patch_embed(images.clone(), &w, &b, false));
+    }
+}
+
+/// `true`: forward and backward, else forward alone. The first layers leave out the gradient of the images, whose operations
+/// are counted all the same.
+#[divan::bench_group]
+mod conv2d {
+    use super::*;
+
+    fn work(batch: usize, grid: Grid, [i, o, k]: [usize; 3], out: Grid) -> Work {
+        let flops = 2 * batch * out.tokens() * o * i * k * k;
+        Work { flops, numbers: batch * (grid.tokens() * i + out.tokens() * o) + o * i * k * k }
+    }
+
+    /// The same over feature maps (`I` channels last) or over images without a gradient of theirs.
+    fn run<const O: usize, const I: usize, const K: usize>(
+        bencher: Bencher<'_, '_>,
+        (batch, side): (usize, usize),
+        window: Window,
+        images: bool,
+        backward: bool,
+    ) {
+        let (dev, grid) = (Cpu::default(), Grid::square(side));
+        let out = window.output(grid).expect("fits");
+        let (w, b) = (weight::<Rank4<O, I, K, K>>(), weight::<Rank1<O>>());
+        let x = random((batch, grid.tokens(), Const::<I>), 1.0);
+        let pixels = random((batch, I, side, side), 1.0);
+        let work = work(batch, grid, [I, O, K], out);
+        match (images, backward) {
+            (true, false) => bench_forward(bencher, work, || {
+                dev.conv2d_images(pixels.clone(), &w, Some(&b), window, false).expect("fits")
+            }),
+            (false, false) => {
+                bench_forward(bencher, work, || dev.conv2d(x.clone(), grid, &w, None, window).expect("fits"))
+            }
+            (true, true) => bench_both(bencher, work, || {
+                dev.conv2d_images(pixels.leaky_trace(), &w, Some(&b), window, false).expect("fits").0
+            }),
+            (false, true) => bench_both(bencher, work, || {
+                dev.conv2d(x.leaky_trace(), grid, &w, None, window).expect("fits").0
+            }),
+        }
+    }
+
+    /// What the rows `true` of `small_stem` spend on the gradient of the result before it is used.
+    #[divan::bench]
+    fn gradient_alone(bencher: Bencher<'_, '_>) {
+        let y = random((64, 1024, Const::<96>), 1.0);
+        bench_both(bencher, Work { flops: 0, numbers: 64 * 1024 * 96 }, || y.leaky_trace());
+    }
+
+    /// EIT's first layer at 224 pixels.
+    #[divan::bench(args = [false, true])]
+    fn eit_stem(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<250, 3, 16>(bencher, (8, 224), Window::square(16, 4, 8), true, backward);
+    }
+
+    /// A 3x3 stem at 32 pixels.
+    #[divan::bench(args = [false, true])]
+    fn small_stem(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<96, 3, 3>(bencher, (64, 32), Window::square(3, 1, 1), true, backward);
+    }
+
+    /// ResNet's 3x3 convolutions at 32 and at 16 pixels.
+    #[divan::bench(args = [false, true])]
+    fn resnet_64(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<64, 64, 3>(bencher, (32, 32), Window::square(3, 1, 1), false, backward);
+    }
+
+    #[divan::bench(args = [false, true])]
+    fn resnet_128(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<128, 128, 3>(bencher, (32, 16), Window::square(3, 1, 1), false, backward);
+    }
+
+    /// Each token by itself: a linear layer.
+    #[divan::bench(args = [false, true])]
+    fn pointwise(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<{ 3 * C }, C, 1>(bencher, (64, 8), Window::square(1, 1, 0), false, backward);
+    }
+}
+
+#[divan::bench_group]
+mod depthwise_conv2d {
+    use super::*;
+
+    fn run<const W: usize>(bencher: Bencher<'_, '_>, (batch, side): (usize, usize), backward: bool) {
+        let (dev, grid) = (Cpu::default(), Grid::square(side));
+        let w = weight::<Rank4<W, 1, 3, 3>>();
+        let x = random((batch, grid.tokens(), Const::<W>), 1.0);
+        let numbers = batch * grid.tokens() * W;
+        let work = Work { flops: 18 * numbers, numbers: 2 * numbers };
+        if backward {
+            bench_both(bencher, work, || {
+                dev.depthwise_conv2d(x.leaky_trace(), grid, 0, &w, None).expect("fits")
+            });
+        } else {
+            bench_forward(bencher, work, || {
+                dev.depthwise_conv2d(x.clone(), grid, 0, &w, None).expect("fits")
+            });
+        }
+    }
+
+    #[divan::bench(args = [false, true])]
+    fn narrow(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<64>(bencher, (64, 8), backward);
+    }
+
+    #[divan::bench(args = [false, true])]
+    fn wide(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<200>(bencher, (64, 8), backward);
+    }
+
+    /// EIT's first block at 224 pixels.
+    #[divan::bench(args = [false, true])]
+    fn eit(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<200>(bencher, (8, 19), backward);
+    }
+}
+
+#[divan::bench_group]
+mod max_pool2d {
+    use super::*;
+
+    fn run<const W: usize>(
+        bencher: Bencher<'_, '_>,
+        (batch, side): (usize, usize),
+        window: Window,
+        backward: bool,
+    ) {
+        let (dev, grid) = (Cpu::default(), Grid::square(side));
+        let x = random((batch, grid.tokens(), Const::<W>), 1.0);
+        let results = batch * window.output(grid).expect("fits").tokens() * W;
+        let flops = results * window.kernel[0] * window.kernel[1];
+        let work = Work { flops, numbers: batch * grid.tokens() * W + results };
+        if backward {
+            bench_both(bencher, work, || dev.max_pool2d(x.leaky_trace(), grid, window).expect("fits").0);
+        } else {
+            bench_forward(bencher, work, || dev.max_pool2d(x.clone(), grid, window).expect("fits"));
+        }
+    }
+
+    /// EIT's pooling at 224 pixels.
+    #[divan::bench(args = [false, true])]
+    fn eit(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<250>(bencher, (8, 57), Window::square(3, 3, 0), backward);
+    }
+
+    /// ResNet's.
+    #[divan::bench(args = [false, true])]
+    fn resnet(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<64>(bencher, (32, 32), Window::square(3, 2, 1), backward);
     }
 }
 
