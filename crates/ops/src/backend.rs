@@ -1,15 +1,15 @@
 //! The trait that gives each operation its implementation: composition by default, kernel on the CPU.
 
 use dfdx::{
-    prelude::{Const, Cpu, Device, Dtype, Gradients, HasShape, Rank0, Shape, Tape, Tensor},
+    prelude::{Const, Cpu, Device, Dtype, Gradients, HasShape, Merge, Rank0, Shape, Tape, Tensor},
     tensor::NoneTape,
 };
 
 use crate::{
     AdamWStep, AttentionDims, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
-    PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, branch, conv2d,
-    cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed,
-    residual, softmax, tokens,
+    PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, branch, channels,
+    conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d, mlp,
+    patch_embed, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -301,6 +301,33 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<Tensor<(usize, Const<C>), E, Self, T>> {
         tokens::check_range("mean_tokens", x.shape(), first)?;
         tokens::mean_tokens(x, first).map_err(|e| Error::device("mean_tokens", e))
+    }
+
+    /// Channels `first..first + P` of every token. x: `[batch, tokens, C]`; result: `[batch, tokens, P]`.
+    fn slice_channels<const C: usize, const P: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        first: usize,
+    ) -> Result<Tensor<(usize, usize, Const<P>), E, Self, T>> {
+        channels::check_slice::<C, P>(x.shape(), first)?;
+        channels::slice(x, first).map_err(|e| Error::device("slice_channels", e))
+    }
+
+    /// Two parts of the channels side by side. a: `[batch, tokens, A]`, b: `[batch, tokens, B]`; result:
+    /// `[batch, tokens, C]` with `C = A + B`.
+    fn concat_channels<
+        const A: usize,
+        const B: usize,
+        const C: usize,
+        TA: Tape<E, Self> + Merge<TB>,
+        TB: Tape<E, Self>,
+    >(
+        &self,
+        a: Tensor<(usize, usize, Const<A>), E, Self, TA>,
+        b: Tensor<(usize, usize, Const<B>), E, Self, TB>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, TA>> {
+        channels::check_concat::<A, B, C>(a.shape(), b.shape())?;
+        channels::concat(a, b).map_err(|e| Error::device("concat_channels", e))
     }
 
     /// One AdamW update of one parameter in place. The gradient stays as it is.

@@ -2,12 +2,12 @@
 //!
 //! A tensor that is not contiguous (a permuted or broadcast one) goes to the composition instead.
 
-use dfdx::prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank0, Shape, SplitTape, Tape, Tensor};
+use dfdx::prelude::{Const, Cpu, Gradients, HasShape, Merge, PutTape, Rank0, Shape, SplitTape, Tape, Tensor};
 
 use crate::{
     AdamWStep, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result,
-    SelfAttentionWeights, Window, adamw, attention, conv2d, cross_entropy, depthwise_conv2d, gated_attention,
-    gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, residual, softmax,
+    SelfAttentionWeights, Window, adamw, attention, channels, conv2d, cross_entropy, depthwise_conv2d,
+    gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, residual, softmax,
     tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values, values_mut},
     tokens,
 };
@@ -405,6 +405,28 @@ impl Backend<f32> for Cpu {
             });
         }
         Ok(y.put_tape(tape))
+    }
+
+    fn slice_channels<const C: usize, const P: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        first: usize,
+    ) -> Result<Tensor<(usize, usize, Const<P>), f32, Self, T>> {
+        channels::slice_on_cpu(self, x, first)
+    }
+
+    fn concat_channels<
+        const A: usize,
+        const B: usize,
+        const C: usize,
+        TA: Tape<f32, Self> + Merge<TB>,
+        TB: Tape<f32, Self>,
+    >(
+        &self,
+        a: Tensor<(usize, usize, Const<A>), f32, Self, TA>,
+        b: Tensor<(usize, usize, Const<B>), f32, Self, TB>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, TA>> {
+        channels::concat_on_cpu(self, a, b)
     }
 
     fn adamw<S: Shape>(

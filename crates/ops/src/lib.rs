@@ -33,6 +33,7 @@ mod tape;
 mod adamw;
 mod attention;
 mod branch;
+mod channels;
 mod conv2d;
 mod cross_entropy;
 mod depthwise_conv2d;

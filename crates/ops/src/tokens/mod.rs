@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 
 pub(crate) use cpu::{mean, prepend, select};
 
-use crate::{Error, Result};
+use crate::{Error, Result, channels::sliceable};
 
 /// Batch and numbers per sample.
 pub(crate) fn check_position<S: Shape, P: Shape>(x: &S, position: &P) -> Result<(usize, usize)> {
@@ -69,14 +69,14 @@ pub(crate) fn select_token<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>
     index: usize,
 ) -> Result<Tensor<(usize, Const<C>), E, D, T>, D::Err> {
     let (batch, _, _) = *x.shape();
-    x.try_slice((.., index..index + 1, ..))?.try_reshape_like(&(batch, Const::<C>))
+    sliceable(x)?.try_slice((.., index..index + 1, ..))?.try_reshape_like(&(batch, Const::<C>))
 }
 
 pub(crate) fn mean_tokens<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(usize, usize, Const<C>), E, D, T>,
     first: usize,
 ) -> Result<Tensor<(usize, Const<C>), E, D, T>, D::Err> {
-    x.try_slice((.., first.., ..))?.try_mean::<_, Axis<1>>()
+    sliceable(x)?.try_slice((.., first.., ..))?.try_mean::<_, Axis<1>>()
 }
 
 #[cfg(test)]
