@@ -9,7 +9,7 @@ pub fn fixture_path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-/// A fixture in one or two parts (`NAME.safetensors`, `NAME.attn.safetensors`).
+/// A fixture in one or two parts (`NAME.safetensors`, `NAME.attn.safetensors` or `NAME.grad.safetensors`).
 pub struct Fixture {
     parts: Vec<TensorFile>,
 }
@@ -17,8 +17,8 @@ pub struct Fixture {
 impl Fixture {
     /// Opens all parts.
     pub fn open(name: &str) -> Self {
-        let parts =
-            [".safetensors", ".attn.safetensors"].map(|suffix| fixture_path(&format!("{name}{suffix}")));
+        let parts = [".safetensors", ".attn.safetensors", ".grad.safetensors"]
+            .map(|suffix| fixture_path(&format!("{name}{suffix}")));
         let parts = parts.into_iter().filter(|p| p.exists()).map(|p| TensorFile::open(p).unwrap());
         Self { parts: parts.collect() }
     }

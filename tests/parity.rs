@@ -1,12 +1,14 @@
-//! Parity with timm: logits, loss, block outputs, attention and gradients of every ConViT and ViT fixture.
+//! Parity with timm and the authors' EIT: logits, loss, block outputs, attention and gradients of every ConViT, ViT and
+//! EIT fixture.
 //!
 //! `cargo test --release -p inductive-tests --test parity -- --nocapture` prints the differences.
 
 use dfdx::prelude::*;
-use inductive_attention::Gpsa;
+use inductive_attention::{ConvAttention, Gpsa, Mhsa};
 use inductive_checkpoint::{LoadOptions, load_tensors};
 use inductive_models::{
-    BuildOptions, Classifier, Context, Convit, Model, ModelSpec, Record, Trunk, Vit, Zoo, build,
+    Block, BuildOptions, Chain, Classifier, Context, Convit, Eit, Last, Model, ModelSpec, OverlappingPatches,
+    PatchEmbed, Record, Trunk, Vit, Zoo, build,
 };
 use inductive_ops::{Backend, Parameters, relative_positions};
 use inductive_tests::{Fixture, assert_close, relative_error};
@@ -158,6 +160,74 @@ fn convit_d_with_locality_strength_2_agrees_with_timm() {
 fn vit_a_agrees_with_timm() {
     fn test<D: Backend<f32>>(device: &D) {
         parity::<Vit<32, 4, 128, 3, 4, 8, 8, 65, true, f32, D>, 32, D>(device, "vit_a", 32);
+    }
+    on_test_device!(test);
+}
+
+/// EIT with 40 channels in 4 heads and 3 layers, split 28 + 12, 16 + 24, 0 + 40.
+type Split<const HIDDEN: usize, D> = Chain<
+    0,
+    Block<ConvAttention<40, 28, 12, 4, f32, D>, 40, HIDDEN, f32, D>,
+    Chain<
+        1,
+        Block<ConvAttention<40, 16, 24, 4, f32, D>, 40, HIDDEN, f32, D>,
+        Last<2, Block<Mhsa<40, 4, true, f32, D>, 40, HIDDEN, f32, D>>,
+    >,
+>;
+/// The same with attention on all channels.
+type Whole<D> = Chain<
+    0,
+    Block<Mhsa<40, 4, true, f32, D>, 40, 80, f32, D>,
+    Chain<
+        1,
+        Block<Mhsa<40, 4, true, f32, D>, 40, 80, f32, D>,
+        Last<2, Block<Mhsa<40, 4, true, f32, D>, 40, 80, f32, D>>,
+    >,
+>;
+type EitOf<STEM, BLOCKS, const SIDE: usize, const G: usize, const TOKENS: usize, const POS: bool, D> =
+    Eit<STEM, BLOCKS, 40, SIDE, SIDE, G, G, TOKENS, POS, f32, D>;
+type Overlap<const K: usize, const S: usize, const P: usize, D> = OverlappingPatches<40, K, S, P, f32, D>;
+
+#[test]
+fn eit_a_agrees_with_the_authors() {
+    fn test<D: Backend<f32>>(device: &D) {
+        parity::<EitOf<Overlap<3, 1, 4, D>, Split<160, D>, 32, 8, 65, false, D>, 40, D>(device, "eit_a", 32);
+    }
+    on_test_device!(test);
+}
+
+#[test]
+fn eit_with_a_16x16_stem_and_its_true_grid_agrees_with_the_authors() {
+    fn test<D: Backend<f32>>(device: &D) {
+        type M<D> = EitOf<Overlap<16, 4, 3, D>, Split<80, D>, 64, 5, 26, false, D>;
+        parity::<M<D>, 40, D>(device, "eit_k16s4p3", 64);
+    }
+    on_test_device!(test);
+}
+
+#[test]
+fn eit_without_overlapping_patches_agrees_with_the_authors() {
+    fn test<D: Backend<f32>>(device: &D) {
+        type M<D> = EitOf<PatchEmbed<40, 4, f32, D>, Split<80, D>, 24, 6, 37, false, D>;
+        parity::<M<D>, 40, D>(device, "eit_no_p", 24);
+    }
+    on_test_device!(test);
+}
+
+#[test]
+fn eit_without_convolution_agrees_with_the_authors() {
+    fn test<D: Backend<f32>>(device: &D) {
+        type M<D> = EitOf<Overlap<3, 1, 4, D>, Whole<D>, 24, 6, 37, false, D>;
+        parity::<M<D>, 40, D>(device, "eit_no_t", 24);
+    }
+    on_test_device!(test);
+}
+
+#[test]
+fn eit_with_a_position_embedding_agrees_with_the_authors() {
+    fn test<D: Backend<f32>>(device: &D) {
+        type M<D> = EitOf<Overlap<3, 1, 4, D>, Split<80, D>, 24, 6, 37, true, D>;
+        parity::<M<D>, 40, D>(device, "eit_pos", 24);
     }
     on_test_device!(test);
 }

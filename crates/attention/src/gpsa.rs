@@ -8,7 +8,7 @@ use inductive_ops::{
 use crate::{
     init::{normal, zeros},
     linear::{Linear, Packed},
-    mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
+    mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens},
 };
 
 /// Gated positional self-attention, eq. 7-8:
@@ -219,6 +219,11 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
         }
         Ok(())
     }
+}
+
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E>> MixerPath
+    for Gpsa<C, H, QKV_BIAS, E, D>
+{
 }
 
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> TokenMixer<C, E, D>

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Mhsa`]: multi-head self-attention | `vision_transformer.Attention`, `convit.MHSA` |
 //! | [`Gpsa`]: gated positional self-attention | `convit.GPSA` |
+//! | [`ConvAttention`]: attention beside a depthwise convolution (EIT) | none; the authors' `EIT_T` |
 //!
 //! Both implement [`TokenMixer`], which is what a transformer block is built over; on request a mixer tells what it
 //! did ([`AttentionRecord`]). Both are dfdx modules too: `forward` for inference, `forward_mut` for training.
@@ -22,14 +23,16 @@
 //! # Ok::<(), inductive_ops::Error>(())
 //! ```
 
+mod decreasing;
 mod gpsa;
 mod init;
 mod linear;
 mod mhsa;
 mod mixer;
 
+pub use decreasing::{ConvAttention, conv_channels};
 pub use gpsa::{Gpsa, LocalInit, PosProj, kernel_offsets};
 pub use init::{Normal, Uniform, normal, zeros};
 pub use linear::{Linear, Packed};
 pub use mhsa::Mhsa;
-pub use mixer::{AttentionRecord, Layout, TokenMixer, Tokens};
+pub use mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens};

@@ -5,7 +5,7 @@ use inductive_ops::{AttentionDims, Backend, Branch, Error, Readout, Result, Self
 
 use crate::{
     linear::{Linear, Packed},
-    mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
+    mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens},
 };
 
 /// Multi-head self-attention: `softmax(q k^T / sqrt(C / H)) v`, heads concatenated, then projected.
@@ -46,6 +46,11 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E
             |(qkv, proj)| Mhsa { qkv, proj },
         )
     }
+}
+
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E>> MixerPath
+    for Mhsa<C, H, QKV_BIAS, E, D>
+{
 }
 
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> TokenMixer<C, E, D>

@@ -47,6 +47,12 @@ pub struct AttentionRecord<E> {
     pub gates: Option<Vec<f64>>,
 }
 
+/// Where a mixer's parameters stand in a block.
+pub trait MixerPath {
+    /// Name of the mixer in the block; empty for one whose parts are named beside the block's others.
+    const PATH: &'static str = "attn";
+}
+
 /// A layer that exchanges information between tokens.
 pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>> {
     /// tokens: `[batch, tokens, C]` as `layout` says; the result has the same shape.

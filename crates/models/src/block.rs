@@ -1,7 +1,7 @@
 //! The pre-norm transformer block, over any token mixer.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Linear, TokenMixer, Tokens};
+use inductive_attention::{Layout, Linear, MixerPath, TokenMixer, Tokens};
 use inductive_ops::{Backend, Branch, DropPath, MlpWeights, Readout, Result};
 
 use crate::{
@@ -53,7 +53,7 @@ impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>> TensorCollecti
     }
 }
 
-impl<M: TensorCollection<E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>>
+impl<M: TensorCollection<E, D> + MixerPath, const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>>
     TensorCollection<E, D> for Block<M, C, HIDDEN, E, D>
 {
     type To<E2: Dtype, D2: Device<E2>> = Block<M::To<E2, D2>, C, HIDDEN, E2, D2>;
@@ -64,7 +64,7 @@ impl<M: TensorCollection<E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D
         visitor.visit_fields(
             (
                 Self::module("norm1", |s| &s.norm1, |s| &mut s.norm1),
-                Self::module("attn", |s| &s.attn, |s| &mut s.attn),
+                Self::module(M::PATH, |s| &s.attn, |s| &mut s.attn),
                 Self::module("norm2", |s| &s.norm2, |s| &mut s.norm2),
                 Self::module("mlp", |s| &s.mlp, |s| &mut s.mlp),
             ),

@@ -3,6 +3,7 @@
 //! | file | architecture |
 //! |---|---|
 //! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
+//! | [`Eit`] | EIT (2203.07116), by its types; not in the registry yet |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -18,8 +19,10 @@
 //! ```
 
 mod block;
+mod blocks;
 mod classifier;
 mod convit;
+mod eit;
 mod error;
 mod layers;
 mod model;
@@ -27,8 +30,10 @@ mod registry;
 mod vit;
 
 pub use block::{Block, Mlp};
+pub use blocks::{Blocks, Chain, Last, Run};
 pub use classifier::{Classifier, Trunk};
 pub use convit::Convit;
+pub use eit::{Eit, OverlappingPatches, Represented, Stem};
 pub use error::{Error, Result};
 pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, ModelSpec, Record};

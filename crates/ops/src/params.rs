@@ -133,6 +133,8 @@ struct Named<T> {
 
 impl<T> Named<T> {
     fn new<S: Shape>(name: String, shape: &S, trainable: bool, tensor: T) -> Self {
+        // dfdx joins the names of nested modules with dots, also the empty ones of modules that add none.
+        let name = name.split('.').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
         let dims: Vec<usize> = shape.concrete().into_iter().collect();
         Self { shape: stored_shape(&name, &dims), name, trainable, tensor }
     }
