@@ -28,6 +28,10 @@ fn state_dicts_of_the_released_models_are_timms() {
         ("deit_tiny_patch16_224", "shapes_deit_tiny_patch16_224"),
         ("deit_small_patch16_224", "shapes_deit_small_patch16_224"),
         ("deit_base_patch16_224", "shapes_deit_base_patch16_224"),
+        ("eit_mini", "shapes_eit_mini"),
+        ("eit_tiny", "shapes_eit_tiny"),
+        ("eit_base", "shapes_eit_base"),
+        ("eit_large", "shapes_eit_large"),
     ] {
         let text = std::fs::read_to_string(fixture_path(&format!("{file}.json"))).unwrap();
         let want: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -59,6 +63,125 @@ fn published_sizes_have_their_exact_numbers_of_parameters() {
     let plus = BuildOptions { classes: 100, ..Default::default() };
     let model = build(&Cpu::default(), "convit_base_plus", &plus).unwrap().model;
     assert_eq!(model.num_params(), 152_212_356, "convit_base_plus with 100 classes");
+}
+
+#[test]
+fn sizes_of_eit_have_the_numbers_of_the_authors_logs() {
+    for (name, params, tensors) in [
+        ("eit_mini", 3_512_750, 71),
+        ("eit_tiny", 8_927_230, 110),
+        ("eit_base", 15_972_280, 136),
+        ("eit_large", 25_305_592, 162),
+    ] {
+        let shapes = shapes_of(name);
+        assert_eq!(shapes.len(), tensors, "{name}");
+        assert_eq!(shapes.values().map(|s| s.iter().product::<usize>()).sum::<usize>(), params, "{name}");
+    }
+    // Computed from the authors' code: 32 pixels, 10 classes; the paper's choices and their controls.
+    for (name, params) in [
+        ("eit_micro_vit", 453_322),
+        ("eit_micro_p", 451_306),
+        ("eit_micro_t", 375_706),
+        ("eit_micro", 373_690),
+        ("eit_micro_pos", 373_690 + 65 * 96),
+        ("eit_mini_patch4_32", 3_079_010),
+        ("eit_mini_patch4_32_p", 3_776_510),
+        ("eit_mini_patch4_32_t", 3_084_260),
+        ("eit_mini_patch4_32_vit", 3_781_760),
+    ] {
+        let options = BuildOptions { classes: 10, ..Default::default() };
+        let model = build(&Cpu::default(), name, &options).unwrap().model;
+        assert_eq!(model.num_params(), params, "{name}");
+    }
+    // A representation layer of 768 in place of the head's 250 channels.
+    let repr = shapes_of("eit_mini_repr");
+    assert_eq!(repr["pre_logits.fc.weight"], [768, 250]);
+    assert_eq!(repr["head.weight"], [1000, 768]);
+}
+
+#[test]
+fn layers_of_eit_split_their_channels_by_the_papers_rule() {
+    let eit = |name: &str| inductive_models::find(name).unwrap().spec;
+    let by_rule = ["eit_mini", "eit_tiny", "eit_base", "eit_large", "eit_micro"];
+    for name in by_rule {
+        let spec = eit(name);
+        let rule = inductive_attention::conv_channels(spec.embed_dim, spec.heads, spec.depth);
+        assert_eq!(spec.eit.unwrap().conv_channels, rule, "{name}");
+    }
+    let channels = |name: &str| eit(name).eit.unwrap().conv_channels;
+    assert_eq!(channels("eit_micro_increasing").into_iter().rev().collect::<Vec<_>>(), channels("eit_micro"));
+    let sum = |name: &str| channels(name).iter().sum::<usize>();
+    assert_eq!(sum("eit_micro_mean"), sum("eit_micro"), "the same share on average");
+    assert_eq!(channels("eit_micro_half"), [48; 4]);
+    assert_eq!(channels("eit_micro_p"), [0; 4]);
+}
+
+#[test]
+fn grids_of_eit_are_those_of_its_convolution_and_pooling() {
+    for (name, side) in [("eit_mini", 19), ("eit_large", 19), ("eit_micro", 8), ("eit_micro_t", 8)] {
+        let spec = inductive_models::find(name).unwrap().spec;
+        assert_eq!(spec.grid(), inductive_ops::Grid::square(side), "{name}");
+        let model = build(&Cpu::default(), name, &BuildOptions::default()).unwrap().model;
+        assert_eq!(model.layout(0).grid, spec.grid(), "{name}");
+    }
+}
+
+#[test]
+fn macs_of_eit_agree_with_the_published_numbers() {
+    let spec = |name: &str| inductive_models::find(name).unwrap().spec;
+    // The authors' count leaves the attention products out (GMACs at 224 pixels); ours has them.
+    for (name, published, layers, all) in [
+        ("eit_mini", 1.73, 1.7298, 1.926),
+        ("eit_tiny", 3.84, 3.8327, 4.213),
+        ("eit_base", 6.52, 6.5073, 7.073),
+        ("eit_large", 10.0, 9.9985, 10.766),
+    ] {
+        let spec = spec(name);
+        let (got_layers, got_all) = (spec.macs_of_layers() as f64 / 1e9, spec.macs() as f64 / 1e9);
+        assert!((got_layers - layers).abs() < 1e-4, "{name}: {got_layers}");
+        assert!((got_all - all).abs() < 1e-3, "{name}: {got_all}");
+        assert!((got_layers / published - 1.0).abs() < 0.003, "{name}: {got_layers}, published {published}");
+    }
+    // MMACs at 32 pixels with 10 classes.
+    for (name, want) in
+        [("eit_micro_vit", 32.29), ("eit_micro_p", 34.65), ("eit_micro_t", 26.07), ("eit_micro", 28.43)]
+    {
+        let spec = inductive_models::ModelSpec { classes: 10, ..spec(name) };
+        let got = spec.macs() as f64 / 1e6;
+        assert!((got - want).abs() < 0.01, "{name}: {got}");
+    }
+}
+
+#[test]
+fn eit_starts_as_in_the_authors_code() {
+    let deviation = |values: &[f32]| {
+        let square = |v: &f32| f64::from(*v).powi(2);
+        (values.iter().map(square).sum::<f64>() / values.len() as f64).sqrt()
+    };
+    for name in ["eit_micro", "eit_micro_vit_pos"] {
+        let options = BuildOptions { classes: 100, ..Default::default() };
+        let built = build(&Cpu::seed_from_u64(3), name, &options).unwrap();
+        let mut seen = 0;
+        built
+            .model
+            .for_each_parameter(&mut |p| {
+                let want = match (p.name(), p.shape()) {
+                    (_, [_, _]) => 0.01,
+                    (_, [out, _, k, _]) => (2.0 / (out * k * k) as f64).sqrt(),
+                    ("cls_token" | "pos_embed", _) => 0.02,
+                    (norm, [_]) if norm.contains("norm") && norm.ends_with("weight") => 1.0,
+                    _ => 0.0,
+                };
+                // A sample's deviation strays by 1 / sqrt(2 n) of itself; five times that is allowed.
+                let stray = 5.0 * want / (2.0 * p.numel() as f64).sqrt();
+                let (got, exact) = (deviation(&p.to_vec()), want == 0.0 || want == 1.0);
+                assert!((got - want).abs() <= if exact { 0.0 } else { stray }, "{name} {}: {got}", p.name());
+                seen += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert!(seen > 40, "{name}: {seen}");
+    }
 }
 
 #[test]

@@ -83,6 +83,8 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
 impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dtype, D: Backend<E>>
     TokenMixer<C, E, D> for ConvAttention<C, E_CONV, A, H, E, D>
 {
+    const CONV_CHANNELS: usize = E_CONV;
+
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
         if tokens.shape().1 != layout.tokens() {
             let expected = format!("{} tokens as in {layout:?}", layout.tokens());

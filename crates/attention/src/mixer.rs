@@ -55,6 +55,9 @@ pub trait MixerPath {
 
 /// A layer that exchanges information between tokens.
 pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>> {
+    /// Channels that go through a convolution instead of attention.
+    const CONV_CHANNELS: usize = 0;
+
     /// tokens: `[batch, tokens, C]` as `layout` says; the result has the same shape.
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>>;
 

@@ -1,13 +1,10 @@
-//! A sequence of blocks of different types: of layers whose widths differ, one type after the other.
+//! The blocks of a model as one type: all alike, or of layers whose widths differ, one type after the other.
 
 use dfdx::prelude::*;
 use inductive_attention::{Layout, MixerPath, TokenMixer, Tokens};
 use inductive_ops::{Backend, DropPath, Result};
 
-use crate::{
-    block::Block,
-    model::{Context, Record},
-};
+use crate::{block::Block, model::Record};
 
 /// Block number `INDEX` and those after it, named `INDEX`, `INDEX + 1`, ...
 #[derive(Clone, Debug)]
@@ -23,6 +20,31 @@ pub struct Chain<const INDEX: usize, B, REST> {
 pub struct Last<const INDEX: usize, B> {
     /// The block.
     pub block: B,
+}
+
+/// Blocks `0..DEPTH` of one type.
+#[derive(Clone, Debug)]
+pub struct Repeat<const DEPTH: usize, B> {
+    /// The blocks.
+    pub blocks: Vec<B>,
+}
+
+impl<const DEPTH: usize, B: TensorCollection<E, D>, E: Dtype, D: Device<E>> TensorCollection<E, D>
+    for Repeat<DEPTH, B>
+{
+    type To<E2: Dtype, D2: Device<E2>> = Repeat<DEPTH, B::To<E2, D2>>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
+        visitor: &mut V,
+    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        let names: Vec<String> = (0..DEPTH).map(|i| i.to_string()).collect();
+        let blocks: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| Self::module(name, move |s| &s.blocks[i], move |s| &mut s.blocks[i]))
+            .collect();
+        visitor.visit_fields(blocks, |blocks| Repeat { blocks })
+    }
 }
 
 impl<const INDEX: usize, B: TensorCollection<E, D>, REST: TensorCollection<E, D>, E: Dtype, D: Device<E>>
@@ -66,10 +88,13 @@ pub struct Run<'a> {
     pub drop_paths: &'a [DropPath],
 }
 
-/// Blocks `FIRST..DEPTH` of a model of width `C`.
+/// The last blocks of a model of width `C`, or all of them.
 pub trait Blocks<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> {
     /// Blocks of the whole model: the last index, plus one.
     const DEPTH: usize;
+
+    /// [`TokenMixer::CONV_CHANNELS`] of these blocks.
+    fn conv_channels() -> Vec<usize>;
 
     /// tokens: `[batch, tokens, C]`; after the last block only the class token's, unless `record` keeps all.
     fn run<T: Tape<E, D>>(
@@ -80,6 +105,23 @@ pub trait Blocks<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D
     ) -> Result<Tokens<C, E, D, T>>;
 }
 
+impl<'a> Run<'a> {
+    /// Runs block `index` of `depth`.
+    fn block<M, const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>, T: Tape<E, D>>(
+        self,
+        block: &Block<M, C, HIDDEN, E, D>,
+        (index, depth): (usize, usize),
+        tokens: Tokens<C, E, D, T>,
+        record: Option<&mut Record<E>>,
+    ) -> Result<Tokens<C, E, D, T>>
+    where
+        M: TokenMixer<C, E, D>,
+    {
+        let readout = crate::model::readout(index, depth, record.is_some());
+        block.apply(tokens, self.layout, readout, self.drop_paths[index], record)
+    }
+}
+
 impl<const INDEX: usize, M, REST, const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>>
     Blocks<C, E, D> for Chain<INDEX, Block<M, C, HIDDEN, E, D>, REST>
 where
@@ -88,18 +130,18 @@ where
 {
     const DEPTH: usize = REST::DEPTH;
 
+    fn conv_channels() -> Vec<usize> {
+        [vec![M::CONV_CHANNELS], REST::conv_channels()].concat()
+    }
+
     fn run<T: Tape<E, D>>(
         &self,
         tokens: Tokens<C, E, D, T>,
         run: Run<'_>,
-        record: Option<&mut Record<E>>,
+        mut record: Option<&mut Record<E>>,
     ) -> Result<Tokens<C, E, D, T>> {
-        let mut context = Context { record, ..Default::default() };
-        let readout = context.readout(INDEX, REST::DEPTH);
-        let drop_path = run.drop_paths[INDEX];
-        let tokens =
-            self.block.apply(tokens, run.layout, readout, drop_path, context.record.as_deref_mut())?;
-        self.rest.run(tokens, run, context.record)
+        let tokens = run.block(&self.block, (INDEX, REST::DEPTH), tokens, record.as_deref_mut())?;
+        self.rest.run(tokens, run, record)
     }
 }
 
@@ -110,14 +152,40 @@ where
 {
     const DEPTH: usize = INDEX + 1;
 
+    fn conv_channels() -> Vec<usize> {
+        vec![M::CONV_CHANNELS]
+    }
+
     fn run<T: Tape<E, D>>(
         &self,
         tokens: Tokens<C, E, D, T>,
         run: Run<'_>,
         record: Option<&mut Record<E>>,
     ) -> Result<Tokens<C, E, D, T>> {
-        let context = Context { record, ..Default::default() };
-        let readout = context.readout(INDEX, Self::DEPTH);
-        self.block.apply(tokens, run.layout, readout, run.drop_paths[INDEX], context.record)
+        run.block(&self.block, (INDEX, INDEX + 1), tokens, record)
+    }
+}
+
+impl<const N: usize, M, const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>> Blocks<C, E, D>
+    for Repeat<N, Block<M, C, HIDDEN, E, D>>
+where
+    M: TokenMixer<C, E, D> + MixerPath + TensorCollection<E, D>,
+{
+    const DEPTH: usize = N;
+
+    fn conv_channels() -> Vec<usize> {
+        vec![M::CONV_CHANNELS; N]
+    }
+
+    fn run<T: Tape<E, D>>(
+        &self,
+        mut tokens: Tokens<C, E, D, T>,
+        run: Run<'_>,
+        mut record: Option<&mut Record<E>>,
+    ) -> Result<Tokens<C, E, D, T>> {
+        for (index, block) in self.blocks.iter().enumerate() {
+            tokens = run.block(block, (index, N), tokens, record.as_deref_mut())?;
+        }
+        Ok(tokens)
     }
 }

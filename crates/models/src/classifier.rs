@@ -6,8 +6,8 @@ use inductive_attention::{Layout, Linear};
 use inductive_ops::{Backend, DropPath};
 
 use crate::{
-    Result,
-    model::{Context, Images, Logits, Model, ModelSpec, Record},
+    ModelSpec, Result,
+    model::{Context, Images, Logits, Model, Record},
 };
 
 /// Images to features `[batch, C]`.

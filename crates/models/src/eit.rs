@@ -2,99 +2,17 @@
 //! that has fewer channels in every layer.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Linear, Normal, Tokens, normal};
-use inductive_ops::{Backend, Error, Grid, Window};
+use inductive_attention::{Layout, Linear, normal};
+use inductive_ops::{Backend, Error, Grid, Parameters};
 
 use crate::{
-    Result,
+    EitSpec, ModelSpec, Result,
     blocks::{Blocks, Run},
     classifier::Trunk,
-    layers::{LayerNorm, PatchEmbed},
+    layers::LayerNorm,
     model::{Context, Images},
+    stem::Stem,
 };
-
-/// Images to tokens.
-pub trait Stem<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> {
-    /// images: `[batch, 3, height, width]`; result: `[batch, tokens, C]`, row by row, and the grid of the tokens.
-    fn tokens<T: Tape<E, D>>(
-        &self,
-        images: Images<E, D, T>,
-        image_gradient: bool,
-    ) -> inductive_ops::Result<(Tokens<C, E, D, T>, Grid)>;
-}
-
-/// EIT's patches projection: a `K x K` convolution with stride `S` and padding `K / 2`, then max pooling over `P x P`.
-///
-/// The grid is what comes out: 19 x 19 for 16/4/3 at 224 pixels. State-dict names `eit_p.conv.weight`, `eit_p.conv.bias`.
-#[derive(Clone, Debug)]
-pub struct OverlappingPatches<
-    const C: usize,
-    const K: usize,
-    const S: usize,
-    const P: usize,
-    E: Dtype,
-    D: Device<E>,
-> {
-    /// `[C, 3, K, K]`
-    pub weight: Tensor<Rank4<C, 3, K, K>, E, D>,
-    /// `[C]`
-    pub bias: Tensor<Rank1<C>, E, D>,
-}
-
-impl<const C: usize, const K: usize, const S: usize, const P: usize, E: Dtype, D: Device<E>>
-    TensorCollection<E, D> for OverlappingPatches<C, K, S, P, E, D>
-{
-    type To<E2: Dtype, D2: Device<E2>> = OverlappingPatches<C, K, S, P, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // He's rule over the fan out.
-        let he = TensorOptions::reset_with(|t| {
-            t.try_fill_with_distr(Normal { std: (2.0 / (C * K * K) as f64).sqrt() })
-        });
-        visitor.visit_fields(
-            (
-                Self::tensor("eit_p.conv.weight", |s| &s.weight, |s| &mut s.weight, he),
-                Self::tensor(
-                    "eit_p.conv.bias",
-                    |s| &s.bias,
-                    |s| &mut s.bias,
-                    TensorOptions::reset_to_zeros(),
-                ),
-            ),
-            |(weight, bias)| OverlappingPatches { weight, bias },
-        )
-    }
-}
-
-impl<const C: usize, const K: usize, const S: usize, const P: usize, E: Dtype, D: Backend<E>> Stem<C, E, D>
-    for OverlappingPatches<C, K, S, P, E, D>
-{
-    fn tokens<T: Tape<E, D>>(
-        &self,
-        images: Images<E, D, T>,
-        image_gradient: bool,
-    ) -> inductive_ops::Result<(Tokens<C, E, D, T>, Grid)> {
-        let device = images.device().clone();
-        let window = Window::square(K, S, K / 2);
-        let (map, grid) =
-            device.conv2d_images(images, &self.weight, Some(&self.bias), window, image_gradient)?;
-        device.max_pool2d(map, grid, Window::square(P, P, 0))
-    }
-}
-
-impl<const C: usize, const P: usize, E: Dtype, D: Backend<E>> Stem<C, E, D> for PatchEmbed<C, P, E, D> {
-    fn tokens<T: Tape<E, D>>(
-        &self,
-        images: Images<E, D, T>,
-        image_gradient: bool,
-    ) -> inductive_ops::Result<(Tokens<C, E, D, T>, Grid)> {
-        let (_, _, height, width) = *images.shape();
-        let grid = Grid { rows: height / P.max(1), cols: width / P.max(1) };
-        Ok((self.apply(images, image_gradient)?, grid))
-    }
-}
 
 /// The trunk of EIT: tokens from `STEM`, the class token, with `POS` a learned position embedding, `BLOCKS`; the features
 /// are the class token after the final norm.
@@ -221,6 +139,44 @@ impl<
     }
 }
 
+impl<
+    STEM: Stem<C, E, D>,
+    BLOCKS: Blocks<C, E, D>,
+    const C: usize,
+    const HEIGHT: usize,
+    const WIDTH: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const TOKENS: usize,
+    const POS: bool,
+    E: Dtype,
+    D: Backend<E>,
+> Eit<STEM, BLOCKS, C, HEIGHT, WIDTH, ROWS, COLS, TOKENS, POS, E, D>
+{
+    /// What the type says of itself, with 1000 classes; `heads` in every layer of attention.
+    pub fn spec(name: &str, heads: usize) -> ModelSpec {
+        ModelSpec {
+            name: name.to_owned(),
+            family: "eit".to_owned(),
+            image: (HEIGHT, WIDTH),
+            patch: STEM::STRIDE,
+            embed_dim: C,
+            heads,
+            depth: BLOCKS::DEPTH,
+            local_up_to_layer: 0,
+            mlp_ratio: 4.0,
+            qkv_bias: true,
+            classes: 1000,
+            eit: Some(EitSpec {
+                overlap: STEM::OVERLAP,
+                conv_channels: BLOCKS::conv_channels(),
+                position_embedding: POS,
+                representation: None,
+            }),
+        }
+    }
+}
+
 /// A trunk with EIT's representation layer on top, `tanh(W x + b)`: features of width `R`.
 #[derive(Clone, Debug)]
 pub struct Represented<M, const C: usize, const R: usize, E: Dtype, D: Device<E>> {
@@ -267,4 +223,20 @@ impl<M: Trunk<C, E, D>, const C: usize, const R: usize, E: Dtype, D: Backend<E>>
     fn layout(&self, index: usize) -> Layout {
         self.trunk.layout(index)
     }
+}
+
+/// Halves every linear layer's weights: from timm's initialisation, N(0, 0.02^2), which all models here are built with,
+/// to that of EIT, N(0, 0.01^2). For a model with its head.
+///
+/// # Errors
+/// A device that cannot copy.
+pub fn halve_linear_weights<E: Dtype, D: Backend<E>, M: Parameters<E, D> + ?Sized>(
+    model: &mut M,
+) -> inductive_ops::Result<()> {
+    let half = E::from_f64(0.5).unwrap_or_default();
+    model.for_each_parameter_mut(&mut |p| match p.shape().len() {
+        // Linear weights alone are matrices: convolutions have four axes, tokens and positions three.
+        2 => p.copy_from(&p.to_vec().into_iter().map(|w| w * half).collect::<Vec<_>>()),
+        _ => Ok(()),
+    })
 }

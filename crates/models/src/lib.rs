@@ -3,7 +3,7 @@
 //! | file | architecture |
 //! |---|---|
 //! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
-//! | [`Eit`] | EIT (2203.07116), by its types; not in the registry yet |
+//! | [`Eit`] | EIT (2203.07116) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -27,15 +27,19 @@ mod error;
 mod layers;
 mod model;
 mod registry;
+mod spec;
+mod stem;
 mod vit;
 
 pub use block::{Block, Mlp};
-pub use blocks::{Blocks, Chain, Last, Run};
+pub use blocks::{Blocks, Chain, Last, Repeat, Run};
 pub use classifier::{Classifier, Trunk};
 pub use convit::Convit;
-pub use eit::{Eit, OverlappingPatches, Represented, Stem};
+pub use eit::{Eit, Represented, halve_linear_weights};
 pub use error::{Error, Result};
 pub use layers::{LayerNorm, PatchEmbed};
-pub use model::{BlockRecord, Context, Images, Logits, Model, ModelSpec, Record};
+pub use model::{BlockRecord, Context, Images, Logits, Model, Record};
 pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
+pub use spec::{EitSpec, ModelSpec, Overlap};
+pub use stem::{OverlappingPatches, Stem};
 pub use vit::Vit;

@@ -2,78 +2,15 @@
 
 use dfdx::prelude::*;
 use inductive_attention::{AttentionRecord, Layout};
-use inductive_ops::{Backend, DropPath, Grid, Parameters, Readout};
+use inductive_ops::{Backend, DropPath, Parameters, Readout};
 use inductive_schedule::drop_path_rates;
 
-use crate::Result;
+use crate::{ModelSpec, Result};
 
 /// `[batch, 3, height, width]`
 pub type Images<E, D, T = NoneTape> = Tensor<(usize, usize, usize, usize), E, D, T>;
 /// `[batch, classes]`
 pub type Logits<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
-
-/// What a model is: the numbers that its type fixes.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ModelSpec {
-    /// Registry name.
-    pub name: String,
-    /// Architecture: `vit` or `convit`.
-    pub family: String,
-    /// Height and width of the images, pixels.
-    pub image: (usize, usize),
-    /// Side of a patch, pixels.
-    pub patch: usize,
-    /// Channels of a token.
-    pub embed_dim: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Blocks.
-    pub depth: usize,
-    /// Blocks with gated positional attention, from the first (ConViT).
-    pub local_up_to_layer: usize,
-    /// Hidden channels of the MLP per channel.
-    pub mlp_ratio: f64,
-    /// Bias in the query, key and value projections.
-    pub qkv_bias: bool,
-    /// Classes.
-    pub classes: usize,
-}
-
-impl ModelSpec {
-    /// Patches of an image.
-    pub fn grid(&self) -> Grid {
-        Grid { rows: self.image.0 / self.patch, cols: self.image.1 / self.patch }
-    }
-
-    /// Multiplications and additions (pairs) of one image's forward pass, attention products included: what timm's model
-    /// computes.
-    pub fn macs(&self) -> u64 {
-        let (c, n) = (self.embed_dim as u64, self.grid().tokens() as u64);
-        let block = |tokens: u64| tokens * (4 * c * c + 2 * c * self.hidden()) + 2 * tokens * tokens * c;
-        let gated = self.local_up_to_layer as u64;
-        self.patch_macs()
-            + gated * block(n)
-            + (self.depth as u64 - gated) * block(n + 1)
-            + c * self.classes as u64
-    }
-
-    /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
-    /// token's alone.
-    pub fn macs_of_logits(&self) -> u64 {
-        let (c, tokens) = (self.embed_dim as u64, self.grid().tokens() as u64 + 1);
-        let unused_tokens = (tokens - 1) * (2 * c * c + 2 * c * self.hidden() + 2 * tokens * c);
-        self.macs() - unused_tokens
-    }
-
-    /// Those of the patch embedding.
-    pub fn patch_macs(&self) -> u64 {
-        self.grid().tokens() as u64 * self.embed_dim as u64 * 3 * (self.patch * self.patch) as u64
-    }
-
-    fn hidden(&self) -> u64 {
-        (self.mlp_ratio * self.embed_dim as f64) as u64
-    }
-}
 
 /// What a forward pass keeps when it is asked to: one entry per block. What an earlier pass left in it is dropped.
 #[derive(Clone, Debug, Default)]
@@ -121,10 +58,9 @@ impl<E> Context<'_, E> {
         Ok(rates.map(|(i, rate)| DropPath { rate: rate.into(), ..self.drop_path.fork(i as u64) }).collect())
     }
 
-    /// What block `index` of `blocks` has to give: after the last, nothing but the class token is used, so the other
-    /// tokens are computed only if they are recorded.
+    /// See [`readout`].
     pub(crate) fn readout(&self, index: usize, blocks: usize) -> Readout {
-        if index + 1 == blocks && self.record.is_none() { Readout::First } else { Readout::All }
+        readout(index, blocks, self.record.is_some())
     }
 
     /// Empties the record, if there is one: an earlier pass may have filled it.
@@ -133,6 +69,12 @@ impl<E> Context<'_, E> {
             record.blocks.clear();
         }
     }
+}
+
+/// What block `index` of `blocks` has to give: after the last, nothing but the class token is used, so the other
+/// tokens are computed only if they are recorded.
+pub(crate) fn readout(index: usize, blocks: usize, recorded: bool) -> Readout {
+    if index + 1 == blocks && !recorded { Readout::First } else { Readout::All }
 }
 
 /// A classifier of images.
@@ -205,26 +147,6 @@ mod tests {
                 assert!((a - b).abs() < 1e-5, "{a} {b}");
             }
         }
-    }
-
-    #[test]
-    fn the_logits_need_less_than_all_tokens_of_the_last_block() {
-        // 2 patches and a class token, one block of 4 channels, 8 hidden: counted by hand.
-        let spec = ModelSpec {
-            image: (2, 4),
-            patch: 2,
-            embed_dim: 4,
-            heads: 1,
-            depth: 1,
-            mlp_ratio: 2.0,
-            classes: 10,
-            ..ModelSpec::default()
-        };
-        let (patches, head) = (2 * 4 * 12, 40);
-        assert_eq!(spec.patch_macs(), patches);
-        // q, k, v, scores, product with v, projection, MLP.
-        assert_eq!(spec.macs(), patches + 3 * 3 * 16 + 3 * 3 * 4 * 2 + 3 * 16 + 3 * 64 + head);
-        assert_eq!(spec.macs_of_logits(), patches + 16 + 2 * 3 * 16 + 3 * 4 * 2 + 16 + 64 + head);
     }
 
     #[test]

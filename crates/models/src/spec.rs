@@ -1,0 +1,205 @@
+//! What a model is in numbers, and what follows from them: its grid of patches, its operations.
+
+use inductive_ops::{Grid, Window};
+use serde::{Deserialize, Serialize};
+
+/// What a model is: the numbers that its type fixes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// Registry name.
+    pub name: String,
+    /// Architecture: `vit`, `convit` or `eit`.
+    pub family: String,
+    /// Height and width of the images, pixels.
+    pub image: (usize, usize),
+    /// Side of a patch, pixels; of overlapping patches, the distance from one to the next.
+    pub patch: usize,
+    /// Channels of a token.
+    pub embed_dim: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Blocks with gated positional attention, from the first (ConViT).
+    pub local_up_to_layer: usize,
+    /// Hidden channels of the MLP per channel.
+    pub mlp_ratio: f64,
+    /// Bias in the query, key and value projections.
+    pub qkv_bias: bool,
+    /// Classes.
+    pub classes: usize,
+    /// What EIT adds; `None` for the other families.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eit: Option<EitSpec>,
+}
+
+/// What an EIT is beyond a vision transformer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EitSpec {
+    /// How patches overlap; `None`: ViT's patches, which do not.
+    pub overlap: Option<Overlap>,
+    /// Channels of each layer that go through the convolution; the others go through attention.
+    pub conv_channels: Vec<usize>,
+    /// Whether tokens get a learned position embedding.
+    pub position_embedding: bool,
+    /// Width of the representation layer before the head, if there is one.
+    pub representation: Option<usize>,
+}
+
+/// EIT's patches projection `k/s/p`: a `k x k` convolution with stride `s` and padding `k / 2`, max pooling over `p x p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlap {
+    /// Side of the convolution's kernel.
+    pub kernel: usize,
+    /// Its stride.
+    pub stride: usize,
+    /// Side and stride of the pooling.
+    pub pool: usize,
+}
+
+impl Overlap {
+    /// The convolution.
+    pub fn convolution(self) -> Window {
+        Window::square(self.kernel, self.stride, self.kernel / 2)
+    }
+
+    /// The pooling.
+    pub fn pooling(self) -> Window {
+        Window::square(self.pool, self.pool, 0)
+    }
+
+    /// The grid of the convolution and that of the patches on an image of `(height, width)` pixels.
+    ///
+    /// # Errors
+    /// An image that is smaller than a window.
+    pub fn grids(self, (rows, cols): (usize, usize)) -> inductive_ops::Result<(Grid, Grid)> {
+        let map = self.convolution().output(Grid { rows, cols })?;
+        Ok((map, self.pooling().output(map)?))
+    }
+}
+
+/// Multiplications and additions (pairs) of a transformer block.
+struct BlockMacs {
+    /// All of them.
+    all: u64,
+    /// The products of queries with keys and of attention with values.
+    attention_products: u64,
+    /// Those that the class token after the block does not depend on.
+    not_of_class_token: u64,
+}
+
+impl ModelSpec {
+    /// Patches of an image: rows and columns of tokens.
+    pub fn grid(&self) -> Grid {
+        let plain = Grid { rows: self.image.0 / self.patch.max(1), cols: self.image.1 / self.patch.max(1) };
+        self.overlap()
+            .and_then(|overlap| overlap.grids(self.image).ok())
+            .map_or(plain, |(_, patches)| patches)
+    }
+
+    /// Multiplications and additions (pairs) of one image's forward pass, attention products included: what the
+    /// reference implementation computes. Norms, activations, pooling and biases are not counted.
+    pub fn macs(&self) -> u64 {
+        let blocks: u64 = (0..self.depth).map(|layer| self.block_macs(layer).all).sum();
+        self.patch_macs() + blocks + self.head_macs()
+    }
+
+    /// [`ModelSpec::macs`] without the products of queries with keys and of attention with values: what counters
+    /// that look at layers alone report (ptflops, whose numbers EIT publishes).
+    pub fn macs_of_layers(&self) -> u64 {
+        self.macs() - (0..self.depth).map(|layer| self.block_macs(layer).attention_products).sum::<u64>()
+    }
+
+    /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
+    /// token's alone.
+    pub fn macs_of_logits(&self) -> u64 {
+        self.macs() - self.depth.checked_sub(1).map_or(0, |last| self.block_macs(last).not_of_class_token)
+    }
+
+    /// Those of the patch embedding.
+    pub fn patch_macs(&self) -> u64 {
+        let (side, places) = match self.overlap() {
+            Some(overlap) => (overlap.kernel, overlap.grids(self.image).map_or(0, |(map, _)| map.tokens())),
+            None => (self.patch, self.grid().tokens()),
+        };
+        (places * self.embed_dim * 3 * side * side) as u64
+    }
+
+    fn overlap(&self) -> Option<Overlap> {
+        self.eit.as_ref().and_then(|eit| eit.overlap)
+    }
+
+    /// Those of block `layer`: attention over `a` of the channels, a 3x3 depthwise convolution over the rest, the MLP.
+    fn block_macs(&self, layer: usize) -> BlockMacs {
+        let (c, patches) = (self.embed_dim as u64, self.grid().tokens() as u64);
+        let conv = self.eit.as_ref().and_then(|eit| eit.conv_channels.get(layer)).map_or(0, |e| *e as u64);
+        let (a, mlp) = (c - conv, 2 * c * (self.mlp_ratio * c as f64) as u64);
+        let tokens = if layer < self.local_up_to_layer { patches } else { patches + 1 };
+        let convolution = 9 * conv * patches;
+        BlockMacs {
+            all: tokens * (4 * a * a + mlp) + 2 * tokens * tokens * a + convolution,
+            attention_products: 2 * tokens * tokens * a,
+            not_of_class_token: (tokens - 1) * (2 * a * a + mlp + 2 * tokens * a) + convolution,
+        }
+    }
+
+    /// Those of the representation layer and the head.
+    fn head_macs(&self) -> u64 {
+        let (c, classes) = (self.embed_dim, self.classes);
+        let macs = match self.eit.as_ref().and_then(|eit| eit.representation) {
+            Some(width) => width * (c + classes),
+            None => c * classes,
+        };
+        macs as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logits_need_less_than_all_tokens_of_the_last_block() {
+        // 2 patches and a class token, one block of 4 channels, 8 hidden: counted by hand.
+        let spec = ModelSpec {
+            image: (2, 4),
+            patch: 2,
+            embed_dim: 4,
+            heads: 1,
+            depth: 1,
+            mlp_ratio: 2.0,
+            classes: 10,
+            ..ModelSpec::default()
+        };
+        let (patches, head) = (2 * 4 * 12, 40);
+        assert_eq!(spec.patch_macs(), patches);
+        // q, k, v, scores, product with v, projection, MLP.
+        assert_eq!(spec.macs(), patches + 3 * 3 * 16 + 3 * 3 * 4 * 2 + 3 * 16 + 3 * 64 + head);
+        assert_eq!(spec.macs_of_logits(), patches + 16 + 2 * 3 * 16 + 3 * 4 * 2 + 16 + 64 + head);
+        assert_eq!(spec.macs_of_layers(), spec.macs() - 3 * 3 * 4 * 2);
+    }
+
+    #[test]
+    fn the_grid_of_overlapping_patches_is_what_the_windows_leave() {
+        let spec = |image, kernel, stride, pool| ModelSpec {
+            image,
+            patch: stride * pool,
+            eit: Some(EitSpec {
+                overlap: Some(Overlap { kernel, stride, pool }),
+                conv_channels: Vec::new(),
+                position_embedding: false,
+                representation: None,
+            }),
+            ..ModelSpec::default()
+        };
+        for (spec, rows, cols) in [
+            (spec((224, 224), 16, 4, 3), 19, 19),
+            (spec((32, 32), 16, 4, 3), 3, 3),
+            (spec((64, 64), 16, 4, 3), 5, 5),
+            (spec((32, 32), 3, 1, 4), 8, 8),
+            (spec((32, 24), 3, 1, 4), 8, 6),
+        ] {
+            assert_eq!(spec.grid(), Grid { rows, cols });
+        }
+    }
+}
