@@ -25,6 +25,20 @@ pub fn mean_attention_distance(record: &AttentionRecord<f32>) -> Vec<f64> {
     })
 }
 
+/// How differently the heads of a layer look, in patches: the standard deviation over heads (divided by their number) of
+/// [`mean_attention_distance`], which is averaged over the batch first.
+///
+/// A **proxy**: EIT (arXiv 2203.07116) speaks of the diversity of heads, but its definition was not available to us, so
+/// the result must not be set beside that paper's figures. Heads that look equally far in different directions count
+/// as alike. 0 for one head, and where the record holds no sample.
+pub fn head_diversity(record: &AttentionRecord<f32>) -> f64 {
+    let heads = mean_attention_distance(record);
+    // an empty record has no mean
+    let count = heads.len().max(1) as f64;
+    let mean = heads.iter().sum::<f64>() / count;
+    (heads.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / count).sqrt()
+}
+
 fn dot(row: &[f32], distances: &[f64]) -> f64 {
     row.iter().zip(distances).map(|(a, d)| f64::from(*a) * d).sum()
 }
@@ -134,6 +148,32 @@ mod tests {
         let far = nonlocality(&uniform(2, 0))[0];
         assert_eq!(nonlocality(&record(2, 0, map, 2)), [far / 2.0, far / 2.0]);
         assert_eq!(nonlocality(&record(2, 0, identity, 1)), [0.0]);
+    }
+
+    #[test]
+    fn heads_that_look_equally_far_have_no_diversity() {
+        let one = uniform(8, 1).map;
+        assert_eq!(head_diversity(&record(8, 1, one.clone(), 1)), 0.0);
+        assert!(head_diversity(&record(8, 1, one.repeat(4), 4)) < 1e-12);
+        assert_eq!(head_diversity(&record(8, 1, Vec::new(), 4)), 0.0);
+    }
+
+    #[test]
+    fn a_local_and_a_uniform_head_differ_by_half_the_uniform_distance() {
+        let local: Vec<f32> = (0..64 * 64).map(|n| f32::from(u8::from(n % 65 == 0))).collect();
+        let both = [local, uniform(8, 0).map].concat();
+        assert_close(head_diversity(&record(8, 0, both.clone(), 2)), 4.1365 / 2.0);
+        // the population's: a second pair of the same heads changes nothing
+        assert_close(head_diversity(&record(8, 0, both.repeat(2), 4)), 4.1365 / 2.0);
+    }
+
+    /// Each sample by itself has two heads that differ; on average over the batch they do not.
+    #[test]
+    fn heads_are_compared_after_averaging_over_the_batch() {
+        let identity: Vec<f32> = (0..16).map(|n| f32::from(u8::from(n % 5 == 0))).collect();
+        let even = vec![0.25; 16];
+        let map = [identity.clone(), even.clone(), even, identity].concat();
+        assert_eq!(head_diversity(&record(2, 0, map, 2)), 0.0);
     }
 
     #[test]

@@ -4,9 +4,16 @@
 //! |---|---|
 //! | [`nonlocality`] | how far a head looks, as the ConViT paper measures it |
 //! | [`mean_attention_distance`] | how far a patch looks on average, the class token left out |
+//! | [`head_diversity`] | how much that differs between the heads of a layer (our proxy) |
+//! | [`relative_log_amplitude`] | how strong the frequencies of a token map are, compared with its mean |
+//! | [`high_frequency_share`] | how much of a token map lies in its high frequencies (our proxy) |
 //!
-//! Both take the [`AttentionRecord`](inductive_attention::AttentionRecord) of one layer and see no model.
+//! The first three take the [`AttentionRecord`](inductive_attention::AttentionRecord) of one layer, the others the tokens
+//! that one layer gave; none sees a model.
 
 mod distance;
+mod fourier;
+mod spectrum;
 
-pub use distance::{mean_attention_distance, nonlocality};
+pub use distance::{head_diversity, mean_attention_distance, nonlocality};
+pub use fourier::{HIGH_FREQUENCY_CUTOFF, high_frequency_share, relative_log_amplitude};
