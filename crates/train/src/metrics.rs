@@ -38,6 +38,12 @@ pub struct Metrics {
     /// Non-locality of each layer in patches, mean over heads and a fixed batch of test images, class token left out
     /// ([`inductive_analysis::nonlocality`]).
     pub nonlocality: Vec<f64>,
+    /// Spread of the heads' distances in each layer of attention, in patches ([`inductive_analysis::head_diversity`]).
+    #[serde(default)]
+    pub head_diversity: Vec<f64>,
+    /// Share of high frequencies in each block's output ([`inductive_analysis::high_frequency_share`]).
+    #[serde(default)]
+    pub high_frequency: Vec<f64>,
 }
 
 impl Metrics {
@@ -97,6 +103,8 @@ mod tests {
             seconds: 2.0,
             gates: vec![0.731],
             nonlocality: vec![1.0, 4.1],
+            head_diversity: vec![0.5, 0.25],
+            high_frequency: vec![0.3, 0.2],
         }
     }
 

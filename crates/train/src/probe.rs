@@ -1,6 +1,6 @@
-//! A fixed small batch of test images, on which attention is measured.
+//! A fixed small batch of test images, on which attention and token maps are measured.
 
-use inductive_analysis::nonlocality;
+use inductive_analysis::{head_diversity, high_frequency_share, nonlocality};
 use inductive_data::{Image, Loader, Normalize};
 use inductive_models::{Model, Record};
 use inductive_ops::Backend;
@@ -35,13 +35,30 @@ impl Probe {
         Self { images, count }
     }
 
-    /// Non-locality of each layer in patches, mean over heads.
-    pub fn nonlocality<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Vec<f64>> {
+    /// What the layers of `model` do to the images.
+    pub fn measure<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Inside> {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
-        let mut record = Record::default();
+        let mut record = Record::everything();
         model.forward(images, Some(&mut record))?;
-        Ok(record.blocks.iter().map(|block| mean(&nonlocality(&block.attention))).collect())
+        let attention = || record.blocks.iter().map(|block| &block.attention);
+        let outputs = record.blocks.iter().map(|block| {
+            let layout = block.attention.layout;
+            let channels = block.output.len() / (self.count * layout.tokens()).max(1);
+            high_frequency_share(&block.output, layout, channels)
+        });
+        Ok(Inside {
+            nonlocality: attention().map(|record| mean(&nonlocality(record))).collect(),
+            head_diversity: attention().map(head_diversity).collect(),
+            high_frequency: outputs.collect(),
+        })
     }
+}
+
+/// What is measured in each layer; see [`Metrics`](crate::Metrics).
+pub(crate) struct Inside {
+    pub nonlocality: Vec<f64>,
+    pub head_diversity: Vec<f64>,
+    pub high_frequency: Vec<f64>,
 }
 
 pub(crate) fn mean(values: &[f64]) -> f64 {

@@ -17,7 +17,7 @@ use crate::{
     folder::RunFolder,
     metrics::write_metrics,
     outcome::stored_result,
-    probe::{Probe, mean},
+    probe::{Inside, Probe, mean},
     state::{Position, StateHeader, Sums},
 };
 
@@ -175,7 +175,7 @@ impl<'a, D: Zoo> Run<'a, D> {
             }
         }
         let images = since.images.max(1) as f64;
-        let nonlocality = self.probe.nonlocality(device, &**model)?;
+        let Inside { nonlocality, head_diversity, high_frequency } = self.probe.measure(device, &**model)?;
         let gates = model.gates().iter().map(|heads| mean(heads)).collect();
         self.count_time();
         Ok(Metrics {
@@ -192,6 +192,8 @@ impl<'a, D: Zoo> Run<'a, D> {
             seconds: self.header.position.seconds,
             gates,
             nonlocality,
+            head_diversity,
+            high_frequency,
         })
     }
 

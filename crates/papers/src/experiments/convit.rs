@@ -4,7 +4,10 @@
 use inductive_schedule::Duration;
 use inductive_train::{Choice, Keep, Recipe, SubsetSpec, Synthetic};
 
-use super::{Cell, CellResult, Error, Preset, Protocol, Request, Result};
+use super::{
+    Cell, CellResult, Preset, Protocol, Request, Result, percent,
+    results::{of_arm, profile},
+};
 use crate::{
     Published, Report, Seeded,
     figure::{Axis, Figure, Series},
@@ -24,7 +27,6 @@ pub(super) const TABLE2: Protocol = Protocol {
 const CONVIT: &str = "convit";
 const DEIT: &str = "deit";
 const MODEL: &str = "convit_micro";
-const MAX_SEEDS: u64 = 1000;
 
 /// Sizes of a preset.
 struct Scale {
@@ -63,21 +65,9 @@ fn scale(preset: Preset) -> Scale {
     }
 }
 
-fn percent(fraction: f64) -> String {
-    format!("{}%", (fraction * 1e4).round() / 100.0)
-}
-
 fn cells(request: &Request) -> Result<Vec<Cell>> {
     let scale = scale(request.preset);
-    let seeds = request.seeds.unwrap_or(scale.seeds);
-    if seeds > MAX_SEEDS {
-        return Err(Error::Request(format!("{seeds} seeds; give at most {MAX_SEEDS}")));
-    }
-    if seeds == 0 {
-        return Err(Error::Request(
-            "0 seeds measure nothing; give at least 1, and 2 or more for a verdict".to_owned(),
-        ));
-    }
+    let seeds = request.seeds_or(scale.seeds)?;
     let mut cells = Vec::new();
     // Seed by seed: a study that is stopped early has whole pairs.
     for seed in 0..seeds {
@@ -108,20 +98,6 @@ fn cells(request: &Request) -> Result<Vec<Cell>> {
         }
     }
     Ok(cells)
-}
-
-/// The last value of `measure` of all seeds of a variant at a fraction.
-fn measured(
-    results: &[CellResult],
-    variant: &str,
-    fraction: f64,
-    measure: impl Fn(&inductive_train::Metrics) -> f64,
-) -> Seeded {
-    results
-        .iter()
-        .filter(|r| r.cell.variant == variant && r.cell.fraction == fraction)
-        .filter_map(|r| Some((r.cell.seed, measure(r.result.metrics.last()?))))
-        .collect()
 }
 
 fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
@@ -157,7 +133,7 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
     );
     for &fraction in scale.fractions {
         let label = percent(fraction);
-        let top1 = |variant| measured(results, variant, fraction, |m| m.test_top1);
+        let top1 = |variant| of_arm(results, variant, fraction, |m| m.test_top1);
         let (convit, deit) = (top1(CONVIT), top1(DEIT));
         let published = |column: &str| Entry::published(&published.value("convit", "table2", &label, column));
         let last = results.iter().find(|r| r.cell.fraction == fraction).and_then(|r| r.result.metrics.last());
@@ -174,8 +150,8 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         ]);
         top5.row([
             Entry::text(&label),
-            Entry::measured(&measured(results, DEIT, fraction, |m| m.test_top5), 1),
-            Entry::measured(&measured(results, CONVIT, fraction, |m| m.test_top5), 1),
+            Entry::measured(&of_arm(results, DEIT, fraction, |m| m.test_top5), 1),
+            Entry::measured(&of_arm(results, CONVIT, fraction, |m| m.test_top5), 1),
             published("DeiT-S top5"),
             published("ConViT-S top5"),
         ]);
@@ -238,26 +214,10 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
     Ok(report)
 }
 
-/// Mean over seeds of a list of numbers per layer, as text.
-fn profile(
-    results: &[CellResult],
-    variant: &str,
-    fraction: f64,
-    list: fn(&inductive_train::Metrics) -> &Vec<f64>,
-) -> String {
-    let lists: Vec<&Vec<f64>> = results
-        .iter()
-        .filter(|r| r.cell.variant == variant && r.cell.fraction == fraction)
-        .filter_map(|r| r.result.metrics.last().map(list))
-        .collect();
-    let layers = lists.iter().map(|l| l.len()).min().unwrap_or(0);
-    let mean = |i: usize| lists.iter().map(|l| l[i]).sum::<f64>() / lists.len() as f64;
-    (0..layers).map(|i| format!("{:.2}", mean(i))).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiments::results::finished;
 
     fn request(preset: Preset) -> Request {
         Request {
@@ -301,28 +261,6 @@ mod tests {
     fn no_seeds_is_refused() {
         let none = Request { seeds: Some(0), ..request(Preset::Quick) };
         assert!(cells(&none).unwrap_err().is_usage());
-    }
-
-    /// A finished run with this accuracy.
-    fn finished(cell: Cell, top1: f64) -> CellResult {
-        use inductive_train::{Best, Metrics, RunResult};
-        let metrics = Metrics {
-            epoch: 1.0,
-            step: 6,
-            train_loss: 2.0,
-            train_top1: 30.0,
-            test_loss: 2.0,
-            test_top1: top1,
-            test_top5: top1 + 20.0,
-            ema: None,
-            lr: 1e-3,
-            images_per_s: 100.0,
-            seconds: 1.0,
-            gates: vec![0.7],
-            nonlocality: vec![1.8, 4.0],
-        };
-        let best = Best { step: 6, epoch: 1.0, top1 };
-        CellResult { cell, result: RunResult { metrics: vec![metrics], best, folder: "run".into() } }
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! [`Report`].
 
 mod convit;
+mod eit;
 mod error;
+mod results;
 mod run;
 
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -81,6 +83,29 @@ pub struct Request {
     pub command: String,
 }
 
+/// The most paired seeds.
+const MAX_SEEDS: u64 = 1000;
+
+impl Request {
+    /// The number of seeds: what was asked for, or else `preset`.
+    fn seeds_or(&self, preset: u64) -> Result<u64> {
+        match self.seeds.unwrap_or(preset) {
+            0 => Err(Error::Request(
+                "0 seeds measure nothing; give at least 1, and 2 or more for a verdict".to_owned(),
+            )),
+            seeds if seeds > MAX_SEEDS => {
+                Err(Error::Request(format!("{seeds} seeds; give at most {MAX_SEEDS}")))
+            }
+            seeds => Ok(seeds),
+        }
+    }
+}
+
+/// A share as text: `0.05` is `5%`.
+fn percent(fraction: f64) -> String {
+    format!("{}%", (fraction * 1e4).round() / 100.0)
+}
+
 /// One run of a study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
@@ -110,7 +135,7 @@ pub struct CellResult {
 pub struct Protocol {
     /// The paper, as it is asked for.
     pub paper: &'static str,
-    /// The table, as `published.toml` names it.
+    /// The table, as `published.toml` names it, or what is measured where no table is published.
     pub table: &'static str,
     /// What it shows, one line.
     pub about: &'static str,
@@ -120,7 +145,7 @@ pub struct Protocol {
 
 /// All tables that can be measured again.
 pub fn protocols() -> Vec<Protocol> {
-    vec![convit::TABLE2]
+    vec![convit::TABLE2, eit::CLAIMS, eit::EXACT]
 }
 
 /// A request, resolved: what will run and where.

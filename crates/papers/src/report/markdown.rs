@@ -64,7 +64,7 @@ impl Report {
                 Cell::text(&claim.id),
                 Cell::text(&claim.text),
                 Cell::text(format!("**{}**", claim.verdict)),
-                Cell::count(claim.n),
+                Cell::text(claim.n_text()),
                 Cell::text(&claim.reason),
             ]);
         }

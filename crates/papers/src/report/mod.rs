@@ -141,7 +141,7 @@ impl Report {
                 "{} {}  n = {}\n  {}\n  {}\n\n{}",
                 terminal.paint("1", &terminal.spell(&claim.id)),
                 terminal.paint(ansi, &claim.verdict.to_string()),
-                claim.n,
+                claim.n_text(),
                 lines(&claim.text),
                 lines(&claim.reason),
                 claim.table().terminal(terminal).split_once('\n').map_or("", |(_, rest)| rest),

@@ -1,15 +1,18 @@
 //! Claims judged by measured numbers: holds, fails or undecided.
 //!
 //! A claim is judged by pieces. Each piece is a [`Comparison`] of two quantities over paired seeds; a [`ClaimTest`]
-//! collects the pieces of one claim. [`trend`] builds the pieces of claims about how a lead changes.
+//! collects the pieces of one claim. [`trend`] builds the pieces of claims about how a lead changes. Claims about numbers
+//! that are computed are judged by [`judge_exact`].
 
 mod comparison;
+mod exact;
 mod show;
 pub mod trend;
 
 use serde::{Deserialize, Serialize};
 
 pub use comparison::{Comparison, Judged};
+pub use exact::{Check, judge_exact};
 
 use crate::published::PublishedClaim;
 
@@ -76,8 +79,18 @@ pub struct ClaimVerdict {
     pub reason: String,
     /// Every piece with its own verdict.
     pub pieces: Vec<Judged>,
+    /// Numbers that were computed, where the claim is about such; they take the place of pieces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
     /// What else is worth saying.
     pub observations: Vec<Observation>,
+}
+
+impl ClaimVerdict {
+    /// On how many seeds the verdict stands, as text; `exact` where nothing is left to chance.
+    pub fn n_text(&self) -> String {
+        if self.checks.is_empty() { self.n.to_string() } else { "exact".to_owned() }
+    }
 }
 
 impl ClaimTest {
@@ -133,6 +146,7 @@ impl ClaimTest {
             n: pieces.iter().map(|p| p.n).min().unwrap_or(0),
             reason,
             pieces,
+            checks: Vec::new(),
             observations: self.observations.clone(),
         }
     }

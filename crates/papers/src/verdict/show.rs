@@ -22,6 +22,9 @@ impl ClaimVerdict {
     /// The pieces of this claim, one per row, with the verdict, n, mean difference and interval of each; where those do
     /// not say why, a note does.
     pub fn table(&self) -> Table {
+        if !self.checks.is_empty() {
+            return self.table_of_checks();
+        }
         let columns = [
             Column::left("piece"),
             Column::left("verdict"),
@@ -50,6 +53,16 @@ impl ClaimVerdict {
                 None => "cannot say",
             };
             table.note(format!("Observed, not judged: {}: {seen}.", observation.statement));
+        }
+        table
+    }
+
+    fn table_of_checks(&self) -> Table {
+        let columns = ["number", "computed", "published", "agrees"].map(Column::left);
+        let mut table = Table::new(format!("{}: {}", self.id, self.verdict), columns);
+        for check in &self.checks {
+            let agrees = if check.agrees { "yes" } else { "no" };
+            table.row([&check.statement, &check.computed, &check.published, agrees].map(Cell::text));
         }
         table
     }

@@ -1,0 +1,76 @@
+//! What finished runs measured, by arm of the comparison.
+
+use inductive_train::Metrics;
+
+use super::CellResult;
+use crate::Seeded;
+
+/// Finished runs of one arm at a share of the data.
+fn runs<'a>(
+    results: &'a [CellResult],
+    variant: &'a str,
+    fraction: f64,
+) -> impl Iterator<Item = (u64, &'a Metrics)> {
+    results
+        .iter()
+        .filter(move |r| r.cell.variant == variant && r.cell.fraction == fraction)
+        .filter_map(|r| Some((r.cell.seed, r.result.metrics.last()?)))
+}
+
+/// `measure` at the end of all runs of an arm, by seed.
+pub(super) fn of_arm(
+    results: &[CellResult],
+    variant: &str,
+    fraction: f64,
+    measure: impl Fn(&Metrics) -> f64,
+) -> Seeded {
+    runs(results, variant, fraction).map(|(seed, metrics)| (seed, measure(metrics))).collect()
+}
+
+/// Mean over seeds of a list with one number per layer.
+pub(super) fn layers(
+    results: &[CellResult],
+    variant: &str,
+    fraction: f64,
+    list: fn(&Metrics) -> &Vec<f64>,
+) -> Vec<f64> {
+    let lists: Vec<&Vec<f64>> = runs(results, variant, fraction).map(|(_, metrics)| list(metrics)).collect();
+    let depth = lists.iter().map(|l| l.len()).min().unwrap_or(0);
+    (0..depth).map(|i| lists.iter().map(|l| l[i]).sum::<f64>() / lists.len() as f64).collect()
+}
+
+/// [`layers`] as text.
+pub(super) fn profile(
+    results: &[CellResult],
+    variant: &str,
+    fraction: f64,
+    list: fn(&Metrics) -> &Vec<f64>,
+) -> String {
+    let values = layers(results, variant, fraction, list);
+    values.iter().map(|value| format!("{value:.2}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A finished run with this accuracy.
+#[cfg(test)]
+pub(super) fn finished(cell: super::Cell, top1: f64) -> CellResult {
+    use inductive_train::{Best, RunResult};
+    let metrics = Metrics {
+        epoch: 1.0,
+        step: 6,
+        train_loss: 2.0,
+        train_top1: 30.0,
+        test_loss: 2.0,
+        test_top1: top1,
+        test_top5: top1 + 20.0,
+        ema: None,
+        lr: 1e-3,
+        images_per_s: 100.0,
+        seconds: 1.0,
+        gates: vec![0.7],
+        nonlocality: vec![1.8, 4.0],
+        head_diversity: vec![0.5, top1 / 100.0],
+        high_frequency: vec![0.3, top1 / 200.0],
+    };
+    let best = Best { step: 6, epoch: 1.0, top1 };
+    CellResult { cell, result: RunResult { metrics: vec![metrics], best, folder: "run".into() } }
+}
