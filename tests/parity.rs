@@ -66,7 +66,7 @@ where
             ATOL,
         );
         if let Some(want) = fixture.get(&format!("attn/{i}")) {
-            let got = &block.attention.map[..want.len()];
+            let got = &block.attention.as_ref().expect("a transformer").map[..want.len()];
             assert_close(&format!("attention {i}"), got, &want, RTOL, ATOL);
         }
     }

@@ -18,6 +18,7 @@
 //! # Ok::<(), inductive_models::Error>(())
 //! ```
 
+mod batch_norm;
 mod block;
 mod blocks;
 mod classifier;
@@ -29,9 +30,10 @@ mod model;
 mod registry;
 mod vit;
 
+pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use block::{Block, Mlp};
 pub use blocks::{Blocks, Chain, Last, Run};
-pub use classifier::{Classifier, Trunk};
+pub use classifier::{Classifier, HeadInit, HeadStyle, Trunk};
 pub use convit::Convit;
 pub use eit::{Eit, OverlappingPatches, Represented, Stem};
 pub use error::{Error, Result};

@@ -35,12 +35,13 @@ impl Probe {
         Self { images, count }
     }
 
-    /// Non-locality of each layer in patches, mean over heads.
+    /// Non-locality of each layer with attention in patches, mean over heads.
     pub fn nonlocality<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Vec<f64>> {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
         let mut record = Record::default();
         model.forward(images, Some(&mut record))?;
-        Ok(record.blocks.iter().map(|block| mean(&nonlocality(&block.attention))).collect())
+        let attention = record.blocks.iter().filter_map(|block| block.attention.as_ref());
+        Ok(attention.map(|attention| mean(&nonlocality(attention))).collect())
     }
 }
 
