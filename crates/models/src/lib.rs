@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
 //! | [`Eit`] | EIT (2203.07116), by its types; not in the registry yet |
+//! | [`Resnet`] | ResNet (1512.03385), by its types; not in the registry yet |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -28,6 +29,7 @@ mod error;
 mod layers;
 mod model;
 mod registry;
+mod resnet;
 mod vit;
 
 pub use batch_norm::{BatchNorm, BatchStatistics};
@@ -40,4 +42,10 @@ pub use error::{Error, Result};
 pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, ModelSpec, Record};
 pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
+pub use resnet::{
+    BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckStage, CifarResnet,
+    CifarResnet4, CifarResnet20, CifarResnet32, CifarResnet44, CifarResnet56, CifarResnet110, CifarStem,
+    Conv, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18, Resnet18Cifar,
+    Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
+};
 pub use vit::Vit;
