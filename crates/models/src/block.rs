@@ -113,9 +113,9 @@ impl<M: TokenMixer<C, E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D: B
         let tokens =
             self.attn.mix_branch(tokens, layout, readout, self.norm1.branch(scales[0].as_deref()))?;
         let tokens = self.mlp.apply(tokens, Some(self.norm2.branch(scales[1].as_deref())))?;
-        if let (Some(record), Some(attention)) = (record, attention) {
+        if let Some(record) = record {
             let output = if record.keep_outputs { tokens.as_vec() } else { Vec::new() };
-            record.blocks.push(BlockRecord { output, attention });
+            record.blocks.push(BlockRecord { output, layout: *layout, attention });
         }
         Ok(tokens)
     }

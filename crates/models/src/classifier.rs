@@ -2,16 +2,33 @@
 //! trunk is compiled once for all of them.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Linear};
+use inductive_attention::{Layout, Linear, Uniform};
 use inductive_ops::{Backend, DropPath};
 
 use crate::{
-    ModelSpec, Result,
+    BatchStatistics, ModelSpec, Result,
     model::{Context, Images, Logits, Model, Record},
 };
 
+/// The head that a trunk has in timm.
+pub trait HeadStyle {
+    /// Name of its parameters.
+    const NAME: &'static str = "head";
+    /// How its parameters begin.
+    const INIT: HeadInit = HeadInit::Normal;
+}
+
+/// How the parameters of a head begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadInit {
+    /// Weight N(0, 0.02^2), bias 0: timm's transformers.
+    Normal,
+    /// Weight and bias uniform in `+-1 / sqrt(C)`: PyTorch's `Linear`.
+    Uniform,
+}
+
 /// Images to features `[batch, C]`.
-pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> {
+pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> + HeadStyle {
     /// images: `[batch, 3, height, width]`; result: `[batch, C]`, normalised, ready for the head.
     fn features<T: Tape<E, D>>(
         &self,
@@ -28,7 +45,8 @@ pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D>
     fn layout(&self, index: usize) -> Layout;
 }
 
-/// A trunk with a linear head. Parameters of the trunk have no prefix; the head's are `head.weight`, `head.bias`.
+/// A trunk with a linear head. Parameters of the trunk have no prefix; the head's are `head.weight`, `head.bias` unless
+/// the trunk's [`HeadStyle`] says another name.
 ///
 /// Build it with [`Classifier::new`]: one made by dfdx's `build` has an empty [`ModelSpec`].
 #[derive(Clone, Debug)]
@@ -43,7 +61,7 @@ pub struct Classifier<M, const C: usize, const CLASSES: usize, E: Dtype, D: Devi
 impl<M, const C: usize, const CLASSES: usize, E: Dtype, D: Device<E>> TensorCollection<E, D>
     for Classifier<M, C, CLASSES, E, D>
 where
-    M: TensorCollection<E, D>,
+    M: TensorCollection<E, D> + HeadStyle,
 {
     type To<E2: Dtype, D2: Device<E2>> = Classifier<M::To<E2, D2>, C, CLASSES, E2, D2>;
 
@@ -53,17 +71,25 @@ where
         visitor.visit_fields(
             (
                 Self::module("", |s| &s.trunk, |s| &mut s.trunk),
-                Self::module("head", |s| &s.head, |s| &mut s.head),
+                Self::module(M::NAME, |s| &s.head, |s| &mut s.head),
             ),
             |(trunk, head)| Classifier { trunk, head, spec: ModelSpec::default() },
         )
     }
 }
 
-impl<M, const C: usize, const CLASSES: usize, E: Dtype, D: Backend<E>> Classifier<M, C, CLASSES, E, D> {
+impl<M: HeadStyle, const C: usize, const CLASSES: usize, E: Dtype, D: Backend<E>>
+    Classifier<M, C, CLASSES, E, D>
+{
     /// Puts a new head on a trunk. `spec` is what [`Model::spec`] returns, its number of classes apart.
     pub fn new(device: &D, trunk: M, spec: ModelSpec) -> Result<Self> {
-        let head = BuildModule::try_build(device).map_err(|e| inductive_ops::Error::device("build", e))?;
+        let failed = |e: D::Err| inductive_ops::Error::device("build", e);
+        let mut head: Linear<C, CLASSES, true, E, D> = BuildModule::try_build(device).map_err(failed)?;
+        if M::INIT == HeadInit::Uniform {
+            let uniform = Uniform { bound: (C as f64).powf(-0.5) };
+            head.weight.try_fill_with_distr(uniform).map_err(failed)?;
+            head.bias.iter_mut().try_for_each(|bias| bias.try_fill_with_distr(uniform)).map_err(failed)?;
+        }
         Ok(Self { trunk, head, spec: ModelSpec { classes: CLASSES, ..spec } })
     }
 }
@@ -93,12 +119,14 @@ impl<M: Trunk<C, E, D>, const C: usize, const CLASSES: usize, E: Dtype, D: Backe
         Ok(logits.realize())
     }
 
-    fn forward_train(
+    fn forward_batch(
         &self,
         images: Images<E, D, OwnedTape<E, D>>,
         drop_path: DropPath,
+        statistics: &mut BatchStatistics<E>,
     ) -> Result<Logits<E, D, OwnedTape<E, D>>> {
-        let logits = self.logits(images, Context { drop_path, ..Default::default() })?;
+        let context = Context { drop_path, batch_statistics: Some(statistics), ..Default::default() };
+        let logits = self.logits(images, context)?;
         Ok(logits.realize())
     }
 

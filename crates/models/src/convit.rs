@@ -8,7 +8,7 @@ use inductive_ops::{Backend, Grid, Readout};
 use crate::{
     Result,
     block::Block,
-    classifier::Trunk,
+    classifier::{HeadStyle, Trunk},
     layers::{LayerNorm, PatchEmbed},
     model::{Context, Images},
 };
@@ -135,6 +135,22 @@ impl<
         }
         Ok(plan)
     }
+}
+
+impl<
+    const C: usize,
+    const H: usize,
+    const HIDDEN: usize,
+    const LOCAL: usize,
+    const GLOBAL: usize,
+    const P: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const QKV_BIAS: bool,
+    E: Dtype,
+    D: Device<E>,
+> HeadStyle for Convit<C, H, HIDDEN, LOCAL, GLOBAL, P, ROWS, COLS, QKV_BIAS, E, D>
+{
 }
 
 impl<

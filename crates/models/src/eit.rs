@@ -8,7 +8,7 @@ use inductive_ops::{Backend, Error, Grid, Parameters};
 use crate::{
     EitSpec, ModelSpec, Result,
     blocks::{Blocks, Run},
-    classifier::Trunk,
+    classifier::{HeadInit, HeadStyle, Trunk},
     layers::LayerNorm,
     model::{Context, Images},
     stem::Stem,
@@ -98,6 +98,22 @@ impl<
 }
 
 impl<
+    STEM,
+    BLOCKS,
+    const C: usize,
+    const HEIGHT: usize,
+    const WIDTH: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const TOKENS: usize,
+    const POS: bool,
+    E: Dtype,
+    D: Device<E>,
+> HeadStyle for Eit<STEM, BLOCKS, C, HEIGHT, WIDTH, ROWS, COLS, TOKENS, POS, E, D>
+{
+}
+
+impl<
     STEM: Stem<C, E, D>,
     BLOCKS: Blocks<C, E, D>,
     const C: usize,
@@ -167,6 +183,7 @@ impl<
             mlp_ratio: 4.0,
             qkv_bias: true,
             classes: 1000,
+            resnet: None,
             eit: Some(EitSpec {
                 overlap: STEM::OVERLAP,
                 conv_channels: BLOCKS::conv_channels(),
@@ -202,6 +219,13 @@ impl<M: TensorCollection<E, D>, const C: usize, const R: usize, E: Dtype, D: Dev
             |(trunk, fc)| Represented { trunk, fc },
         )
     }
+}
+
+impl<M: HeadStyle, const C: usize, const R: usize, E: Dtype, D: Device<E>> HeadStyle
+    for Represented<M, C, R, E, D>
+{
+    const NAME: &'static str = M::NAME;
+    const INIT: HeadInit = M::INIT;
 }
 
 impl<M: Trunk<C, E, D>, const C: usize, const R: usize, E: Dtype, D: Backend<E>> Trunk<R, E, D>

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
 //! | [`Eit`] | EIT (2203.07116) |
+//! | [`Resnet`] | ResNet (1512.03385) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -18,6 +19,7 @@
 //! # Ok::<(), inductive_models::Error>(())
 //! ```
 
+mod batch_norm;
 mod block;
 mod blocks;
 mod classifier;
@@ -27,19 +29,27 @@ mod error;
 mod layers;
 mod model;
 mod registry;
+mod resnet;
 mod spec;
 mod stem;
 mod vit;
 
+pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use block::{Block, Mlp};
 pub use blocks::{Blocks, Chain, Last, Repeat, Run};
-pub use classifier::{Classifier, Trunk};
+pub use classifier::{Classifier, HeadInit, HeadStyle, Trunk};
 pub use convit::Convit;
 pub use eit::{Eit, Represented, halve_linear_weights};
 pub use error::{Error, Result};
 pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, Record};
 pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
+pub use resnet::{
+    BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckStage, CifarResnet,
+    CifarResnet4, CifarResnet20, CifarResnet32, CifarResnet44, CifarResnet56, CifarResnet110, CifarStem,
+    Conv, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18, Resnet18Cifar,
+    Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
+};
 pub use spec::{EitSpec, ModelSpec, Overlap};
 pub use stem::{OverlappingPatches, Stem};
 pub use vit::Vit;

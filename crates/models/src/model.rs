@@ -5,7 +5,7 @@ use inductive_attention::{AttentionRecord, Layout};
 use inductive_ops::{Backend, DropPath, Parameters, Readout};
 use inductive_schedule::drop_path_rates;
 
-use crate::{ModelSpec, Result};
+use crate::{BatchStatistics, ModelSpec, Result};
 
 /// `[batch, 3, height, width]`
 pub type Images<E, D, T = NoneTape> = Tensor<(usize, usize, usize, usize), E, D, T>;
@@ -33,8 +33,10 @@ impl<E> Record<E> {
 pub struct BlockRecord<E> {
     /// Output of the block, `[batch, tokens, C]` row-major; empty unless outputs are kept.
     pub output: Vec<E>,
-    /// Its attention.
-    pub attention: AttentionRecord<E>,
+    /// How the tokens of the output lie on the image.
+    pub layout: Layout,
+    /// Its attention; `None` for a block that has none, as in a convolutional network.
+    pub attention: Option<AttentionRecord<E>>,
 }
 
 /// How a forward pass runs; passed from the model to its blocks.
@@ -44,6 +46,9 @@ pub struct Context<'a, E> {
     pub drop_path: DropPath,
     /// Where to keep what happens.
     pub record: Option<&'a mut Record<E>>,
+    /// Where batch normalisation adds the statistics of the batch, by which it then normalises; without, it normalises by
+    /// its running averages.
+    pub batch_statistics: Option<&'a mut BatchStatistics<E>>,
     /// Whether the images receive a gradient (saliency, adversarial examples); training does without.
     pub image_gradient: bool,
 }
@@ -85,14 +90,29 @@ pub trait Model<E: Dtype, D: Backend<E>>: Parameters<E, D> {
     /// Inference. images: `[batch, 3, height, width]`; result: `[batch, classes]`.
     fn forward(&self, images: Images<E, D>, record: Option<&mut Record<E>>) -> Result<Logits<E, D>>;
 
-    /// Training: records gradients on the tape of `images`. `drop_path`: the rate of the last block and this step's seed.
+    /// Training: records gradients on the tape of `images`, and takes what batch normalisation saw into its running
+    /// averages. `drop_path`: the rate of the last block and this step's seed.
     ///
     /// # Errors
     /// [`crate::Error::Schedule`] for a rate that is not in `0 <= rate < 1`.
     fn forward_train(
+        &mut self,
+        images: Images<E, D, OwnedTape<E, D>>,
+        drop_path: DropPath,
+    ) -> Result<Logits<E, D, OwnedTape<E, D>>> {
+        let mut statistics = BatchStatistics::default();
+        let logits = self.forward_batch(images, drop_path, &mut statistics)?;
+        statistics.fold_into(self)?;
+        Ok(logits)
+    }
+
+    /// [`Model::forward_train`] that leaves the model as it is: what batch normalisation saw is added to `statistics`,
+    /// for [`BatchStatistics::fold_into`] once it is known that the step counts.
+    fn forward_batch(
         &self,
         images: Images<E, D, OwnedTape<E, D>>,
         drop_path: DropPath,
+        statistics: &mut BatchStatistics<E>,
     ) -> Result<Logits<E, D, OwnedTape<E, D>>>;
 
     /// `sigma(gating_param)` of each gated layer's heads; empty for models without gates.
@@ -162,7 +182,7 @@ mod tests {
 
     #[test]
     fn drop_path_rates_that_cannot_be_meant_are_refused() {
-        for model in models() {
+        for mut model in models() {
             for rate in [f64::NAN, -0.1, 1.0, f64::INFINITY] {
                 let result = model.forward_train(images().leaky_traced(), DropPath { rate, seed: 0 });
                 assert!(matches!(result, Err(Error::Schedule(_))), "{rate}");

@@ -3,20 +3,22 @@
 use inductive_ops::{Grid, Window};
 use serde::{Deserialize, Serialize};
 
+use crate::ResnetSpec;
+
 /// What a model is: the numbers that its type fixes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
     /// Registry name.
     pub name: String,
-    /// Architecture: `vit`, `convit` or `eit`.
+    /// Architecture: `vit`, `convit`, `eit` or `resnet`.
     pub family: String,
     /// Height and width of the images, pixels.
     pub image: (usize, usize),
     /// Side of a patch, pixels; of overlapping patches, the distance from one to the next.
     pub patch: usize,
-    /// Channels of a token.
+    /// Channels of a token; of a ResNet, of its features.
     pub embed_dim: usize,
-    /// Attention heads.
+    /// Attention heads; 0 for a ResNet.
     pub heads: usize,
     /// Blocks.
     pub depth: usize,
@@ -31,6 +33,9 @@ pub struct ModelSpec {
     /// What EIT adds; `None` for the other families.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eit: Option<EitSpec>,
+    /// What a ResNet is; `None` for the other families. Of the fields above it has name, image, width, depth and classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resnet: Option<ResnetSpec>,
 }
 
 /// What an EIT is beyond a vision transformer.
@@ -89,8 +94,11 @@ struct BlockMacs {
 }
 
 impl ModelSpec {
-    /// Patches of an image: rows and columns of tokens.
+    /// Patches of an image: rows and columns of tokens; the last grid of a ResNet.
     pub fn grid(&self) -> Grid {
+        if let Some(resnet) = &self.resnet {
+            return resnet.grid(self.image);
+        }
         let plain = Grid { rows: self.image.0 / self.patch.max(1), cols: self.image.1 / self.patch.max(1) };
         self.overlap()
             .and_then(|overlap| overlap.grids(self.image).ok())
@@ -100,6 +108,9 @@ impl ModelSpec {
     /// Multiplications and additions (pairs) of one image's forward pass, attention products included: what the
     /// reference implementation computes. Norms, activations, pooling and biases are not counted.
     pub fn macs(&self) -> u64 {
+        if let Some(resnet) = &self.resnet {
+            return resnet.macs(self.image, self.classes);
+        }
         let blocks: u64 = (0..self.depth).map(|layer| self.block_macs(layer).all).sum();
         self.patch_macs() + blocks + self.head_macs()
     }
@@ -107,17 +118,26 @@ impl ModelSpec {
     /// [`ModelSpec::macs`] without the products of queries with keys and of attention with values: what counters
     /// that look at layers alone report (ptflops, whose numbers EIT publishes).
     pub fn macs_of_layers(&self) -> u64 {
-        self.macs() - (0..self.depth).map(|layer| self.block_macs(layer).attention_products).sum::<u64>()
+        let products = |layer| self.block_macs(layer).attention_products;
+        self.macs() - (0..self.transformer_blocks()).map(products).sum::<u64>()
     }
 
     /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
     /// token's alone.
     pub fn macs_of_logits(&self) -> u64 {
-        self.macs() - self.depth.checked_sub(1).map_or(0, |last| self.block_macs(last).not_of_class_token)
+        let last = self.transformer_blocks().checked_sub(1);
+        self.macs() - last.map_or(0, |last| self.block_macs(last).not_of_class_token)
     }
 
-    /// Those of the patch embedding.
+    fn transformer_blocks(&self) -> usize {
+        if self.resnet.is_some() { 0 } else { self.depth }
+    }
+
+    /// Those of the patch embedding, or a ResNet's first convolution.
     pub fn patch_macs(&self) -> u64 {
+        if let Some(resnet) = &self.resnet {
+            return resnet.stem_macs(self.image);
+        }
         let (side, places) = match self.overlap() {
             Some(overlap) => (overlap.kernel, overlap.grids(self.image).map_or(0, |(map, _)| map.tokens())),
             None => (self.patch, self.grid().tokens()),

@@ -7,7 +7,7 @@ use inductive_ops::{Backend, Grid};
 use crate::{
     Result,
     block::Block,
-    classifier::Trunk,
+    classifier::{HeadStyle, Trunk},
     layers::{LayerNorm, PatchEmbed},
     model::{Context, Images},
 };
@@ -92,6 +92,22 @@ impl<
             },
         )
     }
+}
+
+impl<
+    const C: usize,
+    const H: usize,
+    const HIDDEN: usize,
+    const DEPTH: usize,
+    const P: usize,
+    const ROWS: usize,
+    const COLS: usize,
+    const TOKENS: usize,
+    const QKV_BIAS: bool,
+    E: Dtype,
+    D: Device<E>,
+> HeadStyle for Vit<C, H, HIDDEN, DEPTH, P, ROWS, COLS, TOKENS, QKV_BIAS, E, D>
+{
 }
 
 impl<

@@ -20,8 +20,8 @@ use divan::{
     counter::{BytesCount, ItemsCount},
 };
 use inductive_ops::{
-    AdamWStep, Backend, Branch, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, PositionalGate,
-    Readout, SelfAttentionWeights, Window, memory, roof,
+    Activation, AdamWStep, Affine, Backend, Branch, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
+    PositionalGate, Readout, SelfAttentionWeights, Window, memory, roof,
 };
 use rand::distributions::Uniform;
 use rayon::prelude::*;
@@ -544,6 +544,41 @@ mod depthwise_conv2d {
     #[divan::bench(args = [false, true])]
     fn eit(bencher: Bencher<'_, '_>, backward: bool) {
         run::<200>(bencher, (8, 19), backward);
+    }
+}
+
+/// With the batch's statistics, a residual connection and ReLU, as at the end of a ResNet block.
+#[divan::bench_group]
+mod batch_norm {
+    use super::*;
+
+    fn run<const W: usize>(bencher: Bencher<'_, '_>, (batch, side): (usize, usize), backward: bool) {
+        let dev = Cpu::default();
+        let (weight, bias) = (random((Const::<W>,), 1.0), random((Const::<W>,), 1.0));
+        let x = random((batch, side * side, Const::<W>), 1.0);
+        let residual = random((batch, side * side, Const::<W>), 1.0);
+        let numbers = batch * side * side * W;
+        let work = Work { flops: 10 * numbers, numbers: 3 * numbers };
+        let affine =
+            || Affine { weight: &weight, bias: &bias, residual: Some(&residual), then: Activation::Relu };
+        if backward {
+            bench_both(bencher, work, || {
+                dev.batch_norm_train(x.leaky_trace(), 1e-5, affine()).expect("fits").0
+            });
+        } else {
+            bench_forward(bencher, work, || dev.batch_norm_train(x.clone(), 1e-5, affine()).expect("fits").0);
+        }
+    }
+
+    /// The first stage of ResNet-20 and the last of ResNet-18, both for CIFAR.
+    #[divan::bench(args = [false, true])]
+    fn narrow(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<16>(bencher, (64, 32), backward);
+    }
+
+    #[divan::bench(args = [false, true])]
+    fn wide(bencher: Bencher<'_, '_>, backward: bool) {
+        run::<512>(bencher, (64, 4), backward);
     }
 }
 

@@ -6,10 +6,10 @@ use dfdx::{
 };
 
 use crate::{
-    AdamWStep, AttentionDims, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
-    PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, branch, channels,
-    conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d, mlp,
-    patch_embed, residual, softmax, tokens,
+    AdamWStep, Affine, AttentionDims, Branch, ChannelStatistics, Error, GatedSelfAttentionWeights, Grid,
+    MlpWeights, Moments, PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention,
+    batch_norm, branch, channels, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm,
+    linear, max_pool2d, mlp, patch_embed, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -46,6 +46,38 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<Tensor<S, E, Self, T>> {
         let rows = layer_norm::check::<S, C>(x.shape())?;
         layer_norm::composition(rows, x, weight, bias, eps).map_err(|e| Error::device("layer_norm", e))
+    }
+
+    /// Batch normalisation with a given mean and variance of each channel, as in inference:
+    /// `n = (x - mean) / sqrt(variance + eps)`, then what `affine` says.
+    ///
+    /// x: `[batch, tokens, C]`; mean, variance: `[C]`, which receive no gradient. PyTorch's `BatchNorm2d` in `eval` mode.
+    fn batch_norm<const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        mean: &Tensor<(Const<C>,), E, Self>,
+        variance: &Tensor<(Const<C>,), E, Self>,
+        eps: f64,
+        affine: Affine<'_, C, E, Self>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        let rows = batch_norm::check(x.shape(), &affine)?;
+        batch_norm::composition(rows, x, mean, variance, eps, affine)
+            .map_err(|e| Error::device("batch_norm", e))
+    }
+
+    /// [`Backend::batch_norm`] with mean and biased variance of `x` itself, over batch and tokens, as in training. Also
+    /// returns mean and unbiased variance, for running averages.
+    ///
+    /// x: `[batch, tokens, C]` with at least two rows. PyTorch's `BatchNorm2d` in `train` mode, which leaves the running
+    /// averages to the caller.
+    fn batch_norm_train<const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        eps: f64,
+        affine: Affine<'_, C, E, Self>,
+    ) -> Result<(Tensor<(usize, usize, Const<C>), E, Self, T>, ChannelStatistics<E>)> {
+        let rows = batch_norm::check_train(x.shape(), &affine)?;
+        batch_norm::train_composition(rows, x, eps, affine).map_err(|e| Error::device("batch_norm", e))
     }
 
     /// `x * Phi(x)` with the normal distribution function, by the error function and not the tanh approximation.

@@ -5,9 +5,10 @@
 use dfdx::prelude::{Const, Cpu, Gradients, HasShape, Merge, PutTape, Rank0, Shape, SplitTape, Tape, Tensor};
 
 use crate::{
-    AdamWStep, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result,
-    SelfAttentionWeights, Window, adamw, attention, channels, conv2d, cross_entropy, depthwise_conv2d,
-    gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, residual, softmax,
+    AdamWStep, Affine, Backend, Branch, ChannelStatistics, Error, GatedSelfAttentionWeights, Grid,
+    MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm,
+    channels, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d,
+    mlp, patch_embed, residual, softmax,
     tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values, values_mut},
     tokens,
 };
@@ -87,6 +88,43 @@ impl Backend<f32> for Cpu {
             });
         }
         Ok(y.put_tape(tape))
+    }
+
+    fn batch_norm<const C: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        mean: &Tensor<(Const<C>,), f32, Self>,
+        variance: &Tensor<(Const<C>,), f32, Self>,
+        eps: f64,
+        affine: Affine<'_, C, f32, Self>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
+        let rows = batch_norm::check(x.shape(), &affine)?;
+        if !batch_norm::are_contiguous(&x, &affine) {
+            return batch_norm::composition(rows, x, mean, variance, eps, affine)
+                .map_err(|e| Error::device("batch_norm", e));
+        }
+        let [mean, variance] =
+            [mean, variance].map(|t| t.as_vec().into_iter().map(f64::from).collect::<Vec<_>>());
+        batch_norm::on_cpu(self, x, (&mean, &variance, false), eps, affine)
+    }
+
+    fn batch_norm_train<const C: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        eps: f64,
+        affine: Affine<'_, C, f32, Self>,
+    ) -> Result<(Tensor<(usize, usize, Const<C>), f32, Self, T>, ChannelStatistics<f32>)> {
+        let rows = batch_norm::check_train(x.shape(), &affine)?;
+        if !batch_norm::are_contiguous(&x, &affine) {
+            return batch_norm::train_composition(rows, x, eps, affine)
+                .map_err(|e| Error::device("batch_norm", e));
+        }
+        let (x, tape) = x.split_tape();
+        let spread = batch_norm::spread(C, values(&x));
+        let y =
+            batch_norm::on_cpu(self, x.put_tape(tape), (spread.mean(), &spread.biased(), true), eps, affine)?;
+        let numbers = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
+        Ok((y, ChannelStatistics { mean: numbers(spread.mean()), variance: numbers(&spread.unbiased()) }))
     }
 
     fn gelu<S: Shape, T: Tape<f32, Self>>(

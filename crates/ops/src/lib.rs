@@ -32,6 +32,7 @@ mod tape;
 
 mod adamw;
 mod attention;
+mod batch_norm;
 mod branch;
 mod channels;
 mod conv2d;
@@ -58,6 +59,7 @@ mod testing;
 pub use adamw::AdamWStep;
 pub use attention::{AttentionDims, Readout, SelfAttentionWeights};
 pub use backend::Backend;
+pub use batch_norm::{Activation, Affine, ChannelStatistics};
 pub use branch::Branch;
 pub use error::{Error, Result};
 pub use gated_attention::{GatedSelfAttentionWeights, Grid, PositionalGate, relative_positions};

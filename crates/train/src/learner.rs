@@ -1,7 +1,7 @@
 //! A model that learns: one update at a time, without files, data sets or clocks.
 
 use dfdx::prelude::*;
-use inductive_models::{BuildOptions, Images, Model, Zoo};
+use inductive_models::{BatchStatistics, BuildOptions, Images, Model, Zoo};
 use inductive_ops::DropPath;
 
 use crate::{
@@ -51,6 +51,16 @@ impl<D: Zoo> Learner<D> {
         let drawn = drawn.build_model(&recipe.model, &options)?;
         let mut model = device.build_model(&recipe.model, &options)?.model;
         copy_weights(&*drawn.model, &mut *model)?;
+        Self::of_model(device, recipe, model, drawn.warnings)
+    }
+
+    /// A learner of `model`, which has its initial weights, by a recipe that is valid.
+    fn of_model(
+        device: &D,
+        recipe: &Recipe,
+        model: Box<dyn Model<f32, D>>,
+        warnings: Vec<String>,
+    ) -> Result<Self> {
         let optimizer = AdamW::new(device, &*model, recipe.adamw(), decays)?;
         let ema = recipe.ema.map(|decay| Ema::new(device, &*model, decay)).transpose()?;
         Ok(Self {
@@ -58,7 +68,7 @@ impl<D: Zoo> Learner<D> {
             model,
             optimizer,
             ema,
-            warnings: drawn.warnings,
+            warnings,
             seed: recipe.seed,
             drop_path: recipe.drop_path,
             label_smoothing: recipe.label_smoothing,
@@ -95,11 +105,12 @@ impl<D: Zoo> Learner<D> {
     /// Drop path is a function of the recipe's seed and the number of the step.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the loss is not finite: the weights are then as before.
+    /// [`Error::NotFinite`] if the loss is not finite: weights and running statistics are then as before.
     pub fn step(&mut self, images: Vec<f32>, labels: &[u32], lr: f64) -> Result<StepReport> {
         let step = self.steps();
         let images = to_device(&self.device, images, labels.len(), self.model.spec().image)?;
-        let (logits, loss) = self.forward(images.clone(), labels)?;
+        let mut statistics = BatchStatistics::default();
+        let (logits, loss) = self.forward(images.clone(), labels, &mut statistics)?;
         let correct = count_top(&logits, labels, 1);
         let value = f64::from(loss.as_vec().first().copied().unwrap_or(f32::NAN));
         if !value.is_finite() {
@@ -107,6 +118,7 @@ impl<D: Zoo> Learner<D> {
             return Err(Error::NotFinite { step, layer, checkpoint: None });
         }
         let mut gradients = loss.try_backward().map_err(|e| Error::device("backward", e))?;
+        statistics.fold_into(&mut *self.model)?;
         let gradient_norm = self.optimizer.update(&mut *self.model, &mut gradients, lr)?;
         if let Some(ema) = &mut self.ema {
             ema.update(&mut *self.model, step)?;
@@ -114,15 +126,20 @@ impl<D: Zoo> Learner<D> {
         Ok(StepReport { loss: value, correct, images: labels.len(), gradient_norm })
     }
 
-    /// The gradients of the loss of a batch, with which nothing is updated.
+    /// The gradients of the loss of a batch, with which nothing is updated, running statistics included.
     pub fn gradients(&self, images: Vec<f32>, labels: &[u32]) -> Result<Gradients<f32, D>> {
         let images = to_device(&self.device, images, labels.len(), self.model.spec().image)?;
-        let (_, loss) = self.forward(images, labels)?;
+        let (_, loss) = self.forward(images, labels, &mut BatchStatistics::default())?;
         loss.try_backward().map_err(|e| Error::device("backward", e))
     }
 
-    /// Logits `[batch, classes]` and the loss.
-    fn forward(&self, images: Images<f32, D>, labels: &[u32]) -> Result<(Vec<f32>, Loss<D>)> {
+    /// Logits `[batch, classes]` and the loss; what batch normalisation saw is added to `statistics`.
+    fn forward(
+        &self,
+        images: Images<f32, D>,
+        labels: &[u32],
+        statistics: &mut BatchStatistics<f32>,
+    ) -> Result<(Vec<f32>, Loss<D>)> {
         let classes = self.model.spec().classes;
         let drop_path =
             DropPath { rate: self.drop_path, seed: derive(self.seed, Purpose::DropPath, self.steps()) };
@@ -131,7 +148,7 @@ impl<D: Zoo> Learner<D> {
             .device
             .try_tensor_from_vec(targets, (labels.len(), classes))
             .map_err(|e| Error::device("targets", e))?;
-        let logits = self.model.forward_train(images.leaky_traced(), drop_path)?;
+        let logits = self.model.forward_batch(images.leaky_traced(), drop_path, statistics)?;
         let values = logits.as_vec();
         Ok((values, self.device.cross_entropy(logits, &targets)?))
     }

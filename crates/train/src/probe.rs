@@ -40,11 +40,10 @@ impl Probe {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
         let mut record = Record::everything();
         model.forward(images, Some(&mut record))?;
-        let attention = || record.blocks.iter().map(|block| &block.attention);
+        let attention = || record.blocks.iter().filter_map(|block| block.attention.as_ref());
         let outputs = record.blocks.iter().map(|block| {
-            let layout = block.attention.layout;
-            let channels = block.output.len() / (self.count * layout.tokens()).max(1);
-            high_frequency_share(&block.output, layout, channels)
+            let channels = block.output.len() / (self.count * block.layout.tokens()).max(1);
+            high_frequency_share(&block.output, block.layout, channels)
         });
         Ok(Inside {
             nonlocality: attention().map(|record| mean(&nonlocality(record))).collect(),

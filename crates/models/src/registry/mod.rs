@@ -1,6 +1,7 @@
 //! Models by name.
 
 mod eit;
+mod resnet;
 mod transformers;
 
 use dfdx::prelude::*;
@@ -85,7 +86,7 @@ pub fn build<D: Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<B
 
 /// All models, in a fixed order.
 pub fn entries() -> Vec<Entry> {
-    [transformers::entries(), eit::entries()].concat()
+    [transformers::entries(), eit::entries(), resnet::entries()].concat()
 }
 
 fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
@@ -94,6 +95,7 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
     let spec = ModelSpec { local_up_to_layer: local, ..entry.spec };
     let built = match spec.family.as_str() {
         "eit" => eit::build(device, spec, options)?,
+        "resnet" => resnet::build(device, spec, options)?,
         _ => transformers::build(device, spec, options)?,
     };
     built.ok_or_else(|| unknown(name))

@@ -64,6 +64,7 @@ fn spec(
         qkv_bias,
         classes: 1000,
         eit: None,
+        resnet: None,
     }
 }
 

@@ -1,0 +1,136 @@
+//! The parts of residual blocks: a convolution without bias, and what may stand beside the branch.
+
+use dfdx::prelude::*;
+use inductive_attention::{Normal, Tokens};
+use inductive_ops::{Activation, Backend, Grid, Result, Window};
+
+use crate::batch_norm::{BatchNorm, BatchStatistics};
+
+/// A grid after a convolution or pooling with an odd kernel, half of it as padding, and this stride.
+pub(super) fn strided(grid: Grid, stride: usize) -> Grid {
+    Grid { rows: grid.rows.div_ceil(stride), cols: grid.cols.div_ceil(stride) }
+}
+
+/// A `K x K` convolution with stride `S` and padding `K / 2`, without bias.
+///
+/// timm equivalent: `nn.Conv2d(I, O, K, stride=S, padding=K // 2, bias=False)`, initialised by He's rule over the fan out,
+/// N(0, 2 / (O K^2)).
+#[derive(Clone, Debug)]
+pub struct Conv<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D: Device<E>> {
+    /// `[O, I, K, K]`
+    pub weight: Tensor<Rank4<O, I, K, K>, E, D>,
+}
+
+impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D: Device<E>>
+    TensorCollection<E, D> for Conv<I, O, K, S, E, D>
+{
+    type To<E2: Dtype, D2: Device<E2>> = Conv<I, O, K, S, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
+        visitor: &mut V,
+    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        let he = TensorOptions::reset_with(|t| {
+            t.try_fill_with_distr(Normal { std: (2.0 / (O * K * K) as f64).sqrt() })
+        });
+        visitor.visit_fields(Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, he), |weight| Conv {
+            weight,
+        })
+    }
+}
+
+impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D: Backend<E>>
+    Conv<I, O, K, S, E, D>
+{
+    /// Its window.
+    pub fn window() -> Window {
+        Window::square(K, S, K / 2)
+    }
+
+    /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]` and its grid.
+    pub fn apply<T: Tape<E, D>>(
+        &self,
+        x: Tokens<I, E, D, T>,
+        grid: Grid,
+    ) -> Result<(Tokens<O, E, D, T>, Grid)> {
+        x.device().clone().conv2d(x, grid, &self.weight, None, Self::window())
+    }
+}
+
+/// What a block adds its branch to.
+pub trait Shortcut<const I: usize, const O: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> {
+    /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]`.
+    fn apply<T: Tape<E, D>>(
+        &self,
+        x: Tokens<I, E, D, T>,
+        grid: Grid,
+        statistics: Option<&mut BatchStatistics<E>>,
+    ) -> Result<Tokens<O, E, D, T>>;
+}
+
+/// The input as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity;
+
+impl<E: Dtype, D: Device<E>> TensorCollection<E, D> for Identity {
+    type To<E2: Dtype, D2: Device<E2>> = Self;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
+        visitor: &mut V,
+    ) -> std::result::Result<Option<Self>, V::Err> {
+        visitor.visit_fields((), |()| Self)
+    }
+}
+
+impl<const C: usize, E: Dtype, D: Backend<E>> Shortcut<C, C, E, D> for Identity {
+    fn apply<T: Tape<E, D>>(
+        &self,
+        x: Tokens<C, E, D, T>,
+        _: Grid,
+        _: Option<&mut BatchStatistics<E>>,
+    ) -> Result<Tokens<C, E, D, T>> {
+        Ok(x)
+    }
+}
+
+/// A convolution of single pixels with stride `S`, and batch normalisation: "option B" of He et al.
+///
+/// State-dict names `0.weight`, `1.weight`, ... as in timm's `downsample`.
+#[derive(Clone, Debug)]
+pub struct Projection<const I: usize, const O: usize, const S: usize, E: Dtype, D: Device<E>> {
+    /// `0`
+    pub conv: Conv<I, O, 1, S, E, D>,
+    /// `1`
+    pub norm: BatchNorm<O, E, D>,
+}
+
+impl<const I: usize, const O: usize, const S: usize, E: Dtype, D: Device<E>> TensorCollection<E, D>
+    for Projection<I, O, S, E, D>
+{
+    type To<E2: Dtype, D2: Device<E2>> = Projection<I, O, S, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
+        visitor: &mut V,
+    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        visitor.visit_fields(
+            (
+                Self::module("0", |s| &s.conv, |s| &mut s.conv),
+                Self::module("1", |s| &s.norm, |s| &mut s.norm),
+            ),
+            |(conv, norm)| Projection { conv, norm },
+        )
+    }
+}
+
+impl<const I: usize, const O: usize, const S: usize, E: Dtype, D: Backend<E>> Shortcut<I, O, E, D>
+    for Projection<I, O, S, E, D>
+{
+    fn apply<T: Tape<E, D>>(
+        &self,
+        x: Tokens<I, E, D, T>,
+        grid: Grid,
+        statistics: Option<&mut BatchStatistics<E>>,
+    ) -> Result<Tokens<O, E, D, T>> {
+        let (x, _) = self.conv.apply(x, grid)?;
+        self.norm.apply(x, None, Activation::None, statistics)
+    }
+}

@@ -1,0 +1,163 @@
+//! ResNets by their types: sizes, grids, names, the order of the running averages.
+
+use dfdx::prelude::*;
+use inductive_ops::{DropPath, Parameters};
+
+use super::*;
+use crate::{BatchStatistics, Classifier, Error, Model, ModelSpec, Record};
+
+type Basic = BasicResnet<CifarStem<4, f32, Cpu>, 1, 2, 1, 1, 4, 8, 12, 16, 20, f32, Cpu>;
+/// Bottlenecks, three stages, images that are not square and whose sides are odd after the stem.
+type Narrow = Resnet<
+    ImagenetStem<4, f32, Cpu>,
+    BottleneckStage<4, 4, 8, 1, 2, f32, Cpu>,
+    BottleneckStage<8, 6, 12, 2, 1, f32, Cpu>,
+    BottleneckStage<12, 4, 16, 2, 2, f32, Cpu>,
+    NoStage,
+    8,
+    12,
+    16,
+    16,
+    34,
+    42,
+>;
+type Of<M> = Classifier<M, 16, 10, f32, Cpu>;
+
+fn build<M>() -> Of<M>
+where
+    M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M>,
+{
+    let device = Cpu::seed_from_u64(0);
+    let trunk = BuildModule::build(&device);
+    Classifier::new(&device, trunk, ModelSpec::default()).unwrap()
+}
+
+/// Numbers that look random, some of them negative.
+fn images(batch: usize, (height, width): (usize, usize)) -> Images<f32, Cpu> {
+    let values = (0..batch * 3 * height * width).map(|i| ((i * i % 1009) as f32 / 504.0) - 1.0).collect();
+    Cpu::default().tensor_from_vec(values, (batch, 3, height, width))
+}
+
+fn num_params<M: TensorCollection<f32, Cpu, To<f32, Cpu> = M> + HeadStyle, const C: usize, const N: usize>()
+-> usize {
+    let device = Cpu::default();
+    Classifier::<M, C, N, f32, Cpu>::new(&device, BuildModule::build(&device), ModelSpec::default())
+        .unwrap()
+        .num_params()
+}
+
+#[test]
+fn published_sizes_have_their_exact_numbers_of_parameters() {
+    assert_eq!(num_params::<Resnet18<f32, Cpu>, 512, 1000>(), 11_689_512);
+    assert_eq!(num_params::<Resnet34<f32, Cpu>, 512, 1000>(), 21_797_672);
+    assert_eq!(num_params::<Resnet50<f32, Cpu>, 2048, 1000>(), 25_557_032);
+    assert_eq!(num_params::<Resnet18Cifar<f32, Cpu>, 512, 10>(), 11_173_962);
+    // The paper's 269,722 and 1,727,962 with shortcuts of zeros, and two projections more: 16 32 + 64 + 32 64 + 128.
+    assert_eq!(num_params::<CifarResnet20<f32, Cpu>, 64, 10>(), 269_722 + 2_752);
+    assert_eq!(num_params::<CifarResnet110<f32, Cpu>, 64, 10>(), 1_727_962 + 2_752);
+}
+
+#[test]
+fn blocks_lie_where_the_layout_says() {
+    fn check<M>(size: (usize, usize), want: &[(usize, usize)])
+    where
+        M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M>,
+    {
+        let model = build::<M>();
+        let mut record = Record::everything();
+        model.forward(images(2, size), Some(&mut record)).unwrap();
+        assert_eq!(record.blocks.len(), want.len());
+        for (index, (block, (rows, cols))) in record.blocks.iter().zip(want).enumerate() {
+            let layout = Layout::patches(Grid { rows: *rows, cols: *cols });
+            assert_eq!((block.layout, model.layout(index)), (layout, layout), "block {index}");
+            assert!(block.attention.is_none() && block.output.len() % (2 * layout.tokens()) == 0);
+        }
+    }
+    check::<Basic>((20, 20), &[(20, 20), (10, 10), (10, 10), (5, 5), (3, 3)]);
+    check::<Narrow>((34, 42), &[(9, 11), (9, 11), (5, 6), (3, 3), (3, 3)]);
+}
+
+/// Takes the same batch in until the running averages are its own, and compares training with inference.
+fn averages_reach_their_layers<M>(size: (usize, usize))
+where
+    M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M>,
+{
+    let mut model = build::<M>();
+    // As built, branches end in zeros and nothing depends on them.
+    let mut phase = 0.0;
+    model
+        .for_each_parameter_mut(&mut |p| {
+            phase += 1.0;
+            let values: Vec<f32> = (0..p.numel()).map(|i| 0.7 + 0.5 * (phase + i as f32).sin()).collect();
+            if p.shape().len() == 1 && p.trainable() { p.copy_from(&values) } else { Ok(()) }
+        })
+        .unwrap();
+    let mut statistics = BatchStatistics::default();
+    let traced = images(16, size).leaky_traced();
+    let train = model.forward_batch(traced, DropPath::default(), &mut statistics).unwrap().as_vec();
+    for _ in 0..200 {
+        statistics.fold_into(&mut model).unwrap();
+    }
+    let eval = model.forward(images(16, size), None).unwrap().as_vec();
+    // Running variances are unbiased; there are at least 144 rows.
+    for (train, eval) in train.iter().zip(eval) {
+        assert!((train - eval).abs() < 0.05, "{train} {eval}");
+    }
+}
+
+#[test]
+fn running_averages_reach_their_own_layers() {
+    averages_reach_their_layers::<Basic>((20, 20));
+    averages_reach_their_layers::<Narrow>((34, 42));
+}
+
+#[test]
+fn a_training_pass_moves_running_averages_and_inference_does_not() {
+    let mut model = build::<Basic>();
+    let running = |model: &Of<Basic>| model.trunk.layer3.first.downsample.norm.running_mean.as_vec();
+    model.forward(images(2, (20, 20)), None).unwrap();
+    let traced = || images(2, (20, 20)).leaky_traced();
+    model.forward_batch(traced(), DropPath::default(), &mut BatchStatistics::default()).unwrap();
+    assert_eq!(running(&model), [0.0; 12]);
+    model.forward_train(traced(), DropPath::default()).unwrap();
+    assert!(running(&model).iter().all(|mean| *mean != 0.0));
+}
+
+#[test]
+fn blocks_begin_as_their_shortcut_and_the_head_uniform() {
+    let model = build::<Basic>();
+    assert_eq!(model.trunk.layer2.first.bn2.weight.as_vec(), [0.0; 8]);
+    assert_eq!(model.trunk.layer2.first.bn1.weight.as_vec(), [1.0; 8]);
+    for values in [model.head.weight.as_vec(), model.head.bias().as_vec()] {
+        assert!(values.iter().all(|v| v.abs() <= 0.25) && values.iter().any(|v| v.abs() > 0.15));
+    }
+    let mut record = Record::everything();
+    model.forward(images(2, (20, 20)), Some(&mut record)).unwrap();
+    assert_eq!(record.blocks[1].output, record.blocks[2].output, "the second block of layer2");
+}
+
+#[test]
+fn the_head_is_called_fc_and_drop_path_does_nothing() {
+    let mut names = Vec::new();
+    let model = build::<Narrow>();
+    let _ = model.for_each_parameter(&mut |p| {
+        names.push(p.name().to_owned());
+        Ok(())
+    });
+    for name in ["conv1.weight", "layer1.0.downsample.1.running_var", "layer3.1.bn3.bias", "fc.bias"] {
+        assert!(names.iter().any(|n| n == name), "{name} is missing in {names:?}");
+    }
+    let logits = |rate: f64| {
+        let traced = images(2, (34, 42)).leaky_traced();
+        let path = DropPath { rate, seed: 1 };
+        model.forward_batch(traced, path, &mut BatchStatistics::default()).map(|logits| logits.as_vec())
+    };
+    assert_eq!(logits(0.0).unwrap(), logits(0.9).unwrap());
+    assert!(matches!(logits(1.0), Err(Error::Schedule(_))));
+}
+
+#[test]
+fn images_of_another_size_are_refused() {
+    let error = build::<Basic>().forward(images(1, (20, 24)), None).unwrap_err().to_string();
+    assert!(error.contains("[batch, 3, 20, 20]"), "{error}");
+}
