@@ -6,7 +6,8 @@ use inductive_schedule::{EmaDecay, Schedule};
 
 use crate::Result;
 
-/// `average = decay average + (1 - decay) weights` after each update, from a copy of the initial weights.
+/// `average = decay average + (1 - decay) weights` after each update, from a copy of the initial weights. The running
+/// statistics of batch normalisation are averaged too, as all of a state dict is in timm.
 ///
 /// timm equivalent without a warm-up of the decay: `ModelEmaV2(model, decay)`.
 #[derive(Debug)]

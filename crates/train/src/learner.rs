@@ -55,7 +55,7 @@ impl<D: Zoo> Learner<D> {
     }
 
     /// A learner of `model`, which has its initial weights, by a recipe that is valid.
-    fn of_model(
+    pub(crate) fn of_model(
         device: &D,
         recipe: &Recipe,
         model: Box<dyn Model<f32, D>>,

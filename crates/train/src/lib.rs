@@ -31,6 +31,8 @@
 //! # Ok::<(), inductive_train::Error>(())
 //! ```
 
+#[cfg(test)]
+mod batch_norm_tests;
 pub mod bench;
 mod data;
 mod diagnose;

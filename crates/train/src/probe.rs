@@ -35,6 +35,12 @@ impl Probe {
         Self { images, count }
     }
 
+    /// `count` images that are normalised already.
+    #[cfg(test)]
+    pub fn of(images: Vec<f32>, count: usize) -> Self {
+        Self { images, count }
+    }
+
     /// What the layers of `model` do to the images.
     pub fn measure<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Inside> {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
