@@ -83,7 +83,7 @@ fn scale(preset: Preset) -> Scale {
             arms: &ARMS,
         },
         Preset::Quick => Scale {
-            epochs: 15.0,
+            epochs: 13.0,
             batch_size: 64,
             fraction: 0.5,
             seeds: 2,
@@ -91,7 +91,7 @@ fn scale(preset: Preset) -> Scale {
             arms: &[EIT, VIT_POS, VIT, P, T, EIT_POS, MEAN, INCREASING, HALF, RESNET],
         },
         Preset::Small => Scale {
-            epochs: 40.0,
+            epochs: 20.0,
             batch_size: 64,
             fraction: 0.1,
             seeds: 3,
