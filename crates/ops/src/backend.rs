@@ -151,7 +151,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         qkv: &Tensor<Q, E, Self>,
     ) -> Result<Tensor<(usize, usize, usize, usize), E, Self>> {
         attention::check_input(&dims, 3, qkv.shape())?;
-        attention::map(dims, qkv.clone(), 3)
+        attention::flat(qkv)
+            .and_then(|qkv| attention::map(dims, qkv, 3))
             .map(|(map, _)| map)
             .map_err(|e| Error::device("attention_map", e))
     }
@@ -184,7 +185,8 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<Tensor<(usize, usize, usize, usize), E, Self>> {
         attention::check_input(&dims, 2, qk.shape())?;
         gated_attention::check_grid::<H>(&dims, grid)?;
-        gated_attention::map::<Q, H, E, Self, NoneTape>(dims, grid, qk.clone(), gate)
+        attention::flat(qk)
+            .and_then(|qk| gated_attention::map::<_, H, E, Self, NoneTape>(dims, grid, qk, gate))
             .map_err(|e| Error::device("gated_attention_map", e))
     }
 

@@ -1,6 +1,6 @@
 //! `Cpu` in `f32`: the fused kernels, tied into dfdx's tapes.
 //!
-//! A tensor that is not contiguous (a permuted or broadcast one) goes to the composition instead.
+//! A tensor that is not contiguous (a permuted or broadcast one) is copied; a parameter that is not is refused.
 
 use dfdx::prelude::{Const, Cpu, Gradients, HasShape, Merge, PutTape, Rank0, Shape, SplitTape, Tape, Tensor};
 
@@ -9,18 +9,12 @@ use crate::{
     MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm,
     channels, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d,
     mlp, patch_embed, residual, softmax,
-    tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values, values_mut},
+    tape::{
+        Borrowed, buffer, check_parameters, contiguous, contiguous_pair, gradient_of, is_contiguous,
+        take_gradient, tensor, values, values_mut,
+    },
     tokens,
 };
-
-/// Falls back to the composition unless every tensor is contiguous.
-macro_rules! contiguous_or {
-    ($fallback:expr; $($tensor:expr),+) => {
-        if !($(is_contiguous($tensor) &&)+ true) {
-            return $fallback;
-        }
-    };
-}
 
 impl Backend<f32> for Cpu {
     fn linear<X: Shape, W: Shape, B: Shape, Y: Shape, T: Tape<f32, Self>>(
@@ -31,9 +25,8 @@ impl Backend<f32> for Cpu {
         out: Y,
     ) -> Result<Tensor<Y, f32, Self, T>> {
         let dims = linear::check(x.shape(), weight.shape(), bias.map(|b| *b.shape()).as_ref(), &out)?;
-        if !(is_contiguous(&x) && is_contiguous(weight) && bias.is_none_or(is_contiguous)) {
-            return linear::composition(dims, x, weight, bias, out).map_err(|e| Error::device("linear", e));
-        }
+        check_parameters("linear", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
+        let x = contiguous("linear", x)?;
         let (x, mut tape) = x.split_tape();
         let mut y = buffer(out.num_elements());
         linear::forward(dims, values(&x), values(weight), bias.map(values), &mut y);
@@ -66,10 +59,8 @@ impl Backend<f32> for Cpu {
         eps: f64,
     ) -> Result<Tensor<S, f32, Self, T>> {
         let rows = layer_norm::check::<S, C>(x.shape())?;
-        contiguous_or!(
-            layer_norm::composition(rows, x, weight, bias, eps).map_err(|e| Error::device("layer_norm", e));
-            &x, weight, bias
-        );
+        check_parameters("layer_norm", &[is_contiguous(weight), is_contiguous(bias)])?;
+        let x = contiguous("layer_norm", x)?;
         let (x, mut tape) = x.split_tape();
         let mut y = buffer(rows * C);
         let statistics = layer_norm::forward(values(&x), values(weight), values(bias), eps as f32, &mut y);
@@ -98,11 +89,8 @@ impl Backend<f32> for Cpu {
         eps: f64,
         affine: Affine<'_, C, f32, Self>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
-        let rows = batch_norm::check(x.shape(), &affine)?;
-        if !batch_norm::are_contiguous(&x, &affine) {
-            return batch_norm::composition(rows, x, mean, variance, eps, affine)
-                .map_err(|e| Error::device("batch_norm", e));
-        }
+        batch_norm::check(x.shape(), &affine)?;
+        let x = contiguous("batch_norm", x)?;
         let [mean, variance] =
             [mean, variance].map(|t| t.as_vec().into_iter().map(f64::from).collect::<Vec<_>>());
         batch_norm::on_cpu(self, x, (&mean, &variance, false), eps, affine)
@@ -114,11 +102,8 @@ impl Backend<f32> for Cpu {
         eps: f64,
         affine: Affine<'_, C, f32, Self>,
     ) -> Result<(Tensor<(usize, usize, Const<C>), f32, Self, T>, ChannelStatistics<f32>)> {
-        let rows = batch_norm::check_train(x.shape(), &affine)?;
-        if !batch_norm::are_contiguous(&x, &affine) {
-            return batch_norm::train_composition(rows, x, eps, affine)
-                .map_err(|e| Error::device("batch_norm", e));
-        }
+        batch_norm::check_train(x.shape(), &affine)?;
+        let x = contiguous("batch_norm", x)?;
         let (x, tape) = x.split_tape();
         let spread = batch_norm::spread(C, values(&x));
         let y =
@@ -131,7 +116,7 @@ impl Backend<f32> for Cpu {
         &self,
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        contiguous_or!(gelu::composition(x).map_err(|e| Error::device("gelu", e)); &x);
+        let x = contiguous("gelu", x)?;
         let (x, mut tape) = x.split_tape();
         let mut y = buffer(x.shape().num_elements());
         gelu::forward(values(&x), &mut y);
@@ -160,8 +145,8 @@ impl Backend<f32> for Cpu {
         &self,
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        let (rows, width) = softmax::check(x.shape())?;
-        contiguous_or!(softmax::composition((rows, width), x).map_err(|e| Error::device("softmax", e)); &x);
+        let (_, width) = softmax::check(x.shape())?;
+        let x = contiguous("softmax", x)?;
         let (x, mut tape) = x.split_tape();
         let mut y = values(&x).to_vec();
         softmax::forward(width, &mut y);
@@ -183,10 +168,8 @@ impl Backend<f32> for Cpu {
         targets: &Tensor<(usize, usize), f32, Self>,
     ) -> Result<Tensor<Rank0, f32, Self, T>> {
         let dims = cross_entropy::check(logits.shape(), targets.shape())?;
-        contiguous_or!(
-            cross_entropy::composition(dims, logits, targets).map_err(|e| Error::device("cross_entropy", e));
-            &logits, targets
-        );
+        let logits = contiguous("cross_entropy", logits)?;
+        let targets = &contiguous("cross_entropy", targets.clone())?;
         let (logits, mut tape) = logits.split_tape();
         let (loss, gradient) = cross_entropy::forward(dims, values(&logits), values(targets));
         let loss = tensor("cross_entropy", self, vec![loss], ())?;
@@ -231,10 +214,8 @@ impl Backend<f32> for Cpu {
         image_gradient: bool,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
         let dims = patch_embed::check::<S, I, P, C>(images.shape())?;
-        contiguous_or!(
-            patch_embed::composition(dims, images, weight, bias).map_err(|e| Error::device("patch_embed", e));
-            &images, weight, bias
-        );
+        check_parameters("patch_embed", &[is_contiguous(weight), is_contiguous(bias)])?;
+        let images = contiguous("patch_embed", images)?;
         let (images, mut tape) = images.split_tape();
         let mut y = buffer(dims.batch * dims.tokens() * C);
         let patches = patch_embed::forward(dims, values(&images), values(weight), values(bias), &mut y);
@@ -317,17 +298,13 @@ impl Backend<f32> for Cpu {
         scale: Option<&[f32]>,
     ) -> Result<Tensor<S, f32, Self, T>> {
         let (batch, sample) = residual::check(branch.shape(), residual.shape(), scale)?;
-        contiguous_or!(
-            residual::composition((batch, sample), branch, residual, scale)
-                .map_err(|e| Error::device("add_residual", e));
-            &branch, residual
-        );
+        let (branch, residual) = contiguous_pair("add_residual", branch, residual)?;
         let (branch, mut tape) = branch.split_tape();
         let mut y = buffer(batch * sample);
-        residual::forward(sample, values(&branch), values(residual), scale, &mut y);
+        residual::forward(sample, values(&branch), values(&residual), scale, &mut y);
         let y = tensor("add_residual", self, y, *branch.shape())?;
         if T::OWNS_TAPE {
-            let (residual, y, scale) = (residual.clone(), y.clone(), scale.map(<[f32]>::to_vec));
+            let (y, scale) = (y.clone(), scale.map(<[f32]>::to_vec));
             tape.add_backward_op(move |gradients| {
                 let dy = take_gradient(gradients, &y)?;
                 residual::backward(sample, &dy, scale.as_deref(), gradient_of(gradients, &branch)?);
@@ -343,11 +320,9 @@ impl Backend<f32> for Cpu {
         x: Tensor<S, f32, Self, T>,
         position: &Tensor<P, f32, Self>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        let (batch, sample) = tokens::check_position(x.shape(), position.shape())?;
-        contiguous_or!(
-            tokens::add_position((batch, sample), x, position).map_err(|e| Error::device("add_position", e));
-            &x, position
-        );
+        let (_, sample) = tokens::check_position(x.shape(), position.shape())?;
+        check_parameters("add_position", &[is_contiguous(position)])?;
+        let x = contiguous("add_position", x)?;
         let (x, mut tape) = x.split_tape();
         let mut y = values(&x).to_vec();
         y.chunks_exact_mut(sample).for_each(|y| residual::accumulate(values(position), y));
@@ -371,7 +346,8 @@ impl Backend<f32> for Cpu {
         token: &Tensor<P, f32, Self>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
         tokens::check_token::<C, _>(x.shape(), token.shape())?;
-        contiguous_or!(tokens::prepend_token(x, token).map_err(|e| Error::device("prepend_token", e)); &x, token);
+        check_parameters("prepend_token", &[is_contiguous(token)])?;
+        let x = contiguous("prepend_token", x)?;
         let (x, mut tape) = x.split_tape();
         let (batch, count, _) = *x.shape();
         let y = tokens::prepend(batch, values(&x), values(token));
@@ -398,7 +374,7 @@ impl Backend<f32> for Cpu {
         index: usize,
     ) -> Result<Tensor<(usize, Const<C>), f32, Self, T>> {
         tokens::check_range("select_token", x.shape(), index)?;
-        contiguous_or!(tokens::select_token(x, index).map_err(|e| Error::device("select_token", e)); &x);
+        let x = contiguous("select_token", x)?;
         let (x, mut tape) = x.split_tape();
         let (batch, count, _) = *x.shape();
         let y = tokens::select((count, C), values(&x), index);
@@ -423,7 +399,7 @@ impl Backend<f32> for Cpu {
         first: usize,
     ) -> Result<Tensor<(usize, Const<C>), f32, Self, T>> {
         tokens::check_range("mean_tokens", x.shape(), first)?;
-        contiguous_or!(tokens::mean_tokens(x, first).map_err(|e| Error::device("mean_tokens", e)); &x);
+        let x = contiguous("mean_tokens", x)?;
         let (x, mut tape) = x.split_tape();
         let (batch, count, _) = *x.shape();
         let y = tokens::mean((count, C), values(&x), first);
@@ -475,10 +451,8 @@ impl Backend<f32> for Cpu {
         step: &AdamWStep,
     ) -> Result<()> {
         adamw::check(parameter.shape(), moments, step)?;
-        contiguous_or!(
-            adamw::composition(parameter, gradients, moments, step).map_err(|e| Error::device("adamw", e));
-            &*parameter, &moments.first, &moments.second
-        );
+        let Moments { first, second } = &*moments;
+        check_parameters("adamw", &[is_contiguous(parameter), is_contiguous(first), is_contiguous(second)])?;
         let gradient = gradient_of(gradients, parameter).map_err(|e| Error::device("adamw", e))?;
         let (first, second) = (values_mut(&mut moments.first), values_mut(&mut moments.second));
         adamw::update(values_mut(parameter), gradient, first, second, step);
@@ -490,10 +464,7 @@ impl Backend<f32> for Cpu {
         parameter: &Tensor<S, f32, Self>,
         gradients: &mut Gradients<f32, Self>,
     ) -> Result<f64> {
-        contiguous_or!(
-            adamw::square_sum(parameter, gradients).map_err(|e| Error::device("square_sum", e));
-            parameter
-        );
+        check_parameters("square_sum", &[is_contiguous(parameter)])?;
         let gradient = gradient_of(gradients, parameter).map_err(|e| Error::device("square_sum", e))?;
         Ok(adamw::square_sum_kernel(gradient))
     }
@@ -505,10 +476,7 @@ impl Backend<f32> for Cpu {
         decay: f64,
     ) -> Result<()> {
         adamw::check_average(parameter.shape(), average)?;
-        contiguous_or!(
-            adamw::average(parameter, average, decay).map_err(|e| Error::device("average_into", e));
-            parameter, &*average
-        );
+        check_parameters("average_into", &[is_contiguous(parameter), is_contiguous(average)])?;
         adamw::average_kernel(values(parameter), values_mut(average), decay);
         Ok(())
     }

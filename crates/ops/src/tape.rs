@@ -1,7 +1,9 @@
 //! Reading tensors as slices and moving gradients: what a CPU kernel needs of dfdx.
 
 use dfdx::{
-    prelude::{Cpu, Gradients, HasShape, NoneTape, Shape, Tensor, TensorFromVec},
+    prelude::{
+        Cpu, Gradients, HasShape, NoneTape, PutTape, ReshapeTo, Shape, SplitTape, Tape, Tensor, TensorFromVec,
+    },
     tensor::CpuError,
 };
 
@@ -29,6 +31,36 @@ pub(crate) fn is_contiguous<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> boo
         index[axis] = 1;
         dims[axis] == 1 || &raw const tensor[index] as usize - first == expected
     })
+}
+
+/// `x` with its elements in row-major order: itself, or a copy that passes its gradient on.
+pub(crate) fn contiguous<S: Shape, T: Tape<f32, Cpu>>(
+    op: &'static str,
+    x: Tensor<S, f32, Cpu, T>,
+) -> Result<Tensor<S, f32, Cpu, T>> {
+    x.try_contiguous().map_err(|e| Error::device(op, e))
+}
+
+/// [`contiguous`] of `x` and of an intermediate result without a tape, whose copy gives its gradient by the tape of x.
+pub(crate) fn contiguous_pair<S: Shape, R: Shape, T: Tape<f32, Cpu>>(
+    op: &'static str,
+    x: Tensor<S, f32, Cpu, T>,
+    other: &CpuTensor<R>,
+) -> Result<(Tensor<S, f32, Cpu, T>, CpuTensor<R>)> {
+    let (x, tape) = contiguous(op, x)?.split_tape();
+    let (other, copied) = contiguous(op, other.retaped::<T>())?.split_tape();
+    Ok((x.put_tape(tape.merge(copied)), other))
+}
+
+/// Refuses parameters that are views of others, permuted or broadcast. A copy could not give them their gradient, and a
+/// composition for every shape of a parameter that no module has would make up most of a program.
+pub(crate) fn check_parameters(op: &'static str, contiguous: &[bool]) -> Result<()> {
+    if contiguous.iter().all(|it| *it) {
+        return Ok(());
+    }
+    let what =
+        "a parameter is a permuted or broadcast view; give a copy, made with `contiguous()`".to_owned();
+    Err(Error::Argument { op, what })
 }
 
 /// The elements of a contiguous tensor in row-major order.

@@ -6,13 +6,15 @@ use dfdx::{
 };
 
 use super::{
-    AttentionDims, Kept, Layer, Projection, Readout, SelfAttentionWeights, backward, check, composition,
-    forward,
+    AttentionDims, Kept, Layer, Projection, Readout, SelfAttentionWeights, backward, check, forward,
 };
 use crate::{
     Branch, Result,
     branch::Held,
-    tape::{Borrowed, CpuTensor, buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    tape::{
+        Borrowed, CpuTensor, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient,
+        tensor, values,
+    },
 };
 
 /// The output projection and the branch of an attention layer, held for the backward pass.
@@ -22,18 +24,18 @@ pub(crate) struct HeldOutput<const C: usize> {
     branch: Option<Held<C>>,
 }
 
-/// See [`HeldOutput`]; `None` where a tensor is not contiguous.
+/// See [`HeldOutput`].
+///
+/// # Errors
+/// A tensor that is not contiguous.
 pub(crate) fn held_output<const C: usize>(
+    op: &'static str,
     weight: &Tensor<Rank2<C, C>, f32, Cpu>,
     bias: &Tensor<Rank1<C>, f32, Cpu>,
     branch: Option<Branch<'_, C, f32, Cpu>>,
-) -> Option<HeldOutput<C>> {
-    let contiguous = is_contiguous(weight) && is_contiguous(bias) && Held::can_hold(branch);
-    contiguous.then(|| HeldOutput {
-        weight: weight.clone(),
-        bias: bias.clone(),
-        branch: branch.map(Held::new),
-    })
+) -> Result<HeldOutput<C>> {
+    check_parameters(op, &[is_contiguous(weight), is_contiguous(bias), Held::can_hold(branch)])?;
+    Ok(HeldOutput { weight: weight.clone(), bias: bias.clone(), branch: branch.map(Held::new) })
 }
 
 /// The gradients of a [`HeldOutput`], taken out to be added to.
@@ -121,9 +123,9 @@ pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
 ) -> Result<Tensor<(usize, usize, Const<C>), f32, Cpu, T>> {
     let dims = check(heads, x.shape(), branch.as_ref())?;
     let SelfAttentionWeights { qkv, qkv_bias, proj, proj_bias } = weights;
-    let contiguous = is_contiguous(&x) && is_contiguous(qkv) && qkv_bias.is_none_or(is_contiguous);
-    let output = held_output(proj, proj_bias, branch).filter(|_| contiguous);
-    let Some(output) = output else { return composition(device, heads, x, weights, readout, branch) };
+    check_parameters("self_attention", &[is_contiguous(qkv), qkv_bias.is_none_or(is_contiguous)])?;
+    let output = held_output("self_attention", proj, proj_bias, branch)?;
+    let x = contiguous("self_attention", x)?;
     let (qkv, qkv_bias): (Tensor<Rank3<3, C, C>, f32, Cpu>, _) = (qkv.clone(), qkv_bias.cloned());
     let (x, mut tape) = x.split_tape();
     let parts = projections(readout, values(&qkv), qkv_bias.as_ref().map(values), C);

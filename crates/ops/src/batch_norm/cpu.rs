@@ -6,17 +6,10 @@ use super::{Affine, Tokens, kernel::Channels};
 use crate::{
     Result,
     residual::accumulate,
-    tape::{buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    tape::{
+        buffer, check_parameters, contiguous_pair, gradient_of, is_contiguous, take_gradient, tensor, values,
+    },
 };
-
-/// Whether the kernel can read all of them.
-pub(crate) fn are_contiguous<const C: usize, T>(
-    x: &Tensor<(usize, usize, Const<C>), f32, Cpu, T>,
-    affine: &Affine<'_, C, f32, Cpu>,
-) -> bool {
-    let Affine { weight, bias, residual, .. } = affine;
-    is_contiguous(x) && is_contiguous(*weight) && is_contiguous(*bias) && residual.is_none_or(is_contiguous)
-}
 
 /// Normalises with the mean and variance of each channel, which are `own`: those of x itself.
 pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
@@ -27,13 +20,18 @@ pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
     affine: Affine<'_, C, f32, Cpu>,
 ) -> Result<Tokens<C, f32, Cpu, T>> {
     let Affine { weight, bias, residual, then } = affine;
+    check_parameters("batch_norm", &[is_contiguous(weight), is_contiguous(bias)])?;
+    let (x, residual) = match residual {
+        Some(residual) => contiguous_pair("batch_norm", x, residual).map(|(x, it)| (x, Some(it)))?,
+        None => (x, None),
+    };
     let (x, mut tape) = x.split_tape();
     let channels = Channels::new(mean, variance, eps, values(weight), values(bias));
     let mut y = buffer(x.shape().num_elements());
-    channels.forward(then, values(&x), residual.map(values), &mut y);
+    channels.forward(then, values(&x), residual.as_ref().map(values), &mut y);
     let y = tensor("batch_norm", device, y, *x.shape())?;
     if T::OWNS_TAPE {
-        let (weight, bias, residual, y) = (weight.clone(), bias.clone(), residual.cloned(), y.clone());
+        let (weight, bias, residual, y) = (weight.clone(), bias.clone(), residual, y.clone());
         tape.add_backward_op(move |gradients| {
             let mut dy = take_gradient(gradients, &y)?;
             let sums = channels.sums(then, values(&x), values(&y), &mut dy);

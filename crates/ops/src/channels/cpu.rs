@@ -3,10 +3,10 @@
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
-use super::{Tokens, check_concat, check_slice, concat, slice};
+use super::{Tokens, check_concat, check_slice};
 use crate::{
-    Error, Result,
-    tape::{buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    Result,
+    tape::{buffer, contiguous, gradient_of, take_gradient, tensor, values},
 };
 
 /// Rows that one task copies.
@@ -48,9 +48,7 @@ pub(crate) fn slice_on_cpu<const C: usize, const P: usize, T: Tape<f32, Cpu>>(
     first: usize,
 ) -> Result<Tokens<P, f32, Cpu, T>> {
     check_slice::<C, P>(x.shape(), first)?;
-    if !is_contiguous(&x) {
-        return slice(x, first).map_err(|e| Error::device("slice_channels", e));
-    }
+    let x = contiguous("slice_channels", x)?;
     let (x, mut tape) = x.split_tape();
     let (batch, tokens, _) = *x.shape();
     let mut y = buffer(batch * tokens * P);
@@ -79,11 +77,8 @@ pub(crate) fn concat_on_cpu<
     b: Tokens<B, f32, Cpu, TB>,
 ) -> Result<Tokens<C, f32, Cpu, TA>> {
     let (batch, tokens) = check_concat::<A, B, C>(a.shape(), b.shape())?;
-    if !(is_contiguous(&a) && is_contiguous(&b)) {
-        return concat(a, b).map_err(|e| Error::device("concat_channels", e));
-    }
-    let (a, a_tape) = a.split_tape();
-    let (b, b_tape) = b.split_tape();
+    let (a, a_tape) = contiguous("concat_channels", a)?.split_tape();
+    let (b, b_tape) = contiguous("concat_channels", b)?.split_tape();
     let mut tape = a_tape.merge(b_tape);
     let mut y = buffer(batch * tokens * C);
     copy(values(&a), (A, 0), &mut y, (C, 0), A);

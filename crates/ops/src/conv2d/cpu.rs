@@ -3,13 +3,16 @@
 use dfdx::prelude::*;
 
 use super::{
-    Dims, Weight, check, check_images, composition, images_composition,
+    Dims, Weight, check, check_images,
     kernel::{add_channels_first, backward, channels_last, forward},
 };
 use crate::{
-    Error, Grid, Result, Window,
+    Grid, Result, Window,
     attention::{give_bias, take_bias},
-    tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    tape::{
+        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
+        values,
+    },
 };
 
 /// The parameters, held for the backward pass.
@@ -61,10 +64,8 @@ pub(crate) fn on_cpu<const O: usize, const I: usize, const KH: usize, const KW: 
     window: Window,
 ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Cpu, T>, Grid)> {
     let dims = check::<O, I, KH, KW>(x.shape(), grid, window)?;
-    if !(is_contiguous(&x) && is_contiguous(weight) && bias.is_none_or(is_contiguous)) {
-        let y = composition(dims, x, weight, bias).map_err(|e| Error::device("conv2d", e))?;
-        return Ok((y, dims.out));
-    }
+    check_parameters("conv2d", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
+    let x = contiguous("conv2d", x)?;
     let (x, mut tape) = x.split_tape();
     let parameters = Parameters::new(weight, bias);
     let y = parameters.forward(device, dims, values(&x))?;
@@ -97,11 +98,8 @@ pub(crate) fn images_on_cpu<
     image_gradient: bool,
 ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Cpu, T>, Grid)> {
     let dims = check_images::<S, O, I, KH, KW>(images.shape(), window)?;
-    if !(is_contiguous(&images) && is_contiguous(weight) && bias.is_none_or(is_contiguous)) {
-        let y = images_composition(dims, images, weight, bias, image_gradient)
-            .map_err(|e| Error::device("conv2d_images", e))?;
-        return Ok((y, dims.out));
-    }
+    check_parameters("conv2d_images", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
+    let images = contiguous("conv2d_images", images)?;
     let (images, mut tape) = images.split_tape();
     let parameters = Parameters::new(weight, bias);
     let x = channels_last(dims, values(&images));

@@ -3,13 +3,16 @@
 use dfdx::prelude::*;
 
 use super::{
-    check, composition,
+    check,
     kernel::{backward, forward},
 };
 use crate::{
-    Error, Grid, Result,
+    Grid, Result,
     attention::{give_bias, take_bias},
-    tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    tape::{
+        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
+        values,
+    },
 };
 
 type Tokens<const C: usize, T> = Tensor<(usize, usize, Const<C>), f32, Cpu, T>;
@@ -23,9 +26,8 @@ pub(crate) fn on_cpu<const C: usize, const K: usize, T: Tape<f32, Cpu>>(
     bias: Option<&Tensor<(Const<C>,), f32, Cpu>>,
 ) -> Result<Tokens<C, T>> {
     let dims = check::<C, K>(x.shape(), grid, prefix)?;
-    if !(is_contiguous(&x) && is_contiguous(weight) && bias.is_none_or(is_contiguous)) {
-        return composition(dims, x, weight, bias).map_err(|e| Error::device("depthwise_conv2d", e));
-    }
+    check_parameters("depthwise_conv2d", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
+    let x = contiguous("depthwise_conv2d", x)?;
     let (x, mut tape) = x.split_tape();
     let mut y = buffer(dims.batch * dims.sample());
     forward(dims, values(&x), values(weight), bias.map(values), &mut y);

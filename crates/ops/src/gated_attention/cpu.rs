@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 
 use super::{
-    GatedSelfAttentionWeights, Grid, PositionalGate, check, composition,
+    GatedSelfAttentionWeights, Grid, PositionalGate, check,
     kernel::{Maps, Position, maps},
 };
 use crate::{
@@ -12,7 +12,10 @@ use crate::{
         AttentionDims, Gate, HeldOutput, Kept, Layer, Projection, Readout, backward, forward, give_bias,
         held_output, take_bias,
     },
-    tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    tape::{
+        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
+        values,
+    },
 };
 
 /// The parameters, held for the backward pass.
@@ -28,21 +31,19 @@ struct Parameters<const C: usize, const H: usize> {
 }
 
 impl<const C: usize, const H: usize> Parameters<C, H> {
-    /// `None` where a tensor is not contiguous.
+    /// # Errors
+    /// A tensor that is not contiguous.
     fn new(
         weights: &GatedSelfAttentionWeights<'_, C, H, f32, Cpu>,
         branch: Option<Branch<'_, C, f32, Cpu>>,
-    ) -> Option<Self> {
+    ) -> Result<Self> {
         let PositionalGate { weight, bias, gating } = weights.gate;
-        let contiguous = is_contiguous(weights.qk)
-            && is_contiguous(weights.v)
-            && weights.qk_bias.is_none_or(is_contiguous)
-            && weights.v_bias.is_none_or(is_contiguous)
-            && is_contiguous(weight)
-            && is_contiguous(bias)
-            && is_contiguous(gating);
-        let output = held_output(weights.proj, weights.proj_bias, branch).filter(|_| contiguous)?;
-        Some(Self {
+        let packed = is_contiguous(weights.qk) && weights.qk_bias.is_none_or(is_contiguous);
+        let value = is_contiguous(weights.v) && weights.v_bias.is_none_or(is_contiguous);
+        let gate = is_contiguous(weight) && is_contiguous(bias) && is_contiguous(gating);
+        check_parameters("gated_self_attention", &[packed, value, gate])?;
+        let output = held_output("gated_self_attention", weights.proj, weights.proj_bias, branch)?;
+        Ok(Self {
             qk: weights.qk.clone(),
             qk_bias: weights.qk_bias.cloned(),
             v: weights.v.clone(),
@@ -85,8 +86,8 @@ pub(crate) fn on_cpu<const C: usize, const H: usize, T: Tape<f32, Cpu>>(
     branch: Option<Branch<'_, C, f32, Cpu>>,
 ) -> Result<Tensor<(usize, usize, Const<C>), f32, Cpu, T>> {
     let dims = check::<C, H, f32, Cpu>(grid, x.shape(), branch.as_ref())?;
-    let parameters = Parameters::new(&weights, branch).filter(|_| is_contiguous(&x));
-    let Some(parameters) = parameters else { return composition(device, grid, x, weights, branch) };
+    let parameters = Parameters::new(&weights, branch)?;
+    let x = contiguous("gated_self_attention", x)?;
     let (x, mut tape) = x.split_tape();
     let maps = parameters.maps(grid);
     let parts = parameters.projections();

@@ -94,13 +94,17 @@ mod tests {
     }
 
     #[test]
-    fn a_broadcast_bias_goes_to_the_composition() {
+    fn a_broadcast_input_is_copied_and_a_broadcast_bias_is_refused() {
         let dev = Cpu::default();
-        let x: Tensor<(usize, usize), f32, _> = leaf(&dev, (2, 1), &[1.0, 2.0]);
+        let x: Tensor<Rank2<2, 1>, f32, _> = dev.tensor(2.0f32).broadcast();
         let w: Tensor<(usize, usize), f32, _> = leaf(&dev, (3, 1), &[1.0, 2.0, 3.0]);
         let b: Tensor<Rank1<3>, f32, _> = dev.tensor(0.5f32).broadcast();
-        let y = dev.linear(x, &w, Some(&b), (2, 3)).unwrap();
-        assert_eq!(y.as_vec(), [1.5, 2.5, 3.5, 2.5, 4.5, 6.5]);
+        let error = dev.linear(x.clone(), &w, Some(&b), (2, 3)).unwrap_err().to_string();
+        assert!(error.contains("linear") && error.contains("`contiguous()`"), "{error}");
+        let y = dev.linear(x.leaky_trace(), &w, Some(&b.contiguous()), (2, 3)).unwrap();
+        assert_eq!(y.as_vec(), [2.5, 4.5, 6.5, 2.5, 4.5, 6.5]);
+        let (_, mut gradients) = differentiate(&dev, y);
+        assert_eq!(gradients.get_or_alloc_mut(&x).unwrap().len(), 1, "one number stands for both");
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use dfdx::prelude::*;
 
 use super::{
-    check, composition,
+    check,
     kernel::{backward, forward},
 };
 use crate::{
-    Error, Grid, Result, Window,
-    tape::{buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    Grid, Result, Window,
+    tape::{buffer, contiguous, gradient_of, take_gradient, tensor, values},
 };
 
 type Tokens<const C: usize, T> = Tensor<(usize, usize, Const<C>), f32, Cpu, T>;
@@ -20,10 +20,7 @@ pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
     window: Window,
 ) -> Result<(Tokens<C, T>, Grid)> {
     let dims = check(x.shape(), grid, window)?;
-    if !is_contiguous(&x) {
-        let y = composition(dims, x).map_err(|e| Error::device("max_pool2d", e))?;
-        return Ok((y, dims.out));
-    }
+    let x = contiguous("max_pool2d", x)?;
     let (x, mut tape) = x.split_tape();
     let shape = (dims.batch, dims.out.tokens(), Const);
     let mut y = buffer(shape.0 * shape.1 * C);

@@ -3,13 +3,16 @@
 use dfdx::prelude::*;
 
 use super::{
-    Dims, MlpWeights, composition,
+    Dims, MlpWeights,
     kernel::{Kept, Weights, backward, forward},
 };
 use crate::{
     Branch, Result,
     branch::{self, Held},
-    tape::{Borrowed, buffer, gradient_of, is_contiguous, take_gradient, tensor, values},
+    tape::{
+        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
+        values,
+    },
 };
 
 /// The parameters, held for the backward pass.
@@ -43,15 +46,10 @@ pub(crate) fn on_cpu<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<f32,
     let dims = Dims::new::<S, C, HIDDEN>(&shape)?;
     branch::check(&shape, branch.as_ref())?;
     let MlpWeights { weight1, bias1, weight2, bias2 } = weights;
-    let contiguous = is_contiguous(&x)
-        && is_contiguous(weight1)
-        && is_contiguous(bias1)
-        && is_contiguous(weight2)
-        && is_contiguous(bias2)
-        && Held::can_hold(branch);
-    if !contiguous {
-        return composition(device, dims, x, weights, branch);
-    }
+    let first = is_contiguous(weight1) && is_contiguous(bias1);
+    let second = is_contiguous(weight2) && is_contiguous(bias2);
+    check_parameters("mlp", &[first, second, Held::can_hold(branch)])?;
+    let x = contiguous("mlp", x)?;
     let (x, mut tape) = x.split_tape();
     let parameters = Parameters {
         weight1: weight1.clone(),
