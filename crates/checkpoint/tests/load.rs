@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Wrapped, bits, file, saved, toy};
+use common::{Toy, Wrapped, bits, file, saved, toy};
+use dfdx::prelude::Cpu;
 use inductive_checkpoint::{
     Adaptation, Error, LoadOptions, LoadReport, TensorFile, TensorWriter, load_tensors,
 };
@@ -19,6 +20,8 @@ fn misfit() -> TensorFile {
         w.add("dist_token\u{7}", &[1], &[0.0_f32]).unwrap();
     })
 }
+
+type Toy16 = Toy<16, 3, f32, Cpu>;
 
 fn refusal(error: Error) -> LoadReport {
     match error {
@@ -172,7 +175,7 @@ fn pos_embed_without_a_square_grid_asks_for_the_grid() {
 }
 
 #[test]
-fn wrapper_prefixes_are_taken_off_when_every_name_has_them() {
+fn wrapper_prefixes_are_taken_off() {
     let source = toy::<16, 3>(9);
     for prefix in ["model.", "module.", "state_dict.", "state_dict.model.", "model.module._orig_mod."] {
         let file = saved(prefix, &source);
@@ -180,12 +183,58 @@ fn wrapper_prefixes_are_taken_off_when_every_name_has_them() {
         let report = load_tensors(&mut model, &file, &LoadOptions::new()).unwrap();
         assert_eq!((bits(&model), report.stripped.as_str()), (bits(&source), prefix));
     }
-    let mixed = file(|w| {
-        w.add_model("model.", &source).unwrap().add("epoch", &[], &[1_u64]).unwrap();
+}
+
+/// A training checkpoint as it is: the model in two versions, an optimizer, a counter.
+fn training_checkpoint(prefix: &str, model: &Toy16, average: &Toy16) -> TensorFile {
+    file(|w| {
+        w.add_model(&format!("{prefix}model_ema."), average).unwrap();
+        w.add_model(&format!("{prefix}model."), model).unwrap();
+        w.add(&format!("{prefix}optimizer.state.0.exp_avg"), &[2], &[0.0_f32; 2]).unwrap();
+        w.add(&format!("{prefix}epoch"), &[], &[1_u64]).unwrap();
+    })
+}
+
+#[test]
+fn the_model_in_a_training_checkpoint_is_found_and_the_rest_named() {
+    let (source, average) = (toy::<16, 3>(9), toy::<16, 3>(8));
+    for prefix in ["", "state_dict."] {
+        let file = training_checkpoint(prefix, &source, &average);
+        let mut model = toy::<16, 3>(1);
+        let report = load_tensors(&mut model, &file, &LoadOptions::new()).unwrap();
+        assert_eq!((bits(&model), report.stripped.as_str()), (bits(&source), &*format!("{prefix}model.")));
+        assert_eq!((report.applied.len(), report.unused.len(), report.ignored.len()), (5, 0, 7), "{report}");
+        for name in ["epoch", "model_ema.head.bias", "optimizer.state.0.exp_avg"] {
+            assert!(report.ignored.contains(&format!("{prefix}{name}")), "{report}");
+        }
+    }
+}
+
+#[test]
+fn what_the_model_of_a_training_checkpoint_lacks_is_not_taken_from_elsewhere() {
+    let average = toy::<16, 3>(8);
+    let file = file(|w| {
+        w.add_model("model_ema.", &average).unwrap();
+        w.add("model.head.bias", &[3], &[0.0_f32; 3]).unwrap();
+        w.add("model.head.scale", &[3], &[0.0_f32; 3]).unwrap();
+        w.add("head.bias.epoch", &[], &[1_u64]).unwrap();
     });
     let mut model = toy::<16, 3>(1);
-    let report = refusal(load_tensors(&mut model, &mixed, &LoadOptions::new()).unwrap_err());
-    assert_eq!((report.missing.len(), report.unused.len(), report.stripped.as_str()), (5, 6, ""));
+    let before = bits(&model);
+    let report = refusal(load_tensors(&mut model, &file, &LoadOptions::new()).unwrap_err());
+    assert_eq!((report.missing.len(), report.unused.len(), report.ignored.len()), (4, 1, 6), "{report}");
+    assert_eq!(bits(&model), before);
+}
+
+#[test]
+fn without_the_model_among_them_no_part_of_a_checkpoint_is_taken() {
+    let average = toy::<16, 3>(8);
+    let file = file(|w| {
+        w.add_model("model_ema.", &average).unwrap().add("model.epoch", &[], &[1_u64]).unwrap();
+    });
+    let mut model = toy::<16, 3>(1);
+    let report = refusal(load_tensors(&mut model, &file, &LoadOptions::new()).unwrap_err());
+    assert_eq!((report.missing.len(), report.unused.len(), report.stripped.as_str()), (5, 6, ""), "{report}");
 }
 
 #[test]

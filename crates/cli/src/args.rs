@@ -119,10 +119,10 @@ pub struct Data {
 #[derive(Debug, Args)]
 pub struct Bench {
     /// Models, as `inspect` lists them; if none is given, deit_tiny_patch4_32, convit_tiny_patch4_32, convit_micro,
-    /// convit_tiny and deit_tiny_patch16_224.
+    /// eit_micro, convit_tiny and deit_tiny_patch16_224.
     #[arg(value_name = "MODEL")]
     pub models: Vec<String>,
-    /// Images per batch; if it is not given, 64 of 32 pixels (128 for convit_micro) and 8 of 224 pixels.
+    /// Images per batch; if it is not given, 64 of 32 pixels (128 for convit_micro and eit_micro) and 8 of 224 pixels.
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// What is measured.
@@ -163,6 +163,6 @@ pub enum BenchMode {
 /// What `bench` compares with.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Peer {
-    /// timm's models on PyTorch, eager, f32, on the CPU; needs Python with torch and timm
+    /// The same models on PyTorch, eager, f32, on the CPU; needs Python with torch and, except for EIT, timm
     Pytorch,
 }

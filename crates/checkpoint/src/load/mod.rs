@@ -24,8 +24,9 @@ use crate::{Error, Result, TensorFile};
 /// is wrong, the model is left as it was and the error holds the report. F16, BF16 and F64 become F32.
 ///
 /// Adapted rather than refused: a `pos_embed` of another grid ([`LoadOptions::resample`]), a classifier with another
-/// number of classes ([`Head::Replace`]), names that all begin with `model.`, `module.`, `state_dict.` or `_orig_mod.`.
-/// BatchNorm's `num_batches_tracked` is left out if the model has no such parameter.
+/// number of classes ([`Head::Replace`]), names that begin with `model.`, `module.`, `state_dict.` or `_orig_mod.`. If only
+/// some do and the model is among them, as in a whole training checkpoint, the others (`model_ema.`, `optimizer.`) are left
+/// out; so is BatchNorm's `num_batches_tracked` if the model has no such parameter. The report names what is left out.
 ///
 /// # Errors
 /// [`Error::Mismatch`] if the file does not fit, [`Error::NoSection`], otherwise as [`TensorFile::open`]. Only a device

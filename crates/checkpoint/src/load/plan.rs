@@ -40,7 +40,7 @@ pub(super) fn plan<'f>(
 ) -> Result<(Vec<Option<Step<'f>>>, LoadReport)> {
     let model: BTreeMap<&str, &[usize]> =
         parameters.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
-    let (mut entries, stripped) = entries(file, &model, &options.section)?;
+    let Named { mut entries, stripped, others } = entries(file, &model, &options.section)?;
     let replaces_head = options.head == Head::Replace && other_classes(&model, &entries);
     let mut report = LoadReport {
         path: file.path().to_owned(),
@@ -77,34 +77,52 @@ pub(super) fn plan<'f>(
             || (options.head == Head::Replace && CLASSIFIERS.contains(&name))
     };
     let (ignored, unused): (Vec<&str>, Vec<&str>) = entries.into_keys().partition(|name| is_ignored(name));
-    report.ignored = ignored.into_iter().map(str::to_owned).collect();
+    report.ignored = ignored.into_iter().map(str::to_owned).chain(others).collect();
     report.missing = unmatched(&missing, &unused);
     report.unused = unmatched(&unused, &missing);
     Ok((steps, report))
 }
 
-/// The file's tensors by the names the model should know them by, and what was taken off.
-fn entries<'f>(
-    file: &'f TensorFile,
-    model: &BTreeMap<&str, &[usize]>,
-    section: &str,
-) -> Result<(BTreeMap<&'f str, Entry<'f>>, String)> {
+/// The file's tensors for the model.
+struct Named<'f> {
+    /// By the names the model should know them by.
+    entries: BTreeMap<&'f str, Entry<'f>>,
+    /// What was taken off the names in the file.
+    stripped: String,
+    /// Names in the file that do not begin with that, such as an optimizer's beside `model.`.
+    others: Vec<String>,
+}
+
+fn entries<'f>(file: &'f TensorFile, model: &BTreeMap<&str, &[usize]>, section: &str) -> Result<Named<'f>> {
     let mut entries: BTreeMap<&str, Entry<'_>> =
         file.entries().filter_map(|e| Some((e.name.strip_prefix(section)?, e))).collect();
     if entries.is_empty() && !section.is_empty() {
         let first = file.entries().next().map_or_else(String::new, |e| e.name.to_owned());
         return Err(Error::NoSection { path: file.path().to_owned(), section: section.to_owned(), first });
     }
-    let mut stripped = String::new();
+    let (mut stripped, mut others) = (String::new(), Vec::new());
     // A model may itself have a field named `model`: as soon as one name matches, nothing more is taken off.
     while !entries.keys().any(|name| model.contains_key(name)) {
         let shared =
             |wrapper: &&&str| !entries.is_empty() && entries.keys().all(|n| n.starts_with(**wrapper));
-        let Some(wrapper) = WRAPPERS.iter().find(shared) else { break };
+        // A whole training checkpoint: the model is one of its parts.
+        let part = |wrapper: &&&str| {
+            entries.keys().any(|n| n.strip_prefix(**wrapper).is_some_and(|name| model.contains_key(name)))
+        };
+        let Some(wrapper) = WRAPPERS.iter().find(shared).or_else(|| WRAPPERS.iter().find(part)) else {
+            break;
+        };
         stripped += wrapper;
-        entries = entries.into_iter().map(|(name, entry)| (&name[wrapper.len()..], entry)).collect();
+        let mut inner = BTreeMap::new();
+        for (name, entry) in entries {
+            match name.strip_prefix(wrapper) {
+                Some(name) => _ = inner.insert(name, entry),
+                None => others.push(entry.name.to_owned()),
+            }
+        }
+        entries = inner;
     }
-    Ok((entries, stripped))
+    Ok(Named { entries, stripped, others })
 }
 
 /// Whether model and file have classifiers that differ in the number of classes, or the file has none.

@@ -16,7 +16,7 @@ pub struct LoadReport {
     pub parameters: usize,
     /// Loading was refused and the model is unchanged: `applied` and `adapted` then list what would have fitted.
     pub refused: bool,
-    /// The beginning that all names of the file shared and that was taken off; usually empty.
+    /// The beginning that was taken off the names in the file; names without it are left out. Usually empty.
     pub stripped: String,
     /// Parameters with exactly the file's values, converted to F32.
     pub applied: Vec<String>,
@@ -30,7 +30,8 @@ pub struct LoadReport {
     pub wrong_shape: Vec<WrongShape>,
     /// Parameters that are not floating-point numbers in the file.
     pub wrong_dtype: Vec<WrongDtype>,
-    /// Tensors of the file that are left out on purpose (`num_batches_tracked`, the classifier of another task).
+    /// Tensors of the file that are left out on purpose (`num_batches_tracked`, the classifier of another task, names
+    /// beside those that begin with `stripped`).
     pub ignored: Vec<String>,
 }
 
@@ -129,7 +130,7 @@ impl fmt::Display for LoadReport {
             false => write!(f, "{path}: loaded {fit} of {all} parameters")?,
         }
         if !self.stripped.is_empty() {
-            write!(f, "\n  names in the file all begin with `{}`, taken off", shown(&self.stripped))?;
+            write!(f, "\n  taken from the names that begin with `{}`, without it", shown(&self.stripped))?;
         }
         let adapted = if self.refused { "could be adapted" } else { "adapted" };
         section(f, adapted, &self.adapted, |a| format!("{}: {}", shown(&a.name), a.how))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dfdx::prelude::Cpu;
-use inductive_models::{BuildOptions, build, entries, find};
+use inductive_models::{BuildOptions, ModelSpec, Overlap, build, entries, find};
 use inductive_papers::{
     table::{Cell, Column, Table},
     text::Terminal,
@@ -17,7 +17,7 @@ pub fn run(args: Inspect) -> Result<Done> {
         Some(what) if what.ends_with(".safetensors") || Path::new(&what).exists() => {
             say(inductive_checkpoint::describe(&what)?.to_string())?;
         }
-        Some(name) => say(model(&name)?.terminal(&Terminal::default()))?,
+        Some(name) => model(&name)?,
     }
     Ok(Done::Complete)
 }
@@ -27,10 +27,14 @@ fn models() -> Table {
     let mut table = Table::new("Models", [Column::left("name")].into_iter().chain(heads));
     for entry in entries() {
         let s = entry.spec;
+        let patch = match overlap(&s) {
+            Some(Overlap { kernel, stride, pool }) => Cell::text(format!("{kernel}/{stride}/{pool}")),
+            None => Cell::count(s.patch),
+        };
         table.row([
             Cell::text(&s.name),
             Cell::count(s.image.0),
-            Cell::count(s.patch),
+            patch,
             Cell::count(s.embed_dim),
             Cell::count(s.heads),
             Cell::count(s.depth),
@@ -38,26 +42,82 @@ fn models() -> Table {
             Cell::number(s.macs() as f64 / 1e9, 3),
         ]);
     }
+    table.note("patch: its side, or kernel/stride/pooling of overlapping patches.");
     table.note(
         "gated: layers with gated positional attention; GMACs: forward pass of one image, 1000 classes.",
     );
     table
 }
 
-fn model(name: &str) -> Result<Table> {
+fn model(name: &str) -> Result<()> {
     let spec = find(name)?.spec;
     let model = build(&Cpu::default(), name, &BuildOptions::default())?.model;
-    let mut table = Table::new(
-        format!(
-            "{name}: {} parameters, {:.3} GMACs, 1000 classes",
-            model.num_params(),
-            spec.macs() as f64 / 1e9
-        ),
-        [Column::left("parameter"), Column::right("shape"), Column::right("numbers")],
-    );
+    say(format!("{name}: {} parameters, {} classes\n{}\n", model.num_params(), spec.classes, head(&spec)))?;
+    let columns = [Column::left("parameter"), Column::right("shape"), Column::right("numbers")];
+    let mut table = Table::new("Parameters", columns);
     model.for_each_parameter(&mut |p| {
         table.row([Cell::text(p.name()), Cell::text(format!("{:?}", p.shape())), Cell::count(p.numel())]);
         Ok(())
     })?;
-    Ok(table)
+    say(table.terminal(&Terminal::default()))
+}
+
+/// What a model does with an image, in lines.
+fn head(spec: &ModelSpec) -> String {
+    let (grid, (height, width)) = (spec.grid(), spec.image);
+    let patches = match overlap(spec) {
+        Some(Overlap { kernel, stride, pool }) => format!(
+            "convolution {kernel} x {kernel} with stride {stride}, then the largest of {pool} x {pool}"
+        ),
+        None => format!("{0} x {0} pixels each", spec.patch),
+    };
+    let mut lines = vec![format!(
+        "patches: {} x {} of an image of {height} x {width} pixels ({patches})",
+        grid.rows, grid.cols
+    )];
+    if let Some(eit) = &spec.eit {
+        let split = eit.conv_channels.iter().map(|e| format!("{e}+{}", spec.embed_dim - e));
+        let split = split.collect::<Vec<_>>().join(", ");
+        lines.push(format!("channels through convolution + attention, layer by layer: {split}"));
+    }
+    let giga = |macs: u64| macs as f64 / 1e9;
+    lines.push(format!(
+        "GMACs of one image: {:.3}; without attention products, as ptflops counts: {:.3}",
+        giga(spec.macs()),
+        giga(spec.macs_of_layers())
+    ));
+    lines.join("\n")
+}
+
+fn overlap(spec: &ModelSpec) -> Option<Overlap> {
+    spec.eit.as_ref().and_then(|eit| eit.overlap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_an_eit_says_grid_split_and_both_counts() {
+        insta::assert_snapshot!(head(&find("eit_mini").unwrap().spec), @r"
+        patches: 19 x 19 of an image of 224 x 224 pixels (convolution 16 x 16 with stride 4, then the largest of 3 x 3)
+        channels through convolution + attention, layer by layer: 200+50, 150+100, 100+150, 50+200, 0+250
+        GMACs of one image: 1.926; without attention products, as ptflops counts: 1.730
+        ");
+    }
+
+    #[test]
+    fn the_head_of_another_model_has_no_split() {
+        insta::assert_snapshot!(head(&find("deit_tiny_patch16_224").unwrap().spec), @r"
+        patches: 14 x 14 of an image of 224 x 224 pixels (16 x 16 pixels each)
+        GMACs of one image: 1.254; without attention products, as ptflops counts: 1.180
+        ");
+    }
+
+    #[test]
+    fn the_list_of_models_fits_into_100_columns() {
+        let text = models().terminal(&Terminal::default());
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest.is_some_and(|columns| columns <= 100), "{widest:?}\n{text}");
+    }
 }

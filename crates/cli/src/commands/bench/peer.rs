@@ -13,8 +13,8 @@ use super::{
 
 /// Ends with status 0 on Python 3, 1 on Python 2.
 const PROBE: &str = "import sys; sys.exit(sys.version_info < (3,))";
-/// Builds and measures the same model in timm.
-const SCRIPT: &str = include_str!("pytorch.py");
+/// Builds and measures the same model: timm's, or for EIT, which timm does not have, one of our own.
+const SCRIPT: &str = concat!(include_str!("pytorch.py"), include_str!("pytorch_eit.py"), "\nmain()\n");
 const ADVICE: &str = "\nwithout --peer, inductive is measured alone";
 
 /// The Python that was asked for, else the first of `python3` and `python` that runs.
@@ -77,10 +77,15 @@ mod tests {
 
     #[test]
     fn the_script_reads_what_a_task_has() {
-        let task = serde_json::to_value(task("convit_micro", Mode::Training)).unwrap();
-        for (before, values) in
-            [("task[\"", &task), ("spec[\"", &task["spec"]), ("task[\"spec\"][\"", &task["spec"])]
-        {
+        let task = serde_json::to_value(task("eit_micro", Mode::Training)).unwrap();
+        let (spec, eit) = (&task["spec"], &task["spec"]["eit"]);
+        for (before, values) in [
+            ("task[\"", &task),
+            ("spec[\"", spec),
+            ("task[\"spec\"][\"", spec),
+            ("eit[\"", eit),
+            ("overlap[\"", &eit["overlap"]),
+        ] {
             let keys: Vec<&str> = SCRIPT.split(before).skip(1).filter_map(|s| s.split('"').next()).collect();
             assert!(!keys.is_empty(), "{before}");
             for key in keys {
@@ -89,9 +94,23 @@ mod tests {
         }
     }
 
-    /// Stands for torch: whatever is done with it gives another such thing.
-    const ANYTHING: &str = "import sys\nfrom unittest.mock import MagicMock\n\
-                            sys.modules[__name__] = MagicMock(__version__='0')\n";
+    /// Stands for torch: whatever is done with it gives another such thing, also with an instance of a class that
+    /// comes from `nn.Module`.
+    const ANYTHING: &str = "\
+import sys
+from unittest.mock import MagicMock
+
+class Module:
+    def __getattr__(self, name):
+        return MagicMock()
+
+    def __call__(self, *inputs):
+        return MagicMock()
+
+anything = MagicMock(__version__='0')
+anything.nn.Module = Module
+sys.modules[__name__] = anything
+";
 
     /// Needs Python 3, but no module; where there is none, the test says nothing.
     #[test]
@@ -105,13 +124,19 @@ mod tests {
         for model in ["convit.py", "vision_transformer.py"] {
             std::fs::write(models.join(model), ANYTHING).unwrap();
         }
-        for (model, mode) in [("convit_micro", Mode::Training), ("deit_micro", Mode::Inference)] {
+        let (torch, timm) = ("PyTorch 0", "PyTorch 0, timm 0");
+        for (model, mode, software) in [
+            ("convit_micro", Mode::Training, timm),
+            ("deit_micro", Mode::Inference, timm),
+            ("eit_micro", Mode::Training, torch),
+            ("eit_micro_vit_pos", Mode::Inference, torch),
+        ] {
             let task = task(model, mode);
             let mut command = Command::new(&python);
             command.env("PYTHONPATH", stubs.path());
             let description = serde_json::to_string(&task).unwrap();
             let (mut process, ready) = start_with(command, &python, &task, &description).unwrap();
-            assert_eq!((ready.software.as_str(), ready.parameters), ("PyTorch 0, timm 0", 0));
+            assert_eq!((ready.software.as_str(), ready.parameters), (software, 0));
             for _ in 0..2 {
                 let answer = process.ask().unwrap();
                 assert!(

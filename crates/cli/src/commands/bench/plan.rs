@@ -21,10 +21,11 @@ use crate::{
 pub const CLASSES: usize = 100;
 
 /// Measured if no model is named, with images per batch.
-const DEFAULT: [(&str, usize); 5] = [
+const DEFAULT: [(&str, usize); 6] = [
     ("deit_tiny_patch4_32", 64),
     ("convit_tiny_patch4_32", 64),
     ("convit_micro", 128),
+    ("eit_micro", 128),
     ("convit_tiny", 8),
     ("deit_tiny_patch16_224", 8),
 ];

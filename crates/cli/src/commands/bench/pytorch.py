@@ -1,7 +1,9 @@
-"""The peer of `inductive bench`: the same model by timm and PyTorch, measured in the same way.
+"""The peer of `inductive bench`: the same model in PyTorch, from timm where timm has it, measured in the same way.
 
 The one argument describes the task as JSON. When the model is built, a line of JSON says so; every line `run` of the
 input is answered by one round, also a line of JSON; the end of the input ends the program. Eager mode, f32, the CPU.
+
+This is the first part of a script: pytorch_eit.py and a call of `main` come after it.
 """
 
 import importlib
@@ -26,6 +28,14 @@ def tell(message):
 
 
 def build(spec):
+    """The model, and what it is made with."""
+    if spec["family"] == "eit":
+        return Eit(spec), f"PyTorch {torch.__version__}"
+    timm = load("timm")
+    return build_timm(spec), f"PyTorch {torch.__version__}, timm {timm.__version__}"
+
+
+def build_timm(spec):
     size = {
         "img_size": tuple(spec["image"]),
         "patch_size": spec["patch"],
@@ -118,8 +128,7 @@ def main():
     task = json.loads(sys.argv[1])
     torch.set_num_threads(task["threads"])
     torch.manual_seed(0)
-    timm = load("timm")
-    model = build(task["spec"])
+    model, software = build(task["spec"])
     images = torch.randn(task["batch"], 3, *task["spec"]["image"])
     if task["mode"] == "training":
         model.train()
@@ -128,7 +137,7 @@ def main():
         model.eval()
         step = inference_step(model, images)
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    tell({"parameters": parameters, "software": f"PyTorch {torch.__version__}, timm {timm.__version__}"})
+    tell({"parameters": parameters, "software": software})
     for line in sys.stdin:
         if line.strip() == "run":
             phases = measure(step, task)
@@ -139,4 +148,3 @@ def main():
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 torch = load("torch")
-main()

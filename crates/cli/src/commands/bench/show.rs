@@ -133,11 +133,11 @@ fn comparison(measurements: &[Measurement]) -> Option<Table> {
     }
     table.note("ratio: inductive / PyTorch, above 1 where inductive is faster; median, min and max over rounds in alternation.");
     table.note(
-        "PyTorch: the same model in timm, eager, f32, as many threads, the same targets, AdamW in torch's default \
-         implementation.",
+        "PyTorch: the same model in timm, EIT in our own code; eager, f32, as many threads, the same targets, AdamW in \
+         torch's default implementation.",
     );
     table.note(
-        "timm computes all tokens of the last block, inductive the class token's alone (the same logits and gradients); \
+        "PyTorch computes all tokens of the last block, inductive the class token's alone (the same logits and gradients); \
          GFLOP/s count the operations that the logits need.",
     );
     Some(table)
@@ -172,7 +172,7 @@ fn advice(plan: &Plan) -> String {
     }
     match (&plan.python, &plan.json) {
         (None, _) => {
-            "next: --peer pytorch measures timm beside it (needs Python with torch and timm)".to_owned()
+            "next: --peer pytorch measures PyTorch beside it (needs Python with torch and timm)".to_owned()
         }
         (_, None) => "next: --json FILE keeps every step's time, --csv FILE the medians".to_owned(),
         _ => "next: the same command after a change, with another --json FILE, shows what it did".to_owned(),
