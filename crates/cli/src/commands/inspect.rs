@@ -42,7 +42,9 @@ fn models() -> Table {
             Cell::number(s.macs() as f64 / 1e9, 3),
         ]);
     }
-    table.note("patch: its side, or kernel/stride/pooling of overlapping patches.");
+    table.note(
+        "patch: its side, or kernel/stride/pooling of overlapping patches; of a ResNet, pixels per place of the last grid.",
+    );
     table.note(
         "gated: layers with gated positional attention; GMACs: forward pass of one image, 1000 classes.",
     );
@@ -65,6 +67,14 @@ fn model(name: &str) -> Result<()> {
 /// What a model does with an image, in lines.
 fn head(spec: &ModelSpec) -> String {
     let (grid, (height, width)) = (spec.grid(), spec.image);
+    let giga = |macs: u64| macs as f64 / 1e9;
+    if spec.resnet.is_some() {
+        let macs = giga(spec.macs());
+        return format!(
+            "last grid: {} x {} of an image of {height} x {width} pixels\nGMACs of one image: {macs:.3}",
+            grid.rows, grid.cols
+        );
+    }
     let patches = match overlap(spec) {
         Some(Overlap { kernel, stride, pool }) => format!(
             "convolution {kernel} x {kernel} with stride {stride}, then the largest of {pool} x {pool}"
@@ -80,7 +90,6 @@ fn head(spec: &ModelSpec) -> String {
         let split = split.collect::<Vec<_>>().join(", ");
         lines.push(format!("channels through convolution + attention, layer by layer: {split}"));
     }
-    let giga = |macs: u64| macs as f64 / 1e9;
     lines.push(format!(
         "GMACs of one image: {:.3}; without attention products, as ptflops counts: {:.3}",
         giga(spec.macs()),
@@ -111,6 +120,14 @@ mod tests {
         insta::assert_snapshot!(head(&find("deit_tiny_patch16_224").unwrap().spec), @r"
         patches: 14 x 14 of an image of 224 x 224 pixels (16 x 16 pixels each)
         GMACs of one image: 1.254; without attention products, as ptflops counts: 1.180
+        ");
+    }
+
+    #[test]
+    fn the_head_of_a_resnet_has_no_patches() {
+        insta::assert_snapshot!(head(&find("resnet50").unwrap().spec), @r"
+        last grid: 7 x 7 of an image of 224 x 224 pixels
+        GMACs of one image: 4.089
         ");
     }
 

@@ -35,7 +35,21 @@ def build(spec):
     return build_timm(spec), f"PyTorch {torch.__version__}, timm {timm.__version__}"
 
 
+def build_resnet(spec):
+    resnet, numbers = load("timm.models.resnet"), spec["resnet"]
+    if numbers["widths"] != [64, 128, 256, 512]:
+        sys.exit(f"timm has no ResNet of widths {numbers['widths']}, only of 64, 128, 256, 512")
+    block = resnet.Bottleneck if numbers["bottleneck"] else resnet.BasicBlock
+    model = resnet.ResNet(block, numbers["blocks"], num_classes=spec["classes"])
+    if not numbers["imagenet_stem"]:
+        model.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        model.maxpool = torch.nn.Identity()
+    return model
+
+
 def build_timm(spec):
+    if spec["family"] == "resnet":
+        return build_resnet(spec)
     size = {
         "img_size": tuple(spec["image"]),
         "patch_size": spec["patch"],
@@ -58,7 +72,7 @@ def build_timm(spec):
 
 def adamw(model, task):
     """AdamW with timm's rule of what does not decay: one dimension, biases, and what the model names."""
-    kept = model.no_weight_decay()
+    kept = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
     decayed, plain = [], []
     for name, parameter in model.named_parameters():
         fixed = parameter.ndim <= 1 or name.endswith(".bias") or name in kept

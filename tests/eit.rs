@@ -1,0 +1,74 @@
+//! EIT on images that are not square, which the authors' code refuses.
+
+use dfdx::prelude::*;
+use inductive_attention::{ConvAttention, Layout, Mhsa};
+use inductive_models::{Block, Chain, Context, Eit, Last, OverlappingPatches, Record, Trunk};
+use inductive_ops::{Grid, Parameters};
+
+type Blocks = Chain<
+    0,
+    Block<ConvAttention<20, 8, 12, 2, f32, Cpu>, 20, 80, f32, Cpu>,
+    Last<1, Block<Mhsa<20, 2, true, f32, Cpu>, 20, 80, f32, Cpu>>,
+>;
+type Stem = OverlappingPatches<20, 3, 1, 4, f32, Cpu>;
+/// 32 x 24 pixels, 8 x 6 patches.
+type Tall = Eit<Stem, Blocks, 20, 32, 24, 8, 6, 49, true, f32, Cpu>;
+/// 24 x 32 pixels, 6 x 8 patches.
+type Wide = Eit<Stem, Blocks, 20, 24, 32, 6, 8, 49, true, f32, Cpu>;
+
+/// `[outer, rows, cols, inner]` with rows and columns exchanged.
+fn transposed(values: &[f32], rows: usize, cols: usize, inner: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for part in values.chunks_exact(rows * cols * inner) {
+        for col in 0..cols {
+            for row in 0..rows {
+                out.extend_from_slice(&part[(row * cols + col) * inner..][..inner]);
+            }
+        }
+    }
+    out
+}
+
+/// The weights for the transposed image: kernels and positions transposed.
+fn copy_transposed(from: &Tall, to: &mut Wide) {
+    let mut values = Vec::new();
+    from.for_each_parameter(&mut |p| {
+        let own = p.to_vec();
+        values.push(match *p.shape() {
+            [_, _, rows, cols] => transposed(&own, rows, cols, 1),
+            _ if p.name() == "pos_embed" => [own[..20].to_vec(), transposed(&own[20..], 8, 6, 20)].concat(),
+            _ => own,
+        });
+        Ok(())
+    })
+    .unwrap();
+    let mut values = values.iter();
+    to.for_each_parameter_mut(&mut |p| p.copy_from(values.next().unwrap())).unwrap();
+}
+
+#[test]
+fn a_transposed_image_with_transposed_weights_has_the_same_features() {
+    let dev = Cpu::seed_from_u64(5);
+    let (tall, mut wide) = (Tall::build(&dev), Wide::build(&dev));
+    copy_transposed(&tall, &mut wide);
+    let pixels: Vec<f32> = (0..2 * 3 * 32 * 24).map(|i| (0.37 * i as f32).sin()).collect();
+    let upright = dev.tensor_from_vec(pixels.clone(), (2, 3, 32, 24));
+    let lying = dev.tensor_from_vec(transposed(&pixels, 32, 24, 1), (2, 3, 24, 32));
+    let tall = tall.features(upright, Context::default()).unwrap().as_vec();
+    let mut record = Record::everything();
+    let context = Context { record: Some(&mut record), ..Default::default() };
+    let wide = wide.features(lying, context).unwrap().as_vec();
+    for (tall, wide) in tall.iter().zip(&wide) {
+        assert!((tall - wide).abs() < 1e-5, "{tall} {wide}");
+    }
+    assert!(tall[..20].iter().zip(&tall[20..]).any(|(a, b)| (a - b).abs() > 1e-3), "two images differ");
+    assert_eq!(record.blocks[0].layout, Layout::with_class_token(Grid { rows: 6, cols: 8 }));
+}
+
+#[test]
+fn an_image_of_the_transposed_size_is_an_error() {
+    let dev = Cpu::default();
+    let image = dev.zeros_like(&(1, 3, 24, 32));
+    let error = Tall::build(&dev).features(image, Context::default()).unwrap_err().to_string();
+    assert!(error.contains("[batch, 3, 32, 24]"), "{error}");
+}
