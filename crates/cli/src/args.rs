@@ -45,7 +45,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Reproduce {
-    /// The paper: `convit`.
+    /// The paper: `convit` or `eit`.
     pub paper: Option<String>,
     /// `synthetic`, `cifar10:PATH`, `cifar100:PATH` or `folder:DIR`; PATH is the official archive (binary version) or its
     /// folder.
@@ -57,7 +57,8 @@ pub struct Reproduce {
     /// Paired seeds; the preset's if it is not given.
     #[arg(long, value_name = "N")]
     pub seeds: Option<u64>,
-    /// The table, e.g. `table2`; the paper's first if it is not given.
+    /// The table, e.g. `table2` of convit or `exact` of eit (trains nothing); `--list` shows all. The paper's first if it is
+    /// not given.
     #[arg(long)]
     pub table: Option<String>,
     /// Shows what can be reproduced, and runs nothing.

@@ -140,13 +140,11 @@ impl StudyProgress for StudyView {
         self.cells = study.cells.len();
         self.stored = finished;
         self.begun = Instant::now();
-        note(&format!(
-            "{} {}: {} runs in {}",
-            study.protocol.paper,
-            study.protocol.table,
-            self.cells,
-            study.folder.display()
-        ));
+        let (protocol, folder) = (&study.protocol, study.folder.display());
+        note(&match self.cells {
+            0 => format!("{} {}: trains nothing, written to {folder}", protocol.paper, protocol.table),
+            runs => format!("{} {}: {runs} runs in {folder}", protocol.paper, protocol.table),
+        });
         if finished > 0 {
             note(&format!("{finished} of them are finished from an earlier start"));
         }

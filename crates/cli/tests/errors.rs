@@ -44,6 +44,7 @@ fn unknown_papers_tables_presets_and_seeds() {
     refuses(d, &["reproduce"], USAGE, &["reproduce convit"]);
     refuses(d, &["reproduce", "convit3"], USAGE, &["no experiment for `convit3`", "convit"]);
     refuses(d, &["reproduce", "convit", "--table", "table9"], USAGE, &["table9", "table2"]);
+    refuses(d, &["reproduce", "eit", "--table", "table2"], USAGE, &["table2", "claims, exact"]);
     refuses(d, &["reproduce", "convit", "--preset", "huge"], USAGE, &["smoke, quick or small"]);
     refuses(d, &["reproduce", "convit", "--preset", "paper"], USAGE, &["not built"]);
     refuses(d, &["reproduce", "convit", "--seeds", "0"], USAGE, &["at least 1"]);

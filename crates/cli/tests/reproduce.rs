@@ -17,6 +17,28 @@ fn reproduce(folder: &Path, threads: &str) -> Command {
     command
 }
 
+#[test]
+fn exact_claims_of_eit_hold_without_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_inductive"))
+        .args(["reproduce", "eit", "--table", "exact"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in
+        ["eit.A1 holds  n = exact", "eit.A2 holds", "eit.A3 holds", "eit.A4 holds", "25305592", "19x19"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let report = fs::read_to_string(folder.path().join("runs/eit-exact/report.md")).unwrap();
+    assert!(
+        report.contains("70.026") && report.contains("cargo xtask reproduce eit --table exact"),
+        "{report}"
+    );
+}
+
 const STUDY: &str = "runs/convit-smoke-synthetic";
 
 #[test]

@@ -156,7 +156,7 @@ pub struct Study {
     pub protocol: Protocol,
     /// All runs, in order.
     pub cells: Vec<Cell>,
-    /// The study's folder: `<runs>/<paper>-<preset>-<data>`.
+    /// The study's folder: `<runs>/<paper>-<preset>-<data>`; `<runs>/<paper>-<table>` where nothing is trained.
     pub folder: PathBuf,
 }
 
@@ -185,8 +185,12 @@ impl Study {
         let spec: inductive_data::DataSpec = request.data.parse().map_err(inductive_train::Error::from)?;
         let kind = spec.to_string();
         let kind = kind.split(':').next().unwrap_or("data");
-        let folder = request.runs.join(format!("{}-{}-{kind}", request.paper, request.preset));
         let cells = (protocol.cells)(&request)?;
+        let folder = match cells.is_empty() {
+            true => format!("{}-{}", request.paper, protocol.table),
+            false => format!("{}-{}-{kind}", request.paper, request.preset),
+        };
+        let folder = request.runs.join(folder);
         Ok(Self { request, protocol, cells, folder })
     }
 

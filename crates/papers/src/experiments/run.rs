@@ -101,6 +101,11 @@ pub fn run<D: Zoo>(
     for (name, values) in provenance(&results) {
         report.fact(name, values.into_iter().collect::<Vec<_>>().join("; "));
     }
+    if results.is_empty() {
+        report.fact("version", env!("CARGO_PKG_VERSION"));
+        let files = report.write(&study.folder)?;
+        return Ok(Ended::Complete { report: Box::new(report), files });
+    }
     let seconds: f64 = results.iter().filter_map(|r| r.result.metrics.last()).map(|m| m.seconds).sum();
     let images: f64 = results.iter().map(trained_images).sum();
     report.fact(
