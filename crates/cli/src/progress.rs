@@ -76,11 +76,14 @@ impl Progress for RunView {
         }
         let resumed =
             if run.step > 0 { format!(", going on after {} updates", run.step) } else { String::new() };
+        let gated = match run.model.local_up_to_layer {
+            _ if run.model.family != "convit" => String::new(),
+            layers => format!(", {layers} gated layers"),
+        };
         self.line(&format!(
-            "{} ({} parameters, {} gated layers), {} training and {} test images, {} updates of {}{resumed}",
+            "{} ({} parameters{gated}), {} training and {} test images, {} updates of {}{resumed}",
             run.model.name,
             run.num_params,
-            run.model.local_up_to_layer,
             run.train_images,
             run.test_images,
             run.plan.total_steps,
