@@ -241,7 +241,7 @@ fn channels_last(values: &[f32], batch: usize, channels: usize) -> Vec<f32> {
 }
 
 /// Loss and gradients of `logits` against those under `prefix` of the fixture. Gradients that are zero in exact
-/// arithmetic have no relative error.
+/// arithmetic would have none, but there are none in a ResNet.
 fn convolutional_gradients<M, const C: usize, D>(
     model: &mut Classifier<M, C, 10, f32, D>,
     logits: Tensor<(usize, usize), f32, D, OwnedTape<f32, D>>,

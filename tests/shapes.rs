@@ -127,6 +127,45 @@ fn grids_of_eit_are_those_of_its_convolution_and_pooling() {
 }
 
 #[test]
+fn specs_of_resnets_are_those_of_their_types() {
+    for entry in entries().into_iter().filter(|e| e.spec.family == "resnet") {
+        let (spec, name) = (&entry.spec, &entry.spec.name);
+        let shapes = shapes_of(name);
+        assert_eq!(shapes["fc.weight"], [1000, spec.embed_dim], "{name}");
+        let model = build(&Cpu::default(), name, &BuildOptions::default()).unwrap().model;
+        // Multiplications of every convolution from its weight and the grid of its block.
+        let stride_of_stem = if spec.resnet.as_ref().unwrap().imagenet_stem { 2 } else { 1 };
+        let mut macs = (spec.embed_dim * 1000) as u64;
+        let blocks = &spec.resnet.as_ref().unwrap().blocks;
+        for (key, shape) in shapes.iter().filter(|(_, shape)| shape.len() == 4) {
+            let (layer, block) = match key.split('.').collect::<Vec<_>>()[..] {
+                [layer, block, ..] if layer.starts_with("layer") => {
+                    (layer[5..].parse::<usize>().unwrap() - 1, block.parse::<usize>().unwrap())
+                }
+                _ => {
+                    let side = spec.image.0 / stride_of_stem;
+                    macs += (side * side * shape.iter().product::<usize>()) as u64;
+                    continue;
+                }
+            };
+            let index = blocks[..layer].iter().sum::<usize>() + block;
+            let bottleneck = spec.resnet.as_ref().unwrap().bottleneck;
+            // A bottleneck's first convolution sees the grid before the stride.
+            let before = bottleneck && block == 0 && layer > 0 && key.ends_with("conv1.weight");
+            let grid = model.layout(if before { index - 1 } else { index }).grid;
+            macs += (grid.tokens() * shape.iter().product::<usize>()) as u64;
+        }
+        assert_eq!(spec.macs(), macs, "{name}");
+        assert_eq!(spec.grid(), model.layout(spec.depth - 1).grid, "{name}");
+    }
+    let params = |name: &str| {
+        let options = BuildOptions { classes: 100, ..Default::default() };
+        build(&Cpu::default(), name, &options).unwrap().model.num_params() as f64
+    };
+    assert!((params("resnet_micro") / params("eit_micro") - 5.65).abs() < 0.01, "1 / 17.7 %");
+}
+
+#[test]
 fn macs_of_eit_agree_with_the_published_numbers() {
     let spec = |name: &str| inductive_models::find(name).unwrap().spec;
     // The authors' count leaves the attention products out (GMACs at 224 pixels); ours has them.

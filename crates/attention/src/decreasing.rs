@@ -5,7 +5,7 @@ use dfdx::prelude::*;
 use inductive_ops::{Backend, Error, Result};
 
 use crate::{
-    init::Normal,
+    init::he,
     mhsa::Mhsa,
     mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens},
 };
@@ -54,10 +54,7 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
                     "eit_t.conv1.weight",
                     |s| &s.conv,
                     |s| &mut s.conv,
-                    // He's rule over the fan out as PyTorch counts it, which does not divide by the groups.
-                    TensorOptions::reset_with(|t| {
-                        t.try_fill_with_distr(Normal { std: (2.0 / (9 * E_CONV) as f64).sqrt() })
-                    }),
+                    TensorOptions::reset_with(|t| t.try_fill_with_distr(he(9 * E_CONV))),
                 ),
             ),
             |(attn, conv)| ConvAttention { attn, conv },

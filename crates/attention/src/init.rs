@@ -19,6 +19,12 @@ impl<E: Dtype> Distribution<E> for Normal {
     }
 }
 
+/// He's rule over the fan out, PyTorch's `kaiming_normal_(mode="fan_out")`: deviation `sqrt(2 / fan_out)`. Of a convolution
+/// the fan out is its output channels times the places of its kernel, groups or not.
+pub fn he(fan_out: usize) -> Normal {
+    Normal { std: (2.0 / fan_out as f64).sqrt() }
+}
+
 /// The uniform distribution on `[-bound, bound)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Uniform {

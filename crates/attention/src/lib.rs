@@ -32,7 +32,7 @@ mod mixer;
 
 pub use decreasing::{ConvAttention, conv_channels};
 pub use gpsa::{Gpsa, LocalInit, PosProj, kernel_offsets};
-pub use init::{Normal, Uniform, normal, zeros};
+pub use init::{Normal, Uniform, he, normal, zeros};
 pub use linear::{Linear, Packed};
 pub use mhsa::Mhsa;
 pub use mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens};

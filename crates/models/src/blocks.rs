@@ -90,6 +90,8 @@ pub struct Run<'a> {
 
 /// The last blocks of a model of width `C`, or all of them.
 pub trait Blocks<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> {
+    /// Index of the first of them.
+    const FIRST: usize;
     /// Blocks of the whole model: the last index, plus one.
     const DEPTH: usize;
 
@@ -128,6 +130,10 @@ where
     M: TokenMixer<C, E, D> + MixerPath + TensorCollection<E, D>,
     REST: Blocks<C, E, D>,
 {
+    const FIRST: usize = {
+        assert!(REST::FIRST == INDEX + 1, "blocks are numbered one after the other");
+        INDEX
+    };
     const DEPTH: usize = REST::DEPTH;
 
     fn conv_channels() -> Vec<usize> {
@@ -150,6 +156,7 @@ impl<const INDEX: usize, M, const C: usize, const HIDDEN: usize, E: Dtype, D: Ba
 where
     M: TokenMixer<C, E, D> + MixerPath + TensorCollection<E, D>,
 {
+    const FIRST: usize = INDEX;
     const DEPTH: usize = INDEX + 1;
 
     fn conv_channels() -> Vec<usize> {
@@ -171,6 +178,7 @@ impl<const N: usize, M, const C: usize, const HIDDEN: usize, E: Dtype, D: Backen
 where
     M: TokenMixer<C, E, D> + MixerPath + TensorCollection<E, D>,
 {
+    const FIRST: usize = 0;
     const DEPTH: usize = N;
 
     fn conv_channels() -> Vec<usize> {

@@ -18,6 +18,9 @@ use crate::{
 /// are the class token after the final norm.
 ///
 /// For images of `HEIGHT x WIDTH` pixels, `TOKENS` with the class token. The authors' EIT has no position embedding.
+///
+/// dfdx's `build` gives linear layers timm's initial weights. The authors' are had by [`Stem::initialise`] on `patch_embed`
+/// and, when the head is on, [`halve_linear_weights`]; models built by name have them.
 #[derive(Clone, Debug)]
 pub struct Eit<
     STEM,
@@ -132,6 +135,7 @@ impl<
         images: Images<E, D, T>,
         mut context: Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
+        const { assert!(BLOCKS::FIRST == 0, "blocks are numbered from 0") };
         let device = images.device().clone();
         crate::model::check_image(&images, (HEIGHT, WIDTH))?;
         context.start_record();

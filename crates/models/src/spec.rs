@@ -14,7 +14,7 @@ pub struct ModelSpec {
     pub family: String,
     /// Height and width of the images, pixels.
     pub image: (usize, usize),
-    /// Side of a patch, pixels; of overlapping patches, the distance from one to the next.
+    /// Side of a patch, pixels; of overlapping patches and a ResNet's last grid, the distance from one to the next.
     pub patch: usize,
     /// Channels of a token; of a ResNet, of its features.
     pub embed_dim: usize,
@@ -33,7 +33,7 @@ pub struct ModelSpec {
     /// What EIT adds; `None` for the other families.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eit: Option<EitSpec>,
-    /// What a ResNet is; `None` for the other families. Of the fields above it has name, image, width, depth and classes.
+    /// What a ResNet is; `None` for the other families. Of the fields above it has name, family, image, patch, width, depth and classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resnet: Option<ResnetSpec>,
 }
@@ -115,8 +115,8 @@ impl ModelSpec {
         self.patch_macs() + blocks + self.head_macs()
     }
 
-    /// [`ModelSpec::macs`] without the products of queries with keys and of attention with values: what counters
-    /// that look at layers alone report (ptflops, whose numbers EIT publishes).
+    /// [`ModelSpec::macs`] without the products of queries with keys and of attention with values: what counters that look
+    /// at layers alone report, biases apart (EIT publishes ptflops' count, which adds those).
     pub fn macs_of_layers(&self) -> u64 {
         let products = |layer| self.block_macs(layer).attention_products;
         self.macs() - (0..self.transformer_blocks()).map(products).sum::<u64>()

@@ -1,7 +1,7 @@
 //! From images to tokens, for trunks that leave the choice open: plain patches, and EIT's overlapping ones.
 
 use dfdx::prelude::*;
-use inductive_attention::{Normal, Tokens};
+use inductive_attention::{Tokens, he};
 use inductive_ops::{Backend, Error, Grid};
 
 use crate::{Overlap, layers::PatchEmbed, model::Images};
@@ -50,7 +50,7 @@ impl<const C: usize, const K: usize, const S: usize, const P: usize, E: Dtype, D
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
         visitor: &mut V,
     ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let he = TensorOptions::reset_with(|t| t.try_fill_with_distr(fan_out(C * K * K)));
+        let he = TensorOptions::reset_with(|t| t.try_fill_with_distr(he(C * K * K)));
         visitor.visit_fields(
             (
                 Self::tensor("eit_p.conv.weight", |s| &s.weight, |s| &mut s.weight, he),
@@ -108,16 +108,11 @@ impl<const C: usize, const P: usize, E: Dtype, D: Backend<E>> Stem<C, E, D> for 
     }
 }
 
-/// He's normal distribution for `fan_out` numbers that a weight's input goes to.
-fn fan_out(fan_out: usize) -> Normal {
-    Normal { std: (2.0 / fan_out as f64).sqrt() }
-}
-
 /// Fills a convolution's weight as PyTorch's `kaiming_normal_(mode="fan_out")`, its bias with zeros.
 fn he_fan_out<const C: usize, const I: usize, const K: usize, E: Dtype, D: Device<E>>(
     weight: &mut Tensor<Rank4<C, I, K, K>, E, D>,
     bias: &mut Tensor<Rank1<C>, E, D>,
 ) -> inductive_ops::Result<()> {
-    let filled = weight.try_fill_with_distr(fan_out(C * K * K)).and_then(|()| bias.try_fill_with_zeros());
+    let filled = weight.try_fill_with_distr(he(C * K * K)).and_then(|()| bias.try_fill_with_zeros());
     filled.map_err(|e| Error::device("initialise", e))
 }

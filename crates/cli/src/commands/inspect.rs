@@ -91,7 +91,7 @@ fn head(spec: &ModelSpec) -> String {
         lines.push(format!("channels through convolution + attention, layer by layer: {split}"));
     }
     lines.push(format!(
-        "GMACs of one image: {:.3}; without attention products, as ptflops counts: {:.3}",
+        "GMACs of one image: {:.3}; of the layers alone, without attention products: {:.3}",
         giga(spec.macs()),
         giga(spec.macs_of_layers())
     ));
@@ -111,7 +111,7 @@ mod tests {
         insta::assert_snapshot!(head(&find("eit_mini").unwrap().spec), @r"
         patches: 19 x 19 of an image of 224 x 224 pixels (convolution 16 x 16 with stride 4, then the largest of 3 x 3)
         channels through convolution + attention, layer by layer: 200+50, 150+100, 100+150, 50+200, 0+250
-        GMACs of one image: 1.926; without attention products, as ptflops counts: 1.730
+        GMACs of one image: 1.926; of the layers alone, without attention products: 1.730
         ");
     }
 
@@ -119,7 +119,7 @@ mod tests {
     fn the_head_of_another_model_has_no_split() {
         insta::assert_snapshot!(head(&find("deit_tiny_patch16_224").unwrap().spec), @r"
         patches: 14 x 14 of an image of 224 x 224 pixels (16 x 16 pixels each)
-        GMACs of one image: 1.254; without attention products, as ptflops counts: 1.180
+        GMACs of one image: 1.254; of the layers alone, without attention products: 1.180
         ");
     }
 

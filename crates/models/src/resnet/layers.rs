@@ -1,7 +1,7 @@
 //! The parts of residual blocks: a convolution without bias, and what may stand beside the branch.
 
 use dfdx::prelude::*;
-use inductive_attention::{Normal, Tokens};
+use inductive_attention::{Tokens, he};
 use inductive_ops::{Activation, Backend, Grid, Result, Window};
 
 use crate::batch_norm::{BatchNorm, BatchStatistics};
@@ -29,9 +29,7 @@ impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
         visitor: &mut V,
     ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let he = TensorOptions::reset_with(|t| {
-            t.try_fill_with_distr(Normal { std: (2.0 / (O * K * K) as f64).sqrt() })
-        });
+        let he = TensorOptions::reset_with(|t| t.try_fill_with_distr(he(O * K * K)));
         visitor.visit_fields(Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, he), |weight| Conv {
             weight,
         })

@@ -13,6 +13,7 @@ pub(crate) use cpu::on_cpu;
 
 use crate::{
     Error, Grid, Result, Window,
+    channels::sliceable,
     window::{check_grid, check_size, tokens_seen, unfold},
 };
 
@@ -69,9 +70,7 @@ pub(crate) fn composition<const C: usize, const K: usize, E: Dtype, D: Device<E>
     let (x, tape) = x.split_tape();
     let map = match prefix {
         0 => x.clone().put_tape(tape),
-        _ => x
-            .clone()
-            .put_tape(tape)
+        _ => sliceable(x.clone().put_tape(tape))?
             .try_slice((.., prefix.., ..))?
             .try_reshape_like(&(batch, tokens, Const))?,
     };
@@ -94,7 +93,7 @@ pub(crate) fn composition<const C: usize, const K: usize, E: Dtype, D: Device<E>
     if prefix == 0 {
         return Ok(y);
     }
-    let front = x.retaped::<T>().try_slice((.., ..prefix, ..))?;
+    let front = sliceable(x.retaped::<T>())?.try_slice((.., ..prefix, ..))?;
     let front = front.try_reshape_like(&(batch, prefix, Const::<C>))?;
     (front, y).try_concat_along(Axis::<1>)
 }
@@ -167,6 +166,25 @@ mod tests {
 
     /// Results of the call above behind the token that passes through.
     const PYTORCH: [f32; 10] = [2.0, 2.0, 5.3, 32.7, 4.7, 30.5, 3.5, 26.1, 2.9, 23.9];
+
+    /// `depthwise(x) + x`
+    struct Beside;
+
+    impl Case for Beside {
+        fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
+            let x = leaf(dev, (2, 8, Const::<3>), &inputs[0]);
+            let w = leaf(dev, (Const::<3>, Const::<1>, Const::<3>, Const::<3>), &inputs[1]);
+            let grid = Grid { rows: 2, cols: 3 };
+            let y = dev.depthwise_conv2d(x.leaky_trace(), grid, 2, &w, None).unwrap();
+            let (y, mut g) = differentiate(dev, dev.add_residual(y, &x, None).unwrap());
+            (y, vec![gradient(&mut g, &x), gradient(&mut g, &w)])
+        }
+    }
+
+    #[test]
+    fn x_that_is_also_used_elsewhere_gets_both_gradients() {
+        check_case(&Beside, &[random(48, 1), random(27, 2)]);
+    }
 
     #[test]
     fn shapes_that_do_not_fit_are_an_error() {

@@ -103,6 +103,21 @@ mod tests {
     }
 
     #[test]
+    fn a_permuted_residual_is_copied_and_gets_its_gradient() {
+        let dev = Cpu::default();
+        let branch: Tensor<Rank2<2, 3>, f32, _> = leaf(&dev, Default::default(), &random(6, 1));
+        let turned: Tensor<Rank2<3, 2>, f32, _> = leaf(&dev, Default::default(), &random(6, 2));
+        let run = |residual: &Tensor<Rank2<2, 3>, f32, Cpu>| {
+            let y = dev.add_residual(branch.leaky_trace(), residual, Some(&[2.0, 0.5])).unwrap();
+            let (y, mut g) = differentiate(&dev, y);
+            (y, gradient(&mut g, &branch), gradient(&mut g, residual))
+        };
+        let view = turned.permute::<Rank2<2, 3>, _>();
+        let (y, dbranch, dresidual) = run(&view.clone().contiguous());
+        assert_eq!(run(&view), (y, dbranch, dresidual));
+    }
+
+    #[test]
     fn drop_path_skips_the_asked_share_and_keeps_the_mean() {
         let scales = DropPath { rate: 0.3, seed: 7 }.scales(20_000).unwrap();
         let skipped = scales.iter().filter(|s| **s == 0.0).count() as f64 / 20_000.0;

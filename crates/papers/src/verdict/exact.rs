@@ -1,4 +1,4 @@
-//! Claims about numbers that are computed, not measured: they agree or they do not.
+//! Numbers that are computed, not measured: they agree with what is expected or they do not.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,17 +14,27 @@ pub struct Check {
     pub statement: String,
     /// What was computed.
     pub computed: String,
-    /// What was published.
-    pub published: String,
+    /// What is published, or the bound.
+    pub expected: String,
     /// Whether they agree.
     pub agrees: bool,
 }
 
 impl Check {
     /// Two values that must be equal as they are written.
-    pub fn equal(statement: impl Into<String>, computed: impl ToString, published: impl ToString) -> Self {
-        let (computed, published) = (computed.to_string(), published.to_string());
-        Self { statement: statement.into(), agrees: computed == published, computed, published }
+    pub fn equal(statement: impl Into<String>, computed: impl ToString, expected: impl ToString) -> Self {
+        let (computed, expected) = (computed.to_string(), expected.to_string());
+        Self { statement: statement.into(), agrees: computed == expected, computed, expected }
+    }
+
+    /// A number that must be below another.
+    pub fn below(statement: impl Into<String>, computed: u64, bound: u64) -> Self {
+        Self {
+            statement: statement.into(),
+            computed: computed.to_string(),
+            expected: format!("below {bound}"),
+            agrees: computed < bound,
+        }
     }
 
     /// A deviation that must not be above `limit`.
@@ -32,7 +42,7 @@ impl Check {
         Self {
             statement: statement.into(),
             computed: format!("{deviation:.1e}"),
-            published: format!("at most {limit:.0e}"),
+            expected: format!("at most {limit:.0e}"),
             agrees: deviation <= limit,
         }
     }
@@ -81,5 +91,6 @@ mod tests {
         assert!(Check::within("x", 1e-14, 1e-12).agrees);
         assert!(!Check::within("x", 1e-11, 1e-12).agrees);
         assert!(!Check::within("x", f64::NAN, 1e-12).agrees);
+        assert!(Check::below("x", 1, 2).agrees && !Check::below("x", 2, 2).agrees);
     }
 }

@@ -58,6 +58,8 @@ pub struct ClaimTest {
     pub source: String,
     /// The pieces it is judged by; all must hold.
     pub pieces: Vec<Comparison>,
+    /// Numbers that are computed and belong to the claim; all must agree.
+    pub checks: Vec<Check>,
     /// What else is worth saying.
     pub observations: Vec<Observation>,
 }
@@ -79,7 +81,7 @@ pub struct ClaimVerdict {
     pub reason: String,
     /// Every piece with its own verdict.
     pub pieces: Vec<Judged>,
-    /// Numbers that were computed, where the claim is about such; they take the place of pieces.
+    /// Numbers that were computed, where the claim is about such too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
     /// What else is worth saying.
@@ -89,7 +91,11 @@ pub struct ClaimVerdict {
 impl ClaimVerdict {
     /// On how many seeds the verdict stands, as text; `exact` where nothing is left to chance.
     pub fn n_text(&self) -> String {
-        if self.checks.is_empty() { self.n.to_string() } else { "exact".to_owned() }
+        if self.pieces.is_empty() && !self.checks.is_empty() {
+            "exact".to_owned()
+        } else {
+            self.n.to_string()
+        }
     }
 }
 
@@ -101,8 +107,15 @@ impl ClaimTest {
             text: claim.text.clone(),
             source: claim.source.clone(),
             pieces: Vec::new(),
+            checks: Vec::new(),
             observations: Vec::new(),
         }
+    }
+
+    /// Adds a number that is computed.
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
     }
 
     /// Adds a piece.
@@ -117,7 +130,8 @@ impl ClaimTest {
         self
     }
 
-    /// The verdict: *holds* if every piece holds, *fails* if any piece fails, *undecided* otherwise and without pieces.
+    /// The verdict: *holds* if every piece holds and every check agrees, *fails* if any piece fails or check disagrees,
+    /// *undecided* otherwise and without pieces.
     ///
     /// Intervals are not widened for the number of pieces. For *holds* none is needed, since all must hold; *fails* is
     /// a little easier to reach by chance with many pieces than with one.
@@ -126,7 +140,8 @@ impl ClaimTest {
         let of = |verdict| -> Vec<&str> {
             pieces.iter().filter(|p| p.verdict == verdict).map(|p| p.statement.as_str()).collect()
         };
-        let (fails, undecided) = (of(Verdict::Fails), of(Verdict::Undecided));
+        let (mut fails, undecided) = (of(Verdict::Fails), of(Verdict::Undecided));
+        fails.extend(self.checks.iter().filter(|c| !c.agrees).map(|c| c.statement.as_str()));
         let (verdict, reason) = if pieces.is_empty() {
             (Verdict::Undecided, "nothing was measured for it".to_owned())
         } else if !fails.is_empty() {
@@ -146,7 +161,7 @@ impl ClaimTest {
             n: pieces.iter().map(|p| p.n).min().unwrap_or(0),
             reason,
             pieces,
-            checks: Vec::new(),
+            checks: self.checks.clone(),
             observations: self.observations.clone(),
         }
     }
@@ -167,6 +182,7 @@ mod tests {
             text: "a claim".into(),
             source: "nowhere".into(),
             pieces: pieces.collect(),
+            checks: Vec::new(),
             observations: Vec::new(),
         }
         .judge()
@@ -199,6 +215,17 @@ mod tests {
     fn a_claim_without_pieces_is_undecided_with_n_zero() {
         let judged = test(&[]);
         assert_eq!((judged.verdict, judged.n), (Verdict::Undecided, 0));
+    }
+
+    #[test]
+    fn a_computed_number_that_is_wrong_fails_the_claim_though_every_piece_holds() {
+        let claim = crate::Published::embedded().unwrap().claim("eit.C1").unwrap();
+        let seeds: Seeded = (0..).zip(UP.iter().copied()).collect();
+        let up = Comparison::new("a > b", "points", seeds.clone(), seeds.paired_with(&seeds, |_, _| 0.0));
+        let test = ClaimTest::new(claim).piece(up);
+        assert_eq!(test.clone().check(Check::equal("size", 1, 1)).judge().verdict, Verdict::Holds);
+        let judged = test.check(Check::equal("size", 1, 2)).judge();
+        assert_eq!((judged.verdict, judged.reason.as_str()), (Verdict::Fails, "contradicted: size"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl ClaimVerdict {
     /// The pieces of this claim, one per row, with the verdict, n, mean difference and interval of each; where those do
     /// not say why, a note does.
     pub fn table(&self) -> Table {
-        if !self.checks.is_empty() {
+        if self.pieces.is_empty() && !self.checks.is_empty() {
             return self.table_of_checks();
         }
         let columns = [
@@ -46,6 +46,13 @@ impl ClaimVerdict {
                 table.note(format!("{}: {}.", piece.statement, piece.reason));
             }
         }
+        for check in &self.checks {
+            let agrees = if check.agrees { "yes" } else { "no" };
+            table.note(format!(
+                "Computed: {}: {agrees} ({}; {}).",
+                check.statement, check.computed, check.expected
+            ));
+        }
         for observation in &self.observations {
             let seen = match observation.seen {
                 Some(true) => "yes",
@@ -58,11 +65,11 @@ impl ClaimVerdict {
     }
 
     fn table_of_checks(&self) -> Table {
-        let columns = ["number", "computed", "published", "agrees"].map(Column::left);
+        let columns = ["number", "computed", "expected", "agrees"].map(Column::left);
         let mut table = Table::new(format!("{}: {}", self.id, self.verdict), columns);
         for check in &self.checks {
             let agrees = if check.agrees { "yes" } else { "no" };
-            table.row([&check.statement, &check.computed, &check.published, agrees].map(Cell::text));
+            table.row([&check.statement, &check.computed, &check.expected, agrees].map(Cell::text));
         }
         table
     }

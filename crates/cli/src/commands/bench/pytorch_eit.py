@@ -125,8 +125,8 @@ class Eit(nn.Module):
         self.head = nn.Linear(width or channels, spec["classes"])
 
     def no_weight_decay(self):
-        """None, as with the authors: their class token decays."""
-        return set()
+        """timm's rule, which the other side uses too; the authors let both decay."""
+        return {"cls_token", "pos_embed"}
 
     def forward(self, images):
         x, grid = self.patch_embed(images)

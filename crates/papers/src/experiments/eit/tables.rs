@@ -1,5 +1,7 @@
 //! What the runs measured, as tables and figures.
 
+use std::path::Path;
+
 use inductive_train::Metrics;
 
 use super::{
@@ -11,10 +13,19 @@ use super::{
     exact::{Numbers, numbers},
 };
 use crate::{
-    Report, Seeded,
+    Published, Report, Seeded,
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
 };
+
+/// Classes of the data, for the heads of the models that are counted.
+fn classes(data: &str) -> usize {
+    match data.split_once(':') {
+        Some(("cifar100", _)) => 100,
+        Some(("folder", dir)) => std::fs::read_dir(Path::new(dir).join("train")).map_or(10, |it| it.count()),
+        _ => 10,
+    }
+}
 
 /// Finished runs, and what their models are.
 pub(super) struct Measured<'a> {
@@ -23,14 +34,16 @@ pub(super) struct Measured<'a> {
     classes: usize,
     /// Of the arms that were run.
     arms: Vec<(Arm, Numbers)>,
+    published: &'static Published,
 }
 
 impl<'a> Measured<'a> {
     pub fn new(request: &Request, scale: &Scale, results: &'a [CellResult]) -> Result<Self> {
-        let classes = if request.data.starts_with("cifar100") { 100 } else { 10 };
+        let classes = classes(&request.data);
         let arms: Result<Vec<_>> =
             scale.arms.iter().map(|arm| Ok((*arm, numbers(arm.model, classes)?))).collect();
-        Ok(Self { results, fraction: scale.fraction, classes, arms: arms? })
+        let published = Published::embedded()?;
+        Ok(Self { results, fraction: scale.fraction, classes, arms: arms?, published })
     }
 
     /// `measure` at the end of an arm's runs, by seed.
@@ -92,16 +105,25 @@ impl<'a> Measured<'a> {
         if let Some((eit, resnet)) = self.numbers(EIT).zip(self.numbers(RESNET)) {
             let share = 100.0 * eit.parameters as f64 / resnet.parameters as f64;
             table.note(format!(
-                "EIT has {share:.1} % of the parameters of this ResNet, which has {:.2} times EIT's; the paper names 17.7 % \
-                 (arXiv 2203.07116v1, abstract).",
-                100.0 / share
+                "EIT has {share:.1} % of the parameters of this ResNet, which has {:.2} times EIT's; the paper names {}.",
+                100.0 / share,
+                self.published("abstract-v1", "parameters relative to ResNet")
             ));
         }
-        table.note(
-            "The paper names 12.6 (abstract of v1) and 13 (of v2) for EIT above ViT on average over four small data sets; it \
-             does not say which, nor whether these are points.",
-        );
+        table.note(format!(
+            "Of EIT above ViT the paper names {} and {}, on average over four small data sets; it does not say which, nor \
+             whether these are points.",
+            self.published("abstract-v1", "mean gain over ViT"),
+            self.published("abstract-v2", "mean gain over ViT")
+        ));
         table
+    }
+
+    /// What an abstract of the paper says of its small data sets, with the source.
+    fn published(&self, table: &str, column: &str) -> String {
+        let row = "four small datasets (names unavailable)";
+        let said = self.published.value("eit", table, row, column);
+        said.iter().map(|it| format!("{} ({})", it.value, it.source)).collect::<Vec<_>>().join(", ")
     }
 
     /// Patches x convolution, with and without positions.
@@ -139,6 +161,7 @@ impl<'a> Measured<'a> {
             [
                 Column::left("split"),
                 Column::right("convolution's channels"),
+                Column::right("parameters"),
                 Column::right("MMACs"),
                 Column::right("top-1"),
             ],
@@ -154,11 +177,16 @@ impl<'a> Measured<'a> {
             table.row([
                 Entry::text(label),
                 Entry::text(channels.map(usize::to_string).collect::<Vec<_>>().join(" ")),
+                Entry::count(numbers.parameters),
                 Entry::number(numbers.spec.macs() as f64 / 1e6, 1),
                 Entry::measured(&self.top1(arm), 1),
             ]);
         }
         table.note("All with EIT's patches and without positions. The paper's own constant split (LSRA) is not available.");
+        table.note(
+            "Only the class token of the last layer reaches the logits, and it passes the convolution unchanged: channels that \
+             are convolved in the last layer do nothing there but carry the class token. EIT has none of them.",
+        );
         table
     }
 
@@ -185,7 +213,8 @@ impl<'a> Measured<'a> {
         table.note(
             "High-frequency share: share of the spectrum's amplitude (DC left out) above half of Nyquist, in the output of \
              each block. Head diversity: standard deviation over heads of the mean attention distance, in patches. \
-             Non-locality in patches. Means over seeds on a fixed batch of test images.",
+             Non-locality in patches. Means over seeds on a fixed batch of test images; all tokens of the last block are \
+             among them, though only its class token is trained.",
         );
         table
     }
