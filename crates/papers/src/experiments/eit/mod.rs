@@ -83,7 +83,7 @@ fn scale(preset: Preset) -> Scale {
             arms: &ARMS,
         },
         Preset::Quick => Scale {
-            epochs: 13.0,
+            epochs: 10.0,
             batch_size: 64,
             fraction: 0.5,
             seeds: 2,
