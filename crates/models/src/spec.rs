@@ -116,7 +116,7 @@ impl ModelSpec {
     }
 
     /// [`ModelSpec::macs`] without the products of queries with keys and of attention with values: what counters that look
-    /// at layers alone report, biases apart (EIT publishes ptflops' count, which adds those).
+    /// at layers alone report, biases and pooling apart (EIT publishes ptflops' count, which adds those).
     pub fn macs_of_layers(&self) -> u64 {
         let products = |layer| self.block_macs(layer).attention_products;
         self.macs() - (0..self.transformer_blocks()).map(products).sum::<u64>()

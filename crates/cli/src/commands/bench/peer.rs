@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn the_script_reads_what_a_task_has() {
-        let task = serde_json::to_value(task("eit_micro", Mode::Training)).unwrap();
+        let mut resnet = serde_json::to_value(task("resnet18_cifar", Mode::Training)).unwrap();
+        let mut task = serde_json::to_value(task("eit_micro", Mode::Training)).unwrap();
+        task["spec"]["resnet"] = resnet["spec"]["resnet"].take();
         let (spec, eit) = (&task["spec"], &task["spec"]["eit"]);
         for (before, values) in [
             ("task[\"", &task),
@@ -85,6 +87,7 @@ mod tests {
             ("task[\"spec\"][\"", spec),
             ("eit[\"", eit),
             ("overlap[\"", &eit["overlap"]),
+            ("numbers[\"", &spec["resnet"]),
         ] {
             let keys: Vec<&str> = SCRIPT.split(before).skip(1).filter_map(|s| s.split('"').next()).collect();
             assert!(!keys.is_empty(), "{before}");

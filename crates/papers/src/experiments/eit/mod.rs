@@ -218,7 +218,7 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(i, cell)| {
-                let noise = 0.1 * cell.seed as f64 + 0.01 * (i * 7 % 5) as f64;
+                let noise = 0.1 * cell.seed as f64 + 0.001 * (i * i % 97) as f64;
                 let top1 = top1(cell.variant) + noise;
                 finished(cell, top1)
             })
