@@ -49,6 +49,7 @@ mod patch_embed;
 mod residual;
 pub mod roof;
 mod shards;
+pub mod slices;
 mod softmax;
 mod tokens;
 mod window;
