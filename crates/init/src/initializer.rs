@@ -1,0 +1,293 @@
+//! From a strategy to the weights of a model's layers.
+
+use std::sync::{Arc, Mutex};
+
+use inductive_ops::Grid;
+
+use crate::{
+    Basis, ClosedForm, Error, Gradient, Impulse, Linear, Matrix, Mixture, Offset, Progress, PseudoInput,
+    Quality, QueryKey, QueryKeyChoice, Result, Solver, Strategy, Target, ValueProjChoice, layer_norm,
+    mimetic_noise, mimetic_query_key, mimetic_value_proj,
+    query_key::head_dim,
+    random::{Purpose, stream, truncated_normal, uniform},
+};
+
+/// What initial weights must fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Channels D.
+    pub width: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Patches.
+    pub grid: Grid,
+    /// Whether a class token comes before the patches. Nothing is designed for it: it has a row of the position embedding that
+    /// no solve looks at.
+    pub class_token: bool,
+}
+
+impl Dims {
+    /// Rows of the position embedding.
+    pub fn tokens(&self) -> usize {
+        self.grid.tokens() + usize::from(self.class_token)
+    }
+}
+
+/// A linear layer's initial weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearInit {
+    /// `[out, in]`
+    pub weight: Vec<f32>,
+    /// `[out]`
+    pub bias: Vec<f32>,
+}
+
+/// An attention layer's initial weights, each `[D, D]` as `[out, in]`, row-major, with a bias `[D]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionInit {
+    /// Queries: head h has the rows from `h * head_dim` on.
+    pub query: LinearInit,
+    /// Keys, as queries.
+    pub key: LinearInit,
+    /// Values, as queries.
+    pub value: LinearInit,
+    /// Projection of the heads' results.
+    pub proj: LinearInit,
+    /// What the queries and keys aim at, one per head; for mimetic weights the patch itself. Empty for plain ones.
+    pub targets: Vec<Target>,
+    /// How near the attention comes to that on the pseudo-input, without biases; for mimetic weights on the position
+    /// embedding. None without targets.
+    pub quality: Option<Quality>,
+}
+
+impl AttentionInit {
+    /// Queries, keys and values in one layer: weight `[3 D, D]`, bias `[3 D]`.
+    pub fn qkv(&self) -> LinearInit {
+        let parts = [&self.query, &self.key, &self.value];
+        LinearInit {
+            weight: parts.iter().flat_map(|part| part.weight.iter().copied()).collect(),
+            bias: parts.iter().flat_map(|part| part.bias.iter().copied()).collect(),
+        }
+    }
+}
+
+/// Queries and keys with what they aim at.
+struct Solved {
+    weights: QueryKey,
+    targets: Vec<Target>,
+    quality: Quality,
+}
+
+/// Initial weights of one model: a function of (strategy, dimensions, position embedding, seed), layer by layer in any
+/// order and from any thread.
+pub struct Initializer {
+    strategy: Strategy,
+    dims: Dims,
+    seed: u64,
+    /// `[tokens, width]`, scaled.
+    position: Matrix,
+    /// The normalised embedding of the patches.
+    basis: Basis,
+    /// Solves that layers share.
+    shared: Mutex<[Option<Arc<Solved>>; 2]>,
+}
+
+impl Initializer {
+    /// position: the model's embedding as drawn, `[tokens, width]`, the class token's row first if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Heads`], [`Error::EmptyGrid`], [`Error::Shape`], [`Error::Constant`], [`Error::Decomposition`].
+    pub fn new(strategy: Strategy, dims: Dims, position: &[f32], seed: u64) -> Result<Self> {
+        head_dim(dims.width, dims.heads)?;
+        if dims.grid.tokens() == 0 {
+            return Err(Error::EmptyGrid { grid: dims.grid });
+        }
+        let scale = strategy.position_scale;
+        if !(scale.is_finite() && scale > 0.0) {
+            let (what, expected) = ("position_scale", "a positive number");
+            return Err(Error::Constant { what, expected, got: scale });
+        }
+        if position.len() != dims.tokens() * dims.width {
+            let expected = format!("{} x {} numbers", dims.tokens(), dims.width);
+            return Err(Error::shape("position embedding", expected, position.len().to_string()));
+        }
+        let mut position = Matrix::from_f32(dims.tokens(), dims.width, position)?;
+        position.values_mut().iter_mut().for_each(|v| *v *= scale);
+        let patches = position.row_range(usize::from(dims.class_token)..dims.tokens());
+        let basis = Basis::new(layer_norm(&patches))?;
+        Ok(Self { strategy, dims, seed, position, basis, shared: Mutex::default() })
+    }
+
+    /// The embedding to train on: scaled, `[tokens, width]`.
+    pub fn position(&self) -> Vec<f32> {
+        self.position.to_f32()
+    }
+
+    /// The normalised embedding of the patches, `[patches, width]`, by its directions: for
+    /// [`Quality::measure`] at any time of training.
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    /// The weights of attention layer `index`, counted from 0. Layers that share a solve find it done if they are asked for
+    /// one after the other.
+    ///
+    /// # Errors
+    /// Whatever [`Offsets::draw`](crate::Offsets::draw), [`Target::impulse`] and the solvers refuse.
+    pub fn layer(&self, index: usize) -> Result<AttentionInit> {
+        self.layer_reporting(index, &|_| ())
+    }
+
+    /// As [`Initializer::layer`]; `progress` hears of a gradient solve, if one is needed.
+    ///
+    /// # Errors
+    /// As [`Initializer::layer`].
+    pub fn layer_reporting(
+        &self,
+        index: usize,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<AttentionInit> {
+        let width = self.dims.width;
+        let plain = |purpose, part| {
+            let mut rng = stream(purpose, self.seed, index as u64, part);
+            plain_weight(self.strategy.linear, width, width, &mut rng).to_f32()
+        };
+        let solved = match &self.strategy.query_key {
+            QueryKeyChoice::Linear => None,
+            QueryKeyChoice::Mimetic(mixture) => Some(Arc::new(self.mimetic(index, *mixture)?)),
+            QueryKeyChoice::Impulse(impulse) => Some(self.impulse(index, impulse, progress)?),
+        };
+        let (query, key) = match &solved {
+            Some(solved) => (solved.weights.query().to_f32(), solved.weights.key().to_f32()),
+            None => (plain(Purpose::QueryKey, 0), plain(Purpose::QueryKey, 1)),
+        };
+        let (value, proj) = match &self.strategy.value_proj {
+            ValueProjChoice::Linear => (plain(Purpose::ValueProj, 0), plain(Purpose::ValueProj, 1)),
+            ValueProjChoice::Mimetic { mixture, storage } => {
+                let noise = mimetic_noise(width, &mut stream(Purpose::ValueProj, self.seed, index as u64, 0));
+                let (value, proj) = mimetic_value_proj(*mixture, *storage, &noise)?;
+                (value.to_f32(), proj.to_f32())
+            }
+        };
+        let mut rng = stream(Purpose::Biases, self.seed, index as u64, 0);
+        let mut linear = |weight| {
+            let bias = plain_bias(self.strategy.linear, width, width, &mut rng).to_f32();
+            LinearInit { weight, bias }
+        };
+        Ok(AttentionInit {
+            query: linear(query),
+            key: linear(key),
+            value: linear(value),
+            proj: linear(proj),
+            targets: solved.as_ref().map_or_else(Vec::new, |solved| solved.targets.clone()),
+            quality: solved.map(|solved| solved.quality.clone()),
+        })
+    }
+
+    /// A linear layer that is not designed: what the strategy leaves to all others. `number` tells them apart.
+    pub fn linear(&self, number: usize, inputs: usize, outputs: usize) -> LinearInit {
+        let mut rng = stream(Purpose::Linear, self.seed, number as u64, 0);
+        let weight = plain_weight(self.strategy.linear, inputs, outputs, &mut rng).to_f32();
+        LinearInit { weight, bias: plain_bias(self.strategy.linear, inputs, outputs, &mut rng).to_f32() }
+    }
+
+    fn mimetic(&self, layer: usize, mixture: Mixture) -> Result<Solved> {
+        let noise = |head| {
+            mimetic_noise(
+                self.dims.width,
+                &mut stream(Purpose::QueryKey, self.seed, layer as u64, head as u64),
+            )
+        };
+        let noise: Vec<_> = (0..self.dims.heads).map(noise).collect();
+        let weights = mimetic_query_key(mixture, &noise)?;
+        let targets = vec![Target::impulse(self.dims.grid, Offset::CENTRE)?; self.dims.heads];
+        let quality = Quality::measure(&weights, self.basis.input(), &targets)?;
+        Ok(Solved { weights, targets, quality })
+    }
+
+    fn impulse(
+        &self,
+        layer: usize,
+        impulse: &Impulse,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Arc<Solved>> {
+        let input = if layer == 0 { impulse.first } else { impulse.others };
+        if !impulse.shared {
+            return self.solve(layer, impulse, input, progress).map(Arc::new);
+        }
+        let slot = usize::from(input != impulse.first);
+        // Not locked while solving: a rayon thread that waits for its heads may take up another layer meanwhile. Layers
+        // that are asked for at the same time solve twice, with one result. A panic elsewhere leaves the slots as they
+        // were, so poison says nothing.
+        let slots = || self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(solved) = &slots()[slot] {
+            return Ok(solved.clone());
+        }
+        let solved = Arc::new(self.solve(slot, impulse, input, progress)?);
+        slots()[slot] = Some(solved.clone());
+        Ok(solved)
+    }
+
+    /// `number` tells the solves of one model apart.
+    fn solve(
+        &self,
+        number: usize,
+        impulse: &Impulse,
+        input: PseudoInput,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Solved> {
+        let Dims { width, heads, grid, class_token } = self.dims;
+        let draw = |purpose, head: usize| stream(purpose, self.seed, number as u64, head as u64);
+        let targets = self.targets(number, impulse)?;
+        let drawn = match input {
+            PseudoInput::Position => None,
+            _ => {
+                let patches = self.position.row_range(usize::from(class_token)..self.dims.tokens());
+                Some(Basis::new(input.build(&patches, &mut draw(Purpose::PseudoInput, 0)))?)
+            }
+        };
+        let basis = drawn.as_ref().unwrap_or(&self.basis);
+        let weights = match &impulse.solver {
+            Solver::ClosedForm(closed_form) => {
+                let noise = |head| ClosedForm::draw_noise(grid.tokens(), &mut draw(Purpose::Noise, head));
+                closed_form.solve(basis, &targets, &(0..heads).map(noise).collect::<Vec<_>>())?
+            }
+            Solver::Gradient(gradient) => {
+                let start = Gradient::start(width, heads, &mut draw(Purpose::Start, 0))?;
+                gradient.solve(basis, &targets, &start, progress)?
+            }
+        };
+        let quality = Quality::measure(&weights, basis.input(), &targets)?;
+        Ok(Solved { weights, targets, quality })
+    }
+
+    /// Random offsets are drawn for each solve; the controls are the same in all layers, as the fixed order is.
+    fn targets(&self, number: usize, impulse: &Impulse) -> Result<Vec<Target>> {
+        let Dims { heads, grid, .. } = self.dims;
+        let layer = if impulse.offsets == crate::Offsets::Random { number as u64 } else { 0 };
+        let mut rng = stream(Purpose::Offsets, self.seed, layer, 0);
+        let offsets = impulse.offsets.draw(heads, impulse.kernel, grid, &mut rng)?;
+        let target = |(head, offset)| {
+            let target = Target::impulse(grid, offset)?;
+            let mut rng = stream(Purpose::Scramble, self.seed, 0, head as u64);
+            Ok(if impulse.scrambled { target.scrambled(&mut rng) } else { target })
+        };
+        offsets.into_iter().enumerate().map(target).collect()
+    }
+}
+
+/// `[out, in]`
+fn plain_weight(linear: Linear, inputs: usize, outputs: usize, rng: &mut impl rand::Rng) -> Matrix {
+    match linear {
+        Linear::Kaiming => uniform(outputs, inputs, (inputs as f64).sqrt().recip(), rng),
+        Linear::TruncatedNormal => truncated_normal(outputs, inputs, 0.02, 2.0, rng),
+    }
+}
+
+/// `[1, out]`
+fn plain_bias(linear: Linear, inputs: usize, outputs: usize, rng: &mut impl rand::Rng) -> Matrix {
+    match linear {
+        Linear::Kaiming => uniform(1, outputs, (inputs as f64).sqrt().recip(), rng),
+        Linear::TruncatedNormal => Matrix::from_fn(1, outputs, |_, _| 0.0),
+    }
+}
