@@ -5,41 +5,37 @@ use rayon::prelude::*;
 
 use super::{Tokens, check_concat, check_slice};
 use crate::{
-    Result,
+    Result, residual,
     tape::{buffer, contiguous, gradient_of, take_gradient, tensor, values},
 };
 
 /// Rows that one task copies.
 const CHUNK: usize = 256;
 
-/// Channels `from..` of rows of `x` to channels `to..` of rows of `y`, `count` of them.
-fn copy(
+/// Gives `each` channels `to..` of a row of `y` and `from..` of the same row of `x`, `count` of them.
+fn for_each_row(
     x: &[f32],
     (x_width, from): (usize, usize),
     y: &mut [f32],
     (y_width, to): (usize, usize),
     count: usize,
+    each: fn(&mut [f32], &[f32]),
 ) {
     y.par_chunks_mut(CHUNK * y_width).zip(x.par_chunks(CHUNK * x_width)).for_each(|(y, x)| {
         for (y, x) in y.chunks_exact_mut(y_width).zip(x.chunks_exact(x_width)) {
-            y[to..to + count].copy_from_slice(&x[from..from + count]);
+            each(&mut y[to..to + count], &x[from..from + count]);
         }
     });
 }
 
+/// Copies channels `from..` of rows of `x` to channels `to..` of rows of `y`.
+fn copy(x: &[f32], of_x: (usize, usize), y: &mut [f32], of_y: (usize, usize), count: usize) {
+    for_each_row(x, of_x, y, of_y, count, |y, x| y.copy_from_slice(x));
+}
+
 /// As [`copy`], added.
-fn add(
-    x: &[f32],
-    (x_width, from): (usize, usize),
-    y: &mut [f32],
-    (y_width, to): (usize, usize),
-    count: usize,
-) {
-    y.par_chunks_mut(CHUNK * y_width).zip(x.par_chunks(CHUNK * x_width)).for_each(|(y, x)| {
-        for (y, x) in y.chunks_exact_mut(y_width).zip(x.chunks_exact(x_width)) {
-            y[to..to + count].iter_mut().zip(&x[from..from + count]).for_each(|(y, x)| *y += x);
-        }
-    });
+fn add(x: &[f32], of_x: (usize, usize), y: &mut [f32], of_y: (usize, usize), count: usize) {
+    for_each_row(x, of_x, y, of_y, count, |y, x| residual::add(x, y));
 }
 
 pub(crate) fn slice_on_cpu<const C: usize, const P: usize, T: Tape<f32, Cpu>>(

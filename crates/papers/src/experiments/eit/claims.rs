@@ -1,4 +1,4 @@
-//! The claims of EIT as comparisons of runs, fixed before the runs were made.
+//! The claims of EIT as comparisons of runs.
 
 use inductive_train::Metrics;
 
