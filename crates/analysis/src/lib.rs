@@ -5,15 +5,18 @@
 //! | [`nonlocality`] | how far a head looks, as the ConViT paper measures it |
 //! | [`mean_attention_distance`] | how far a patch looks on average, the class token left out |
 //! | [`head_diversity`] | how much that differs between the heads of a layer (our proxy) |
+//! | [`target_mass`] | how much of the attention goes where its initial weights aim |
 //! | [`relative_log_amplitude`] | how strong the frequencies of a token map are, compared with its mean |
 //! | [`high_frequency_share`] | how much of a token map lies in its high frequencies (our proxy) |
 //!
-//! The first three take the [`AttentionRecord`](inductive_attention::AttentionRecord) of one layer, the others the tokens
+//! The first four take the [`AttentionRecord`](inductive_attention::AttentionRecord) of one layer, the others the tokens
 //! that one layer gave; none sees a model.
 
 mod distance;
 mod fourier;
 mod spectrum;
+mod target;
 
 pub use distance::{head_diversity, mean_attention_distance, nonlocality};
 pub use fourier::{HIGH_FREQUENCY_CUTOFF, high_frequency_share, relative_log_amplitude};
+pub use target::target_mass;

@@ -33,6 +33,11 @@ pub enum Error {
         /// Heads.
         heads: usize,
     },
+    /// Impulses are solved for on a position embedding.
+    #[error(
+        "impulses, and a scaled position embedding, need a model with one; take a model with positions, or another strategy"
+    )]
+    NoPosition,
     /// There are no patches.
     #[error("attention: expected a grid with patches, got {grid}; check image and patch size")]
     EmptyGrid {

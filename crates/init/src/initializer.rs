@@ -56,7 +56,7 @@ pub struct AttentionInit {
     /// What the queries and keys aim at, one per head; for mimetic weights the patch itself. Empty for plain ones.
     pub targets: Vec<Target>,
     /// How near the attention comes to that on the pseudo-input, without biases; for mimetic weights on the position
-    /// embedding. None without targets.
+    /// embedding. None without targets or embedding.
     pub quality: Option<Quality>,
 }
 
@@ -75,7 +75,7 @@ impl AttentionInit {
 struct Solved {
     weights: QueryKey,
     targets: Vec<Target>,
-    quality: Quality,
+    quality: Option<Quality>,
 }
 
 /// Initial weights of one model: a function of (strategy, dimensions, position embedding, seed), layer by layer in any
@@ -84,10 +84,8 @@ pub struct Initializer {
     strategy: Strategy,
     dims: Dims,
     seed: u64,
-    /// `[tokens, width]`, scaled.
-    position: Matrix,
-    /// The normalised embedding of the patches.
-    basis: Basis,
+    /// The position embedding, `[tokens, width]`, scaled, and that of the patches, normalised.
+    embedding: Option<(Matrix, Basis)>,
     /// Solves that layers share.
     shared: Mutex<[Option<Arc<Solved>>; 2]>,
 }
@@ -115,18 +113,24 @@ impl Initializer {
         position.values_mut().iter_mut().for_each(|v| *v *= scale);
         let patches = position.row_range(usize::from(dims.class_token)..dims.tokens());
         let basis = Basis::new(layer_norm(&patches))?;
-        Ok(Self { strategy, dims, seed, position, basis, shared: Mutex::default() })
+        Ok(Self { strategy, dims, seed, embedding: Some((position, basis)), shared: Mutex::default() })
     }
 
-    /// The embedding to train on: scaled, `[tokens, width]`.
+    /// For a model without position embedding: impulses cannot be solved for, the other strategies can be had.
+    ///
+    /// # Errors
+    /// [`Error::NoPosition`] for impulses or a scaled embedding; [`Error::Heads`].
+    pub fn without_position(strategy: Strategy, dims: Dims, seed: u64) -> Result<Self> {
+        head_dim(dims.width, dims.heads)?;
+        if matches!(strategy.query_key, QueryKeyChoice::Impulse(_)) || strategy.position_scale != 1.0 {
+            return Err(Error::NoPosition);
+        }
+        Ok(Self { strategy, dims, seed, embedding: None, shared: Mutex::default() })
+    }
+
+    /// The embedding to train on: scaled, `[tokens, width]`; empty without one.
     pub fn position(&self) -> Vec<f32> {
-        self.position.to_f32()
-    }
-
-    /// The normalised embedding of the patches, `[patches, width]`, by its directions: for
-    /// [`Quality::measure`] at any time of training.
-    pub fn basis(&self) -> &Basis {
-        &self.basis
+        self.embedding.as_ref().map_or_else(Vec::new, |(position, _)| position.to_f32())
     }
 
     /// The weights of attention layer `index`, counted from 0. Layers that share a solve find it done if they are asked for
@@ -180,7 +184,7 @@ impl Initializer {
             value: linear(value),
             proj: linear(proj),
             targets: solved.as_ref().map_or_else(Vec::new, |solved| solved.targets.clone()),
-            quality: solved.map(|solved| solved.quality.clone()),
+            quality: solved.and_then(|solved| solved.quality.clone()),
         })
     }
 
@@ -201,7 +205,8 @@ impl Initializer {
         let noise: Vec<_> = (0..self.dims.heads).map(noise).collect();
         let weights = mimetic_query_key(mixture, &noise)?;
         let targets = vec![Target::impulse(self.dims.grid, Offset::CENTRE)?; self.dims.heads];
-        let quality = Quality::measure(&weights, self.basis.input(), &targets)?;
+        let measure = |(_, basis): &(Matrix, Basis)| Quality::measure(&weights, basis.input(), &targets);
+        let quality = self.embedding.as_ref().map(measure).transpose()?;
         Ok(Solved { weights, targets, quality })
     }
 
@@ -239,14 +244,15 @@ impl Initializer {
         let Dims { width, heads, grid, class_token } = self.dims;
         let draw = |purpose, head: usize| stream(purpose, self.seed, number as u64, head as u64);
         let targets = self.targets(number, impulse)?;
+        let (position, basis) = self.embedding.as_ref().ok_or(Error::NoPosition)?;
         let drawn = match input {
             PseudoInput::Position => None,
             _ => {
-                let patches = self.position.row_range(usize::from(class_token)..self.dims.tokens());
+                let patches = position.row_range(usize::from(class_token)..self.dims.tokens());
                 Some(Basis::new(input.build(&patches, &mut draw(Purpose::PseudoInput, 0)))?)
             }
         };
-        let basis = drawn.as_ref().unwrap_or(&self.basis);
+        let basis = drawn.as_ref().unwrap_or(basis);
         let weights = match &impulse.solver {
             Solver::ClosedForm(closed_form) => {
                 let noise = |head| ClosedForm::draw_noise(grid.tokens(), &mut draw(Purpose::Noise, head));
@@ -257,7 +263,7 @@ impl Initializer {
                 gradient.solve(basis, &targets, &start, progress)?
             }
         };
-        let quality = Quality::measure(&weights, basis.input(), &targets)?;
+        let quality = Some(Quality::measure(&weights, basis.input(), &targets)?);
         Ok(Solved { weights, targets, quality })
     }
 

@@ -6,7 +6,7 @@ use inductive_attention::{Layout, Linear, normal};
 use inductive_ops::{Backend, Error, Grid, Parameters};
 
 use crate::{
-    EitSpec, ModelSpec, Result,
+    EitSpec, ModelSpec, Pool, Result,
     blocks::{Blocks, Run},
     classifier::{HeadInit, HeadStyle, Trunk},
     layers::LayerNorm,
@@ -186,6 +186,7 @@ impl<
             local_up_to_layer: 0,
             mlp_ratio: 4.0,
             qkv_bias: true,
+            pool: Pool::Token,
             classes: 1000,
             resnet: None,
             eit: Some(EitSpec {

@@ -26,6 +26,9 @@ pub enum Error {
     /// A drop path rate outside its range.
     #[error(transparent)]
     Schedule(#[from] inductive_schedule::Error),
+    /// Initial weights could not be made.
+    #[error(transparent)]
+    Init(#[from] inductive_init::Error),
     /// An operation refused its arguments.
     #[error(transparent)]
     Op(#[from] inductive_ops::Error),

@@ -3,6 +3,7 @@
 //! | file | architecture |
 //! |---|---|
 //! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
+//! | [`PooledVit`] | ViT without class token, with fixed positions (as in 2404.01139) |
 //! | [`Eit`] | EIT (2203.07116) |
 //! | [`Resnet`] | ResNet (1512.03385) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
@@ -26,8 +27,10 @@ mod classifier;
 mod convit;
 mod eit;
 mod error;
+mod initialise;
 mod layers;
 mod model;
+mod pooled_vit;
 mod registry;
 mod resnet;
 mod spec;
@@ -41,8 +44,10 @@ pub use classifier::{Classifier, HeadInit, HeadStyle, Trunk};
 pub use convit::Convit;
 pub use eit::{Eit, Represented, halve_linear_weights};
 pub use error::{Error, Result};
+pub use initialise::{Initialised, LayerInitialised, initialise};
 pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, Record};
+pub use pooled_vit::PooledVit;
 pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
 pub use resnet::{
     BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckStage, CifarResnet,
@@ -50,6 +55,6 @@ pub use resnet::{
     Conv, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18, Resnet18Cifar,
     Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
 };
-pub use spec::{EitSpec, ModelSpec, Overlap};
+pub use spec::{EitSpec, ModelSpec, Overlap, Pool};
 pub use stem::{OverlappingPatches, Stem};
 pub use vit::Vit;

@@ -28,6 +28,9 @@ pub struct ModelSpec {
     pub mlp_ratio: f64,
     /// Bias in the query, key and value projections.
     pub qkv_bias: bool,
+    /// What the head sees.
+    #[serde(default)]
+    pub pool: Pool,
     /// Classes.
     pub classes: usize,
     /// What EIT adds; `None` for the other families.
@@ -36,6 +39,17 @@ pub struct ModelSpec {
     /// What a ResNet is; `None` for the other families. Of the fields above it has name, family, image, patch, width, depth and classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resnet: Option<ResnetSpec>,
+}
+
+/// What becomes of the tokens after the last block; timm's `global_pool`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// The head sees the class token.
+    #[default]
+    Token,
+    /// There is no class token; the head sees the mean of the patches.
+    Average,
 }
 
 /// What an EIT is beyond a vision transformer.
@@ -123,9 +137,9 @@ impl ModelSpec {
     }
 
     /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
-    /// token's alone.
+    /// token's alone, if there is one.
     pub fn macs_of_logits(&self) -> u64 {
-        let last = self.transformer_blocks().checked_sub(1);
+        let last = self.transformer_blocks().checked_sub(1).filter(|_| self.pool == Pool::Token);
         self.macs() - last.map_or(0, |last| self.block_macs(last).not_of_class_token)
     }
 
@@ -154,7 +168,8 @@ impl ModelSpec {
         let (c, patches) = (self.embed_dim as u64, self.grid().tokens() as u64);
         let conv = self.eit.as_ref().and_then(|eit| eit.conv_channels.get(layer)).map_or(0, |e| *e as u64);
         let (a, mlp) = (c - conv, 2 * c * (self.mlp_ratio * c as f64) as u64);
-        let tokens = if layer < self.local_up_to_layer { patches } else { patches + 1 };
+        let class_token = self.pool == Pool::Token && layer >= self.local_up_to_layer;
+        let tokens = patches + u64::from(class_token);
         let convolution = 9 * conv * patches;
         BlockMacs {
             all: tokens * (4 * a * a + mlp) + 2 * tokens * tokens * a + convolution,
@@ -197,6 +212,24 @@ mod tests {
         assert_eq!(spec.macs(), patches + 3 * 3 * 16 + 3 * 3 * 4 * 2 + 3 * 16 + 3 * 64 + head);
         assert_eq!(spec.macs_of_logits(), patches + 16 + 2 * 3 * 16 + 3 * 4 * 2 + 16 + 64 + head);
         assert_eq!(spec.macs_of_layers(), spec.macs() - 3 * 3 * 4 * 2);
+    }
+
+    #[test]
+    fn without_class_token_there_are_patches_alone_and_all_are_needed() {
+        let token = ModelSpec {
+            image: (2, 4),
+            patch: 2,
+            embed_dim: 4,
+            heads: 1,
+            depth: 1,
+            mlp_ratio: 2.0,
+            classes: 10,
+            ..ModelSpec::default()
+        };
+        let spec = ModelSpec { pool: Pool::Average, ..token.clone() };
+        assert_eq!(spec.macs(), 2 * 4 * 12 + 2 * 3 * 16 + 2 * 2 * 4 * 2 + 2 * 16 + 2 * 64 + 40);
+        assert_eq!(spec.macs_of_logits(), spec.macs());
+        assert!(spec.macs() < token.macs());
     }
 
     #[test]

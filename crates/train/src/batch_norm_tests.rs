@@ -146,7 +146,7 @@ fn convolutions_and_the_head_decay_and_nothing_of_batch_normalisation() {
 #[test]
 fn a_model_without_attention_has_no_nonlocality() {
     let probe = Probe::of(batch(0).0, 4);
-    let inside = probe.measure(&Cpu::default(), &*model(8)).unwrap();
+    let inside = probe.measure(&Cpu::default(), &*model(8), &[]).unwrap();
     assert!(inside.nonlocality.is_empty() && inside.head_diversity.is_empty());
     assert!(!inside.high_frequency.is_empty(), "its maps have frequencies");
 }

@@ -111,7 +111,7 @@ impl Bench {
         let model = device.build_model(name, &BuildOptions { classes, ..BuildOptions::default() })?.model;
         let optimizer = match mode {
             Mode::Inference => None,
-            Mode::Training => Some(AdamW::new(&device, &*model, AdamWConfig::default(), decays)?),
+            Mode::Training => Some(AdamW::new(&device, &*model, AdamWConfig::default(), decays, |_| false)?),
         };
         let (height, width) = model.spec().image;
         // That a batch is small enough does not say that its pixels can be counted, on a machine of 32 bits.

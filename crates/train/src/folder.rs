@@ -69,6 +69,11 @@ impl RunFolder {
         self.path.join("metrics.jsonl")
     }
 
+    /// What the layers did before the first update.
+    pub fn start(&self) -> PathBuf {
+        self.path.join("start.json")
+    }
+
     /// The newest weights.
     pub fn last(&self) -> PathBuf {
         self.path.join("last.safetensors")

@@ -1,13 +1,15 @@
 //! A model that learns: one update at a time, without files, data sets or clocks.
 
 use dfdx::prelude::*;
-use inductive_models::{BatchStatistics, BuildOptions, Images, Model, Zoo};
+use inductive_init::Target;
+use inductive_models::{BatchStatistics, BuildOptions, Images, Initialised, Model, Zoo, initialise};
 use inductive_ops::DropPath;
 
 use crate::{
-    AdamW, Ema, Error, Recipe, Result, decays,
+    AdamW, Ema, Error, Init, Recipe, Result, decays,
     diagnose::{first_bad_layer, first_bad_parameter},
     evaluate::to_device,
+    freeze::Frozen,
     loss::{count_top, smooth_targets},
     seeds::{Purpose, derive},
 };
@@ -19,6 +21,7 @@ pub struct Learner<D: Zoo> {
     pub(crate) optimizer: AdamW<D>,
     pub(crate) ema: Option<Ema<D>>,
     warnings: Vec<String>,
+    initialised: Initialised,
     seed: u64,
     drop_path: f64,
     label_smoothing: f64,
@@ -48,10 +51,18 @@ impl<D: Zoo> Learner<D> {
         recipe.validate()?;
         let options: BuildOptions = recipe.build_options(classes);
         let drawn = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
-        let drawn = drawn.build_model(&recipe.model, &options)?;
+        let mut drawn = drawn.build_model(&recipe.model, &options)?;
+        let strategy = recipe.init.as_ref().and_then(Init::strategy);
+        let design = |strategy| {
+            initialise(&mut *drawn.model, &strategy, derive(recipe.seed, Purpose::Init, 0), &|_| ())
+        };
+        let initialised = strategy.map(design).transpose()?.unwrap_or_default();
         let mut model = device.build_model(&recipe.model, &options)?.model;
         copy_weights(&*drawn.model, &mut *model)?;
-        Self::of_model(device, recipe, model, drawn.warnings)
+        let mut learner = Self::of_model(device, recipe, model, drawn.warnings)?;
+        learner.warnings.extend(initialised.warnings.iter().cloned());
+        learner.initialised = initialised;
+        Ok(learner)
     }
 
     /// A learner of `model`, which has its initial weights, by a recipe that is valid.
@@ -61,7 +72,9 @@ impl<D: Zoo> Learner<D> {
         model: Box<dyn Model<f32, D>>,
         warnings: Vec<String>,
     ) -> Result<Self> {
-        let optimizer = AdamW::new(device, &*model, recipe.adamw(), decays)?;
+        let frozen = Frozen(&recipe.freeze);
+        frozen.check(&*model)?;
+        let optimizer = AdamW::new(device, &*model, recipe.adamw(), decays, |name| frozen.has(name))?;
         let ema = recipe.ema.map(|decay| Ema::new(device, &*model, decay)).transpose()?;
         Ok(Self {
             device: device.clone(),
@@ -69,6 +82,7 @@ impl<D: Zoo> Learner<D> {
             optimizer,
             ema,
             warnings,
+            initialised: Initialised::default(),
             seed: recipe.seed,
             drop_path: recipe.drop_path,
             label_smoothing: recipe.label_smoothing,
@@ -93,6 +107,11 @@ impl<D: Zoo> Learner<D> {
     /// The device it learns on.
     pub fn device(&self) -> &D {
         &self.device
+    }
+
+    /// What the initial weights of each layer of attention aim at, one target per head; empty without a design.
+    pub fn targets(&self) -> Vec<Vec<Target>> {
+        self.initialised.layers.iter().map(|layer| layer.targets.clone()).collect()
     }
 
     /// What the model's initialisation has to say to the user.

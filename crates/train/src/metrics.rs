@@ -44,6 +44,10 @@ pub struct Metrics {
     /// Share of high frequencies in each block's output ([`inductive_analysis::high_frequency_share`]).
     #[serde(default)]
     pub high_frequency: Vec<f64>,
+    /// Attention of each layer to what its initial weights aim at ([`inductive_analysis::target_mass`]); empty without a
+    /// design.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target_mass: Vec<f64>,
 }
 
 impl Metrics {
@@ -105,6 +109,7 @@ mod tests {
             nonlocality: vec![1.0, 4.1],
             head_diversity: vec![0.5, 0.25],
             high_frequency: vec![0.3, 0.2],
+            target_mass: vec![0.9],
         }
     }
 

@@ -35,24 +35,27 @@ pub struct AdamW<D: Backend<f32>> {
 #[derive(Debug)]
 struct Slot<D: Backend<f32>> {
     name: String,
-    /// `None` for what training does not change (running statistics).
+    /// `None` for what training does not change: running statistics, and what is frozen.
     moments: Option<Moments<f32, D>>,
     weight_decay: f64,
 }
 
 impl<D: Backend<f32>> AdamW<D> {
-    /// An optimizer of `model`. `decays(name, shape)` says what weight decay applies to: [`decays`](crate::decays).
+    /// An optimizer of `model`. `decays(name, shape)` says what weight decay applies to: [`decays`](crate::decays);
+    /// `frozen(name)` what keeps its values.
     pub fn new(
         device: &D,
         model: &dyn Parameters<f32, D>,
         config: AdamWConfig,
         decays: impl Fn(&str, &[usize]) -> bool,
+        frozen: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let mut parameters = Vec::new();
         model.for_each_parameter(&mut |p| {
+            let learns = p.trainable() && !frozen(p.name());
             parameters.push(Slot {
                 name: p.name().to_owned(),
-                moments: p.trainable().then(|| Moments::zeros(device, p.numel())).transpose()?,
+                moments: learns.then(|| Moments::zeros(device, p.numel())).transpose()?,
                 weight_decay: if decays(p.name(), p.shape()) { config.weight_decay } else { 0.0 },
             });
             Ok(())
@@ -73,7 +76,10 @@ impl<D: Backend<f32>> AdamW<D> {
         gradients: &mut Gradients<f32, D>,
         lr: f64,
     ) -> Result<Option<f64>> {
-        let norm = self.config.clip_grad.map(|_| global_norm(model, gradients)).transpose()?;
+        let mut learns = self.parameters.iter().map(|slot| slot.moments.is_some());
+        let norm =
+            self.config.clip_grad.map(|_| global_norm(model, gradients, || learns.next() == Some(true)));
+        let norm = norm.transpose()?;
         let gradient_scale = match (self.config.clip_grad, norm) {
             (Some(max), Some(norm)) => clip_coefficient(max, norm),
             _ => 1.0,
@@ -136,14 +142,16 @@ impl<D: Backend<f32>> AdamW<D> {
     }
 }
 
-/// Euclidean norm of the gradients of all trainable parameters together.
+/// Euclidean norm of the gradients of all trainable parameters together, of which `counts`, asked once for each parameter,
+/// may leave some out.
 pub fn global_norm<D: Backend<f32>>(
     model: &mut dyn Parameters<f32, D>,
     gradients: &mut Gradients<f32, D>,
+    mut counts: impl FnMut() -> bool,
 ) -> Result<f64> {
     let mut sum = 0.0;
     model.for_each_parameter_mut(&mut |p| {
-        sum += if p.trainable() { p.gradient_square_sum(gradients)? } else { 0.0 };
+        sum += if counts() && p.trainable() { p.gradient_square_sum(gradients)? } else { 0.0 };
         Ok(())
     })?;
     Ok(sum.sqrt())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Best, Error, Metrics, Recipe, Result,
+    Best, Error, Inside, Metrics, Recipe, Result,
     folder::RunFolder,
     metrics::read_metrics,
     state::{Position, StateHeader},
@@ -60,6 +60,8 @@ pub enum Outcome {
 pub struct RunResult {
     /// All lines of metrics; the last is of the end.
     pub metrics: Vec<Metrics>,
+    /// What the layers did before the first update; `None` for a run of an earlier version.
+    pub start: Option<Inside>,
     /// The best evaluation.
     pub best: Best,
     /// The run's folder.
@@ -84,5 +86,7 @@ pub(crate) fn stored_result(folder: &RunFolder, position: &Position) -> Result<O
         let problem = "the run is finished, but its last line is missing".to_owned();
         return Err(Error::State { path: folder.metrics(), problem });
     }
-    Ok(Some(RunResult { metrics, best, folder: folder.path().to_owned() }))
+    let start =
+        std::fs::read_to_string(folder.start()).ok().and_then(|text| serde_json::from_str(&text).ok());
+    Ok(Some(RunResult { metrics, start, best, folder: folder.path().to_owned() }))
 }

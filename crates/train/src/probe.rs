@@ -1,9 +1,11 @@
 //! A fixed small batch of test images, on which attention and token maps are measured.
 
-use inductive_analysis::{head_diversity, high_frequency_share, nonlocality};
+use inductive_analysis::{head_diversity, high_frequency_share, nonlocality, target_mass};
 use inductive_data::{Image, Loader, Normalize};
+use inductive_init::Target;
 use inductive_models::{Model, Record};
 use inductive_ops::Backend;
+use serde::{Deserialize, Serialize};
 
 use crate::{Result, evaluate::to_device};
 
@@ -41,8 +43,13 @@ impl Probe {
         Self { images, count }
     }
 
-    /// What the layers of `model` do to the images.
-    pub fn measure<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Inside> {
+    /// What the layers of `model` do to the images. targets: those of each layer of attention, which may have none.
+    pub fn measure<D: Backend<f32>>(
+        &self,
+        device: &D,
+        model: &dyn Model<f32, D>,
+        targets: &[Vec<Target>],
+    ) -> Result<Inside> {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
         let mut record = Record::everything();
         model.forward(images, Some(&mut record))?;
@@ -55,15 +62,27 @@ impl Probe {
             nonlocality: attention().map(|record| mean(&nonlocality(record))).collect(),
             head_diversity: attention().map(head_diversity).collect(),
             high_frequency: outputs.collect(),
+            target_mass: attention()
+                .zip(targets)
+                .filter(|(_, targets)| !targets.is_empty())
+                .map(|(record, targets)| target_mass(record, targets))
+                .collect(),
         })
     }
 }
 
-/// What is measured in each layer; see [`Metrics`](crate::Metrics).
-pub(crate) struct Inside {
+/// What is measured in each layer on a fixed batch of test images; as in [`Metrics`](crate::Metrics).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inside {
+    /// [`Metrics::nonlocality`](crate::Metrics::nonlocality)
     pub nonlocality: Vec<f64>,
+    /// [`Metrics::head_diversity`](crate::Metrics::head_diversity)
     pub head_diversity: Vec<f64>,
+    /// [`Metrics::high_frequency`](crate::Metrics::high_frequency)
     pub high_frequency: Vec<f64>,
+    /// [`Metrics::target_mass`](crate::Metrics::target_mass)
+    pub target_mass: Vec<f64>,
 }
 
 pub(crate) fn mean(values: &[f64]) -> f64 {

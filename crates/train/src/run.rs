@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use inductive_checkpoint::{Metadata, save};
+use inductive_checkpoint::{Metadata, save, write_atomic};
 use inductive_data::Batches;
 use inductive_models::Zoo;
 
@@ -60,8 +60,22 @@ impl<'a, D: Zoo> Run<'a, D> {
         self.folder.newest_weights()
     }
 
+    /// Measures the layers before the first update, once.
+    fn look_inside(&self) -> Result<()> {
+        let path = self.folder.start();
+        if self.header.position.step > 0 || path.exists() {
+            return Ok(());
+        }
+        let learner = &self.learner;
+        let inside = self.probe.measure(learner.device(), learner.model(), &learner.targets())?;
+        let text = serde_json::to_string(&inside)
+            .map_err(|error| Error::io("write what the layers do at the start", &path)(error.into()))?;
+        Ok(write_atomic(&path, text.as_bytes())?)
+    }
+
     /// Trains to the end, or until it is asked to stop.
     pub fn go(&mut self) -> Result<Outcome> {
+        self.look_inside()?;
         let mut batches = None;
         loop {
             let position = self.header.position;
@@ -160,6 +174,7 @@ impl<'a, D: Zoo> Run<'a, D> {
     }
 
     fn measure(&mut self) -> Result<Metrics> {
+        let targets = self.learner.targets();
         let Learner { device, model, ema, .. } = &mut self.learner;
         let test = evaluate(device, &**model, &self.data.test)?;
         let averaged = match ema {
@@ -175,7 +190,8 @@ impl<'a, D: Zoo> Run<'a, D> {
             }
         }
         let images = since.images.max(1) as f64;
-        let Inside { nonlocality, head_diversity, high_frequency } = self.probe.measure(device, &**model)?;
+        let inside = self.probe.measure(device, &**model, &targets)?;
+        let Inside { nonlocality, head_diversity, high_frequency, target_mass } = inside;
         let gates = model.gates().iter().map(|heads| mean(heads)).collect();
         self.count_time();
         Ok(Metrics {
@@ -194,6 +210,7 @@ impl<'a, D: Zoo> Run<'a, D> {
             nonlocality,
             head_diversity,
             high_frequency,
+            target_mass,
         })
     }
 

@@ -11,6 +11,8 @@ pub(crate) enum Purpose {
     DropPath = 3,
     /// Which images a random subset takes.
     Subset = 4,
+    /// Initial weights that a strategy designs.
+    Init = 5,
 }
 
 /// The seed of the `index`-th use for `purpose`.
@@ -33,10 +35,10 @@ mod tests {
 
     #[test]
     fn seeds_differ_between_recipes_purposes_and_steps() {
-        let purposes = [Purpose::Weights, Purpose::Loader, Purpose::DropPath, Purpose::Subset];
+        let purposes = [Purpose::Weights, Purpose::Loader, Purpose::DropPath, Purpose::Subset, Purpose::Init];
         let seeds: BTreeSet<u64> = (0..10)
             .flat_map(|seed| purposes.into_iter().flat_map(move |p| (0..10).map(move |i| derive(seed, p, i))))
             .collect();
-        assert_eq!(seeds.len(), 400);
+        assert_eq!(seeds.len(), 500);
     }
 }

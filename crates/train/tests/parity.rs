@@ -100,7 +100,7 @@ fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
 fn run(run: &str, config: AdamWConfig, groups: fn(&str, &[usize]) -> bool) {
     let (reference, device) = (Reference::new(), Cpu::default());
     let mut model = reference.start(&device);
-    let mut optimizer = AdamW::new(&device, &model, config, groups).unwrap();
+    let mut optimizer = AdamW::new(&device, &model, config, groups, |_| false).unwrap();
     for step in 0..5 {
         let mut gradients = reference.gradients(&model, step);
         assert_eq!(optimizer.update(&mut model, &mut gradients, 1e-3).unwrap(), None);
@@ -123,7 +123,7 @@ fn parameters_of_one_dimension_are_not_decayed() {
 fn the_average_is_timm_s() {
     let (reference, device) = (Reference::new(), Cpu::default());
     let mut model = reference.start(&device);
-    let mut optimizer = AdamW::new(&device, &model, AdamWConfig::default(), |_, _| true).unwrap();
+    let mut optimizer = AdamW::new(&device, &model, AdamWConfig::default(), |_, _| true, |_| false).unwrap();
     let mut ema = Ema::new(&device, &model, EmaDecay::constant(0.99)).unwrap();
     for step in 0..5 {
         let mut gradients = reference.gradients(&model, step);
@@ -148,7 +148,7 @@ fn clipping_is_by_torch_s_global_norm() {
     for step in 0..5 {
         let mut model = reference.start(&device);
         let mut gradients = reference.gradients(&model, step);
-        let norm = global_norm(&mut model, &mut gradients).unwrap();
+        let norm = global_norm(&mut model, &mut gradients, || true).unwrap();
         let coefficient = clip_coefficient(1.0, norm);
         assert_close(&[norm as f32, coefficient as f32], &[totals[step], coefficients[step]], 1e-6, "norm");
         for name in NAMES {
@@ -162,7 +162,7 @@ fn clipping_is_by_torch_s_global_norm() {
 
         // What the optimizer does with `clip_grad` is what it does with gradients that were clipped before.
         let config = AdamWConfig { clip_grad: Some(1.0), weight_decay: 0.0, eps: 1e-2, ..Default::default() };
-        let mut optimizer = AdamW::new(&device, &model, config, decays).unwrap();
+        let mut optimizer = AdamW::new(&device, &model, config, decays, |_| false).unwrap();
         let start = model.w.as_vec();
         assert_eq!(optimizer.update(&mut model, &mut gradients, 1e-3).unwrap(), Some(norm));
         // The first update is lr g / (|g| + eps).

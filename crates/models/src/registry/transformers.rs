@@ -1,16 +1,17 @@
-//! The names of ConViT, ViT and DeiT.
+//! The names of ConViT, ViT and DeiT, and of ViT without class token.
 
 use dfdx::prelude::*;
 use inductive_ops::Backend;
 
 use super::{BuildOptions, Built, Entry, on_device, with_head};
-use crate::{ModelSpec, Result, convit::Convit, vit::Vit};
+use crate::{ModelSpec, Pool, Result, convit::Convit, pooled_vit::PooledVit, vit::Vit};
 
 /// One table: name, width, heads, patch, side of the grid, depth (, default `local_up_to_layer`, all that exist).
 macro_rules! zoo {
     (
         convit { $($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal, $default:literal, [$($local:literal),+];)* }
         vit { $($vname:literal: $vc:literal, $vh:literal, $vp:literal, $vg:literal, $vdepth:literal;)* }
+        pooled { $($pname:literal: $pc:literal, $ph:literal, $pp:literal, $pg:literal, $pdepth:literal;)* }
     ) => {
         pub(super) fn entries() -> Vec<Entry> {
             vec![
@@ -19,6 +20,13 @@ macro_rules! zoo {
                     locals: vec![$($local),+],
                 },)*
                 $(Entry { spec: spec("vit", $vname, [$vc, $vh, $vp, $vg, $vdepth], 0, true), locals: vec![0] },)*
+                $(Entry {
+                    spec: ModelSpec {
+                        pool: Pool::Average,
+                        ..spec("vit", $pname, [$pc, $ph, $pp, $pg, $pdepth], 0, true)
+                    },
+                    locals: vec![0],
+                },)*
             ]
         }
 
@@ -37,6 +45,10 @@ macro_rules! zoo {
                 $(($vname, _) => {
                     type M<D> = Vit<$vc, $vh, { 4 * $vc }, $vdepth, $vp, $vg, $vg, { $vg * $vg + 1 }, true, f32, D>;
                     with_head::<_, $vc, D>(device, on_device(M::<D>::try_build(device))?, spec, options, None)?
+                })*
+                $(($pname, _) => {
+                    type M<D> = PooledVit<$pc, $ph, { 4 * $pc }, $pdepth, $pp, $pg, $pg, { $pg * $pg }, true, f32, D>;
+                    with_head::<_, $pc, D>(device, on_device(M::<D>::try_build(device))?, spec, options, None)?
                 })*
                 _ => return Ok(None),
             }))
@@ -62,6 +74,7 @@ fn spec(
         local_up_to_layer: local,
         mlp_ratio: 4.0,
         qkv_bias,
+        pool: Pool::Token,
         classes: 1000,
         eit: None,
         resnet: None,
@@ -102,5 +115,19 @@ zoo! {
         "deit_small_plus_patch4_32": 576, 9, 4, 8, 12;
         "deit_base_plus_patch4_32": 1024, 16, 4, 8, 12;
         "deit_micro": 96, 4, 4, 8, 4;
+    }
+    pooled {
+        // arXiv 2404.01139's sizes; heads other than one per 64 channels are in the name
+        "vit_tiny_patch16_gap_224": 192, 3, 16, 14, 12;
+        "vit_tiny_patch2_gap_32": 192, 3, 2, 16, 12;
+        "vit_tiny_patch2_gap_32_8heads": 192, 8, 2, 16, 12;
+        "vit_small_patch2_gap_32": 384, 6, 2, 16, 12;
+        "vit_small_patch2_gap_32_16heads": 384, 16, 2, 16, 12;
+        "vit_tiny_patch4_gap_32": 192, 3, 4, 8, 12;
+        // for two CPU cores
+        "vit_micro_gap": 96, 4, 4, 8, 4;
+        "vit_micro_gap_3heads": 96, 3, 4, 8, 4;
+        "vit_micro_gap_6heads": 96, 6, 4, 8, 4;
+        "vit_micro_gap_12heads": 96, 12, 4, 8, 4;
     }
 }

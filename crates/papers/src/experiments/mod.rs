@@ -9,6 +9,7 @@ mod eit;
 mod error;
 mod results;
 mod run;
+mod structured_init;
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -145,7 +146,7 @@ pub struct Protocol {
 
 /// All tables that can be measured again.
 pub fn protocols() -> Vec<Protocol> {
-    vec![convit::TABLE2, eit::CLAIMS, eit::EXACT]
+    vec![convit::TABLE2, eit::CLAIMS, eit::EXACT, structured_init::CLAIMS, structured_init::FULL]
 }
 
 /// A request, resolved: what will run and where.
@@ -156,7 +157,8 @@ pub struct Study {
     pub protocol: Protocol,
     /// All runs, in order.
     pub cells: Vec<Cell>,
-    /// The study's folder: `<runs>/<paper>-<preset>-<data>`; `<runs>/<paper>-<table>` where nothing is trained.
+    /// The study's folder: `<runs>/<paper>-<preset>-<data>` for its first table, `<runs>/<paper>-<table>-<preset>-<data>`
+    /// for the others; `<runs>/<paper>-<table>` where nothing is trained.
     pub folder: PathBuf,
 }
 
@@ -188,7 +190,10 @@ impl Study {
         let cells = (protocol.cells)(&request)?;
         let folder = match cells.is_empty() {
             true => format!("{}-{}", request.paper, protocol.table),
-            false => format!("{}-{}-{kind}", request.paper, request.preset),
+            false if of_paper[0].table == protocol.table => {
+                format!("{}-{}-{kind}", request.paper, request.preset)
+            }
+            false => format!("{}-{}-{}-{kind}", request.paper, protocol.table, request.preset),
         };
         let folder = request.runs.join(folder);
         Ok(Self { request, protocol, cells, folder })

@@ -1,5 +1,6 @@
 //! What a run is: everything that decides its result, as one TOML file.
 
+mod init;
 mod length;
 mod subset;
 #[cfg(test)]
@@ -11,6 +12,7 @@ use inductive_models::{BuildOptions, ModelSpec};
 use inductive_schedule::{Clock, Duration, EmaDecay};
 use serde::{Deserialize, Serialize};
 
+pub use init::Init;
 pub use subset::{Choice, SubsetSpec};
 pub use text::Difference;
 
@@ -87,6 +89,13 @@ pub struct Recipe {
     /// Stochastic depth: rate of the last block, earlier ones have linearly less. Default 0.1.
     pub drop_path: f64,
 
+    /// Names of parameters that keep their initial values, with `*` for any text: `["blocks.*.0.fn.0.*"]`. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Initial weights: the name of a strategy ([`inductive_init::Strategy::NAMES`]) or a table with its parts. Default: the
+    /// model's own, which are timm's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
     /// Moving average of the weights, evaluated beside them: `decay`, and `warmup` (default false). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaDecay>,
@@ -178,6 +187,8 @@ impl Default for Recipe {
             clip_grad,
             label_smoothing: 0.1,
             drop_path: 0.1,
+            freeze: Vec::new(),
+            init: None,
             ema: None,
             augment: Augment::default(),
             synthetic: Synthetic::default(),

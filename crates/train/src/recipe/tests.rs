@@ -63,6 +63,7 @@ fn refusals_name_the_field_and_what_is_accepted() {
         ("locality_strength = 0", "`locality_strength`", "above 0"),
         ("model = \"convit_mikro\"", "convit_mikro", "did you mean `convit_micro`"),
         ("data = \"cifar9:x\"", "cifar9:x", "cifar10:PATH"),
+        ("init = \"impulses\"", "`init` is impulses", "impulse-scrambled"),
     ] {
         let error = read(text).unwrap().validate().unwrap_err().to_string();
         assert!(error.contains(field) && error.contains(expected), "{text}: {error}");
@@ -80,6 +81,8 @@ fn what_is_no_recipe_is_refused_with_its_place() {
         ("subset = \"last 10%\"", "`first 10%`"),
         ("ema = { decay = 0.9, rate = 1 }", "unknown field `rate`"),
         ("model = ", "line 1"),
+        ("init = 3", "the name of a strategy"),
+        ("init = { linear = \"xavier\" }", "unknown variant `xavier`"),
     ] {
         let error = read(text).unwrap_err();
         assert!(matches!(error, Error::RecipeText { .. }));
@@ -95,6 +98,18 @@ fn subsets_are_read_as_they_are_written() {
     for text in ["", "first", "first 0%", "random 101%", "first 1.5", "random -1", "first nan%", "some 5"] {
         let error = text.parse::<SubsetSpec>().unwrap_err();
         assert!(error.contains("`random 50`"), "{error}");
+    }
+}
+
+#[test]
+fn initial_weights_are_a_name_or_a_table() {
+    let named = read("init = \"mimetic\"").unwrap();
+    assert_eq!(named.init, Some("mimetic".into()));
+    let strategy = inductive_init::Strategy::named("impulse-anywhere").unwrap();
+    let given = Recipe { init: Some(Init::Given(Box::new(strategy))), ..named.clone() };
+    for recipe in [named, given] {
+        recipe.validate().unwrap();
+        assert_eq!(read(&recipe.to_toml().unwrap()).unwrap(), recipe);
     }
 }
 

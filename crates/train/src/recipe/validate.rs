@@ -1,6 +1,7 @@
 //! What a recipe may ask for.
 
 use inductive_data::DataSpec;
+use inductive_init::Strategy;
 use inductive_schedule::{Clock, Duration};
 
 use super::Recipe;
@@ -34,6 +35,9 @@ impl Recipe {
             strength.is_finite() && strength > 0.0,
             "a finite number above 0",
         )?;
+        if let Some(init) = self.init.as_ref().filter(|init| init.strategy().is_none()) {
+            return refuse("init", init, format!("one of {}", Strategy::NAMES.join(", ")));
+        }
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));
         }
