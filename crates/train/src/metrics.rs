@@ -48,6 +48,13 @@ pub struct Metrics {
     /// design.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target_mass: Vec<f64>,
+    /// Stable rank of the patches in each block's output, sum of squared singular values over the largest
+    /// ([`inductive_analysis::StableRank::sr2`]), mean over a few of the images; empty for large models, where it takes long.
+    #[serde(default)]
+    pub stable_rank: Vec<f64>,
+    /// The same of the singular values themselves ([`inductive_analysis::StableRank::sr1`]).
+    #[serde(default)]
+    pub nuclear_rank: Vec<f64>,
 }
 
 impl Metrics {
@@ -110,6 +117,8 @@ mod tests {
             head_diversity: vec![0.5, 0.25],
             high_frequency: vec![0.3, 0.2],
             target_mass: vec![0.9],
+            stable_rank: vec![1.5, 2.0],
+            nuclear_rank: vec![3.5, 4.0],
         }
     }
 

@@ -1,9 +1,11 @@
 //! A fixed small batch of test images, on which attention and token maps are measured.
 
-use inductive_analysis::{head_diversity, high_frequency_share, nonlocality, target_mass};
+use inductive_analysis::{
+    StableRank, head_diversity, high_frequency_share, mean_stable_rank, nonlocality, target_mass,
+};
 use inductive_data::{Image, Loader, Normalize};
 use inductive_init::Target;
-use inductive_models::{Model, Record};
+use inductive_models::{BlockRecord, Model, Record};
 use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,11 @@ use crate::{Result, evaluate::to_device};
 const IMAGES: usize = 32;
 /// The most numbers in the attention maps of one layer; large models get fewer images.
 const MAP_NUMBERS: usize = 1 << 22;
+
+/// The most images whose stable rank is measured, which needs singular values.
+const RANK_IMAGES: usize = 8;
+/// The most numbers of a sample's tokens for that.
+const RANK_NUMBERS: usize = 1 << 17;
 
 /// Normalised images, spread over the test set.
 pub(crate) struct Probe {
@@ -54,10 +61,18 @@ impl Probe {
         let mut record = Record::everything();
         model.forward(images, Some(&mut record))?;
         let attention = || record.blocks.iter().filter_map(|block| block.attention.as_ref());
-        let outputs = record.blocks.iter().map(|block| {
-            let channels = block.output.len() / (self.count * block.layout.tokens()).max(1);
-            high_frequency_share(&block.output, block.layout, channels)
+        let channels =
+            |block: &BlockRecord<f32>| block.output.len() / (self.count * block.layout.tokens()).max(1);
+        let outputs = record
+            .blocks
+            .iter()
+            .map(|block| high_frequency_share(&block.output, block.layout, channels(block)));
+        let ranks = record.blocks.iter().map(|block| {
+            let sample = block.layout.tokens() * channels(block);
+            let few = &block.output[..sample * RANK_IMAGES.min(self.count)];
+            (sample <= RANK_NUMBERS).then(|| mean_stable_rank(few, block.layout, channels(block)))
         });
+        let ranks: Vec<StableRank> = ranks.collect::<Option<_>>().unwrap_or_default();
         Ok(Inside {
             nonlocality: attention().map(|record| mean(&nonlocality(record))).collect(),
             head_diversity: attention().map(head_diversity).collect(),
@@ -67,6 +82,8 @@ impl Probe {
                 .filter(|(_, targets)| !targets.is_empty())
                 .map(|(record, targets)| target_mass(record, targets))
                 .collect(),
+            stable_rank: ranks.iter().map(|rank| rank.sr2).collect(),
+            nuclear_rank: ranks.iter().map(|rank| rank.sr1).collect(),
         })
     }
 }
@@ -83,6 +100,10 @@ pub struct Inside {
     pub high_frequency: Vec<f64>,
     /// [`Metrics::target_mass`](crate::Metrics::target_mass)
     pub target_mass: Vec<f64>,
+    /// [`Metrics::stable_rank`](crate::Metrics::stable_rank)
+    pub stable_rank: Vec<f64>,
+    /// [`Metrics::nuclear_rank`](crate::Metrics::nuclear_rank)
+    pub nuclear_rank: Vec<f64>,
 }
 
 pub(crate) fn mean(values: &[f64]) -> f64 {

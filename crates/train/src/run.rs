@@ -191,7 +191,8 @@ impl<'a, D: Zoo> Run<'a, D> {
         }
         let images = since.images.max(1) as f64;
         let inside = self.probe.measure(device, &**model, &targets)?;
-        let Inside { nonlocality, head_diversity, high_frequency, target_mass } = inside;
+        let Inside { nonlocality, head_diversity, high_frequency, target_mass, stable_rank, nuclear_rank } =
+            inside;
         let gates = model.gates().iter().map(|heads| mean(heads)).collect();
         self.count_time();
         Ok(Metrics {
@@ -211,6 +212,8 @@ impl<'a, D: Zoo> Run<'a, D> {
             head_diversity,
             high_frequency,
             target_mass,
+            stable_rank,
+            nuclear_rank,
         })
     }
 

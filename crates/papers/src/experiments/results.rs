@@ -71,6 +71,8 @@ pub(super) fn finished(cell: super::Cell, top1: f64) -> CellResult {
         head_diversity: vec![0.5, top1 / 100.0],
         high_frequency: vec![0.3, top1 / 200.0],
         target_mass: Vec::new(),
+        stable_rank: vec![2.0, 3.0],
+        nuclear_rank: vec![5.0, 6.0],
     };
     let best = Best { step: 6, epoch: 1.0, top1 };
     CellResult { cell, result: RunResult { metrics: vec![metrics], start: None, best, folder: "run".into() } }

@@ -35,7 +35,7 @@ fn scale(preset: Preset) -> Scale {
     let epochs = match preset {
         Preset::Smoke => 1.0,
         Preset::Quick => 6.0,
-        Preset::Small => 12.0,
+        Preset::Small => 9.0,
     };
     Scale {
         epochs,
