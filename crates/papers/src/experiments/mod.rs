@@ -146,7 +146,14 @@ pub struct Protocol {
 
 /// All tables that can be measured again.
 pub fn protocols() -> Vec<Protocol> {
-    vec![convit::TABLE2, eit::CLAIMS, eit::EXACT, structured_init::CLAIMS, structured_init::FULL]
+    vec![
+        convit::TABLE2,
+        eit::CLAIMS,
+        eit::EXACT,
+        structured_init::CLAIMS,
+        structured_init::FULL,
+        structured_init::HEADS,
+    ]
 }
 
 /// A request, resolved: what will run and where.

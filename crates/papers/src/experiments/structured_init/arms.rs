@@ -18,6 +18,14 @@ pub(super) struct Arm {
     pub label: &'static str,
 }
 
+impl Arm {
+    /// The smaller of the numbers of patches and channels; both models have the same.
+    pub fn smaller_side(self) -> f64 {
+        inductive_models::find(self.model)
+            .map_or(f64::NAN, |entry| entry.spec.grid().tokens().min(entry.spec.embed_dim) as f64)
+    }
+}
+
 /// ViT of arXiv 2404.01139, and that of 2505.19985.
 pub(super) const POOLED: &str = "vit_micro_gap";
 pub(super) const TOKEN: &str = "deit_micro";

@@ -14,19 +14,13 @@ use crate::{
     verdict::{Check, ClaimTest, Comparison, Judged},
 };
 
-/// Adds the verdicts, and a table of every comparison.
+/// Adds the verdicts, and the comparisons that no claim is judged by.
 pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     let published = Published::embedded()?;
     let test = |id: &str| Ok::<_, crate::Error>(ClaimTest::new(published.claim(id)?));
     let better = |a: Arm, b: Arm, when: When| {
         let statement = format!("{}: {} > {}{}", kind(a), a.label, b.label, when.suffix());
         Comparison::new(statement, "points", measured.top1(a, when), measured.top1(b, when))
-    };
-
-    let mut questions: Vec<(&str, Judged)> = Vec::new();
-    let mut ask = |group: &'static str, comparison: &Comparison| {
-        questions.push((group, comparison.judge()));
-        comparison.clone()
     };
 
     let mut both = test("si.5")?;
@@ -41,36 +35,61 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
             (MIMETIC, TRUNC),
             (IMPULSE, TRUNC),
         ] {
-            both = both.piece(ask("designed against plain", &better(designed, plain, when)));
+            both = both.piece(better(designed, plain, when));
         }
     }
+    let mut questions = Vec::new();
     // Said before the runs: the two are not told apart at this size. A decision either way contradicts that.
     for (impulse, mimetic) in [(POOLED_IMPULSE, POOLED_MIMETIC), (IMPULSE, MIMETIC)] {
-        let comparison = better(impulse, mimetic, When::End);
-        let judged = ask("impulse against mimetic", &comparison).judge();
+        let judged = better(impulse, mimetic, When::End).judge();
         if judged.n > 1 {
             let statement = format!("{}: impulse > mimetic is not decided", kind(impulse));
             both = both.check(Check::equal(statement, judged.verdict, Verdict::Undecided));
         }
+        questions.push(("impulse against mimetic", judged));
     }
     report.claim(both.judge());
 
     let mut confounded = test("si.7")?;
     for part in [MIMETIC_V, SCALED] {
-        confounded =
-            confounded.piece(ask("parts of 2505.19985's impulse", &better(part, DEFAULT, When::End)));
-    }
-    for (a, b) in [(DEFAULT_V, DEFAULT), (IMPULSE, DEFAULT_V), (IMPULSE, MIMETIC_V), (IMPULSE, SCALED)] {
-        let comparison = ask("parts of 2505.19985's impulse", &better(a, b, When::End));
-        confounded = confounded.observe(comparison.statement.clone(), decided(&comparison));
-    }
-    for (local, control) in [(IMPULSE, SCRAMBLED), (POOLED_IMPULSE, POOLED_SCRAMBLED), (IMPULSE, ANYWHERE)] {
-        let comparison = ask("whether it has to be local", &better(local, control, When::End));
-        confounded = confounded.observe(comparison.statement.clone(), decided(&comparison));
+        confounded = confounded.piece(better(part, DEFAULT, When::End));
     }
     report.claim(confounded.judge());
-    report.table("comparisons", table(&questions));
+    let parts = "parts of 2505.19985's impulse";
+    let local = "whether it has to be local";
+    for (group, a, b) in [
+        (parts, DEFAULT_V, DEFAULT),
+        (parts, IMPULSE, DEFAULT_V),
+        (parts, IMPULSE, MIMETIC_V),
+        (parts, IMPULSE, SCALED),
+        (local, IMPULSE, SCRAMBLED),
+        (local, POOLED_IMPULSE, POOLED_SCRAMBLED),
+        (local, IMPULSE, ANYWHERE),
+    ] {
+        questions.push((group, better(a, b, When::End).judge()));
+    }
+    report.table("controls", controls(&questions));
+
+    let mut low = test("si.3")?;
+    for arm in
+        measured.scale.arms.iter().filter(|arm| arm.init == "kaiming" || arm.init.starts_with("impulse"))
+    {
+        for (when, seeded) in measured.largest_rank(*arm) {
+            let bound = seeded.iter().map(|(seed, _)| (seed, MUCH_SMALLER * arm.smaller_side())).collect();
+            let statement =
+                format!("{}, {}: {} > largest stable rank, {when}", kind(*arm), arm.label, bound_text(*arm));
+            low = low.piece(Comparison::new(statement, "directions", bound, seeded));
+        }
+    }
+    report.claim(low.judge());
     Ok(())
+}
+
+/// What counts as "much smaller": a quarter.
+const MUCH_SMALLER: f64 = 0.25;
+
+fn bound_text(arm: Arm) -> String {
+    format!("a quarter of min(N, D) = {}", arm.smaller_side())
 }
 
 /// Which of the two models.
@@ -78,17 +97,8 @@ fn kind(arm: Arm) -> &'static str {
     if arm.model == super::arms::POOLED { "average pooling" } else { "class token" }
 }
 
-/// Whether the seeds show it; `None` where they say neither.
-fn decided(comparison: &Comparison) -> Option<bool> {
-    match comparison.judge().verdict {
-        Verdict::Holds => Some(true),
-        Verdict::Fails => Some(false),
-        Verdict::Undecided => None,
-    }
-}
-
-/// Every comparison that was measured.
-fn table(questions: &[(&str, Judged)]) -> Table {
+/// What is asked beside the claims.
+fn controls(questions: &[(&str, Judged)]) -> Table {
     let columns = [
         Column::left("question"),
         Column::left("statement"),
@@ -97,7 +107,7 @@ fn table(questions: &[(&str, Judged)]) -> Table {
         Column::right("n"),
         Column::left("verdict"),
     ];
-    let mut table = Table::new("Every comparison, paired by seed", columns);
+    let mut table = Table::new("Controls, and impulse against mimetic, paired by seed", columns);
     for (group, judged) in questions.iter().filter(|(_, judged)| judged.n > 0) {
         let interval = judged.interval.map(|it| format!("{:+.1} to {:+.1}", it.low, it.high));
         table.row([

@@ -4,11 +4,13 @@
 mod arms;
 mod claims;
 mod contradictions;
+mod heads;
 mod tables;
 
 use inductive_train::Synthetic;
 
 use self::arms::Scale;
+pub(super) use self::heads::HEADS;
 use super::{CellResult, Preset, Protocol, Request, Result};
 use crate::Report;
 

@@ -1,6 +1,6 @@
 //! What the runs measured, as tables and figures.
 
-use inductive_train::Metrics;
+use inductive_train::{Inside, Metrics};
 
 use super::{
     super::CellResult,
@@ -57,12 +57,22 @@ impl Measured<'_> {
         self.of(arm, when, |m| m.test_top1)
     }
 
+    /// The largest stable rank of a block's tokens before and after training, by seed.
+    pub fn largest_rank(&self, arm: Arm) -> [(&'static str, Seeded); 2] {
+        let largest = |list: &[f64]| list.iter().copied().fold(f64::NAN, f64::max);
+        let start = self
+            .runs(arm)
+            .filter_map(|run| Some((run.cell.seed, largest(&run.result.start.as_ref()?.stable_rank))));
+        [("start", start.collect()), ("end", self.of(arm, When::End, |m| largest(&m.stable_rank)))]
+    }
+
     /// Adds all tables and figures.
     pub fn add(&self, report: &mut Report) {
         report
             .table("accuracy", self.accuracy())
             .table("decay", self.decay())
             .table("inside", self.inside())
+            .table("stable-rank", self.ranks())
             .figure("learning", self.learning())
             .figure("target-mass", self.target_mass());
     }
@@ -105,7 +115,7 @@ impl Measured<'_> {
     }
 
     /// How much of the designed attention is left while training goes on.
-    fn decay(&self) -> Table {
+    pub fn decay(&self) -> Table {
         let columns = [
             Column::left("model"),
             Column::left("initial weights"),
@@ -161,6 +171,40 @@ impl Measured<'_> {
             ]);
         }
         table.note("Non-locality: mean attention distance in patches; uniform attention has 4.1.");
+        table
+    }
+
+    /// How many directions the tokens have.
+    fn ranks(&self) -> Table {
+        let columns = [
+            Column::left("model"),
+            Column::left("initial weights"),
+            Column::right("sr2, start"),
+            Column::right("sr2, end"),
+            Column::right("sr1, start"),
+            Column::right("sr1, end"),
+        ];
+        let mut table = Table::new("Stable rank of the patches after each block", columns);
+        for arm in self.scale.arms {
+            let start = |list: fn(&Inside) -> &Vec<f64>| {
+                profile(&self.layers(*arm, |run| run.result.start.as_ref().map(list)))
+            };
+            let end = |list: fn(&Metrics) -> &Vec<f64>| {
+                profile(&self.layers(*arm, |run| run.result.metrics.last().map(list)))
+            };
+            table.row([
+                Entry::text(arm.model),
+                Entry::text(arm.label),
+                Entry::text(start(|it| &it.stable_rank)),
+                Entry::text(end(|it| &it.stable_rank)),
+                Entry::text(start(|it| &it.nuclear_rank)),
+                Entry::text(end(|it| &it.nuclear_rank)),
+            ]);
+        }
+        table.note(
+            "Of a sample's matrix of 64 patches by 96 channels with singular values s: sr1 = sum s / max s, sr2 = sum s^2 / max \
+             s^2, mean over test images; both could be 64.",
+        );
         table
     }
 
