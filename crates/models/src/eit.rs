@@ -186,6 +186,7 @@ impl<
             local_up_to_layer: 0,
             mlp_ratio: 4.0,
             qkv_bias: true,
+            class_token: true,
             classes: 1000,
             resnet: None,
             eit: Some(EitSpec {

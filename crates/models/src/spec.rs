@@ -10,7 +10,7 @@ use crate::ResnetSpec;
 pub struct ModelSpec {
     /// Registry name.
     pub name: String,
-    /// Architecture: `vit`, `convit`, `eit` or `resnet`.
+    /// Architecture: `vit`, `convit`, `eit`, `simple_vit` or `resnet`.
     pub family: String,
     /// Height and width of the images, pixels.
     pub image: (usize, usize),
@@ -28,6 +28,9 @@ pub struct ModelSpec {
     pub mlp_ratio: f64,
     /// Bias in the query, key and value projections.
     pub qkv_bias: bool,
+    /// Whether a class token is read out; else the logits come from the mean of all tokens. Without meaning for a ResNet.
+    #[serde(default = "yes")]
+    pub class_token: bool,
     /// Classes.
     pub classes: usize,
     /// What EIT adds; `None` for the other families.
@@ -36,6 +39,11 @@ pub struct ModelSpec {
     /// What a ResNet is; `None` for the other families. Of the fields above it has name, family, image, patch, width, depth and classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resnet: Option<ResnetSpec>,
+}
+
+/// Of a model written down before there were any without class token.
+fn yes() -> bool {
+    true
 }
 
 /// What an EIT is beyond a vision transformer.
@@ -89,7 +97,7 @@ struct BlockMacs {
     all: u64,
     /// The products of queries with keys and of attention with values.
     attention_products: u64,
-    /// Those that the class token after the block does not depend on.
+    /// Those that the class token after the block does not depend on; 0 without class token.
     not_of_class_token: u64,
 }
 
@@ -123,7 +131,7 @@ impl ModelSpec {
     }
 
     /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
-    /// token's alone.
+    /// token's alone, if there is one.
     pub fn macs_of_logits(&self) -> u64 {
         let last = self.transformer_blocks().checked_sub(1);
         self.macs() - last.map_or(0, |last| self.block_macs(last).not_of_class_token)
@@ -154,12 +162,14 @@ impl ModelSpec {
         let (c, patches) = (self.embed_dim as u64, self.grid().tokens() as u64);
         let conv = self.eit.as_ref().and_then(|eit| eit.conv_channels.get(layer)).map_or(0, |e| *e as u64);
         let (a, mlp) = (c - conv, 2 * c * (self.mlp_ratio * c as f64) as u64);
-        let tokens = if layer < self.local_up_to_layer { patches } else { patches + 1 };
+        let class_token = self.class_token && layer >= self.local_up_to_layer;
+        let tokens = patches + u64::from(class_token);
         let convolution = 9 * conv * patches;
+        let of_others = || (tokens - 1) * (2 * a * a + mlp + 2 * tokens * a) + convolution;
         BlockMacs {
             all: tokens * (4 * a * a + mlp) + 2 * tokens * tokens * a + convolution,
             attention_products: 2 * tokens * tokens * a,
-            not_of_class_token: (tokens - 1) * (2 * a * a + mlp + 2 * tokens * a) + convolution,
+            not_of_class_token: if class_token { of_others() } else { 0 },
         }
     }
 
@@ -188,6 +198,7 @@ mod tests {
             heads: 1,
             depth: 1,
             mlp_ratio: 2.0,
+            class_token: true,
             classes: 10,
             ..ModelSpec::default()
         };
@@ -197,6 +208,10 @@ mod tests {
         assert_eq!(spec.macs(), patches + 3 * 3 * 16 + 3 * 3 * 4 * 2 + 3 * 16 + 3 * 64 + head);
         assert_eq!(spec.macs_of_logits(), patches + 16 + 2 * 3 * 16 + 3 * 4 * 2 + 16 + 64 + head);
         assert_eq!(spec.macs_of_layers(), spec.macs() - 3 * 3 * 4 * 2);
+
+        let pooled = ModelSpec { class_token: false, ..spec };
+        assert_eq!(pooled.macs(), patches + 2 * 3 * 16 + 2 * 2 * 4 * 2 + 2 * 16 + 2 * 64 + head);
+        assert_eq!(pooled.macs_of_logits(), pooled.macs());
     }
 
     #[test]

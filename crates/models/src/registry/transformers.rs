@@ -62,6 +62,7 @@ fn spec(
         local_up_to_layer: local,
         mlp_ratio: 4.0,
         qkv_bias,
+        class_token: true,
         classes: 1000,
         eit: None,
         resnet: None,
