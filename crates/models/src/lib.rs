@@ -5,6 +5,7 @@
 //! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
 //! | [`Eit`] | EIT (2203.07116) |
 //! | [`Resnet`] | ResNet (1512.03385) |
+//! | [`SimpleVit`] | SimpleViT with positions in queries and keys (2401.12511) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -30,6 +31,7 @@ mod layers;
 mod model;
 mod registry;
 mod resnet;
+mod simple_vit;
 mod spec;
 mod stem;
 mod vit;
@@ -50,6 +52,7 @@ pub use resnet::{
     Conv, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18, Resnet18Cifar,
     Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
 };
+pub use simple_vit::{NormedPatches, SimpleVit};
 pub use spec::{EitSpec, ModelSpec, Overlap};
 pub use stem::{OverlappingPatches, Stem};
 pub use vit::Vit;

@@ -230,6 +230,7 @@ impl Recipe {
             classes,
             local_up_to_layer: self.local_up_to_layer,
             locality_strength: self.locality_strength,
+            ..BuildOptions::default()
         }
     }
 
