@@ -5,9 +5,10 @@
 //! | [`Mhsa`]: multi-head self-attention | `vision_transformer.Attention`, `convit.MHSA` |
 //! | [`Gpsa`]: gated positional self-attention | `convit.GPSA` |
 //! | [`ConvAttention`]: attention beside a depthwise convolution (EIT) | none; the authors' `EIT_T` |
+//! | [`PositionMixed`]: queries and keys of tokens mixed with positions (2401.12511) | none |
 //!
-//! Both implement [`TokenMixer`], which is what a transformer block is built over; on request a mixer tells what it
-//! did ([`AttentionRecord`]). Both are dfdx modules too: `forward` for inference, `forward_mut` for training.
+//! All implement [`TokenMixer`], which is what a transformer block is built over; on request a mixer tells what it
+//! did ([`AttentionRecord`]). The first two are dfdx modules too: `forward` for inference, `forward_mut` for training.
 //!
 //! ```
 //! use dfdx::prelude::*;
@@ -29,6 +30,7 @@ mod init;
 mod linear;
 mod mhsa;
 mod mixer;
+mod position_mixed;
 
 pub use decreasing::{ConvAttention, conv_channels};
 pub use gpsa::{Gpsa, LocalInit, PosProj, kernel_offsets};
@@ -36,3 +38,4 @@ pub use init::{Normal, Uniform, he, normal, zeros};
 pub use linear::{Linear, Packed};
 pub use mhsa::Mhsa;
 pub use mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens};
+pub use position_mixed::PositionMixed;

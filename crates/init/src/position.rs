@@ -73,14 +73,16 @@ pub fn layer_norm(rows: &Matrix) -> Matrix {
     normalised
 }
 
-/// What the attention is solved on, always after [`layer_norm`]: arXiv 2404.01139's ablation, whose default is the
-/// position embedding for all layers.
+/// What the attention is solved on, after [`layer_norm`] but for the raw embedding: arXiv 2404.01139's ablation, whose
+/// default is the position embedding for all layers, and what arXiv 2401.12511 solves on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PseudoInput {
     /// The position embedding (P).
     #[default]
     Position,
+    /// The position embedding as it is, without [`layer_norm`]: for layers that give it to queries and keys so.
+    RawPosition,
     /// Uniform on +-1 (U).
     Uniform,
     /// Normal with variance 1/2, cut at +-2 (G).
@@ -92,11 +94,12 @@ pub enum PseudoInput {
 }
 
 impl PseudoInput {
-    /// The normalised pseudo-input for the embedding of the patches, `[patches, width]`.
+    /// The pseudo-input for the embedding of the patches, `[patches, width]`.
     pub fn build(self, position: &Matrix, rng: &mut impl Rng) -> Matrix {
         let (rows, cols) = (position.rows(), position.cols());
         let mut input = match self {
             Self::Position => return layer_norm(position),
+            Self::RawPosition => return position.clone(),
             Self::Uniform | Self::PositionPlusUniform => uniform(rows, cols, 1.0, rng),
             Self::Gaussian | Self::PositionPlusGaussian => {
                 truncated_normal(rows, cols, 0.5f64.sqrt(), 2.0, rng)
@@ -136,8 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn every_pseudo_input_is_normalised_and_only_the_drawn_ones_follow_the_generator() {
+    fn every_pseudo_input_but_the_raw_one_is_normalised_and_only_the_drawn_ones_follow_the_generator() {
         let position = SinCos::Timm.embedding(Grid::square(4), 16).unwrap();
+        let mut rng = stream(Purpose::PseudoInput, 0, 0, 0);
+        assert_eq!(PseudoInput::RawPosition.build(&position, &mut rng), position);
         let kinds = [
             PseudoInput::Position,
             PseudoInput::Uniform,

@@ -92,13 +92,15 @@ pub enum Solver {
 
 impl Strategy {
     /// The names [`Strategy::named`] knows.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 14] = [
         "kaiming",
         "trunc-normal",
         "mimetic",
         "impulse",
         "impulse3",
         "impulse5",
+        "impulse5-mixed",
+        "mimetic-mixed",
         "impulse-scrambled",
         "impulse-anywhere",
         "impulse3-scrambled",
@@ -116,6 +118,8 @@ impl Strategy {
     /// | `mimetic` | 0.7, 0.7 and 0.4, 0.4, stored as published |
     /// | `impulse` | arXiv 2505.19985: closed form, 3 x 3 in fixed order, mimetic V and projection, embedding x 18 |
     /// | `impulse3`, `impulse5` | arXiv 2404.01139: gradient solve, random offsets, one solve for all layers |
+    /// | `impulse5-mixed` | arXiv 2401.12511, positions in queries and keys: gradient solve on the raw embedding, one per layer |
+    /// | `mimetic-mixed` | that paper's: a third of the noise's variance, V and projection PyTorch's |
     /// | `impulse-scrambled`, `impulse3-scrambled` | control: as sharp, not local |
     /// | `impulse-anywhere` | control: impulses on offsets from the whole grid |
     /// | `impulse-default-v` | control: `impulse` with PyTorch's V and projection |
@@ -129,6 +133,11 @@ impl Strategy {
             "impulse" => Self::impulse_closed_form(),
             "impulse3" => Self::impulse_gradient(3),
             "impulse5" => Self::impulse_gradient(5),
+            "impulse5-mixed" => Self::impulse_mixed(5),
+            "mimetic-mixed" => {
+                let mixture = Mixture { alpha: Mixture::QUERY_KEY.alpha / 3f64.sqrt(), ..Mixture::QUERY_KEY };
+                Self { query_key: QueryKeyChoice::Mimetic(mixture), ..Self::plain(Linear::Kaiming) }
+            }
             "impulse-scrambled" => Self::impulse_closed_form().scrambled(),
             "impulse3-scrambled" => Self::impulse_gradient(3).scrambled(),
             "impulse-anywhere" => Self::impulse_closed_form().offsets(Offsets::Anywhere),
@@ -198,6 +207,20 @@ impl Strategy {
             }),
             ..Self::plain(Linear::Kaiming)
         }
+    }
+
+    /// `impulse16_64_5_0.1_100` of arXiv 2401.12511's code, with `kernel` in place of 5: queries and keys only, for models
+    /// whose layers give SimpleViT's embedding to them ([`SinCos::SimpleVit`](crate::SinCos::SimpleVit)).
+    ///
+    /// That code has its scale 0.1 in the layers too; ours keep theirs, which is the same function at the start.
+    pub fn impulse_mixed(kernel: usize) -> Self {
+        let mut strategy = Self::impulse_gradient(kernel);
+        if let Some(impulse) = strategy.impulse_mut() {
+            let solver = Solver::Gradient(Gradient { scale: Some(0.1), ..Gradient::default() });
+            let raw = PseudoInput::RawPosition;
+            *impulse = Impulse { solver, first: raw, others: raw, shared: false, ..impulse.clone() };
+        }
+        strategy
     }
 
     /// The impulses, if there are any, to be changed.

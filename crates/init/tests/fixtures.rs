@@ -146,7 +146,7 @@ fn descend(fixture: &Fixture, lr: f64, steps: usize) -> Descent {
     let targets = targets(fixture, "offsets", grid);
     let losses = Mutex::new(vec![0.0; steps]);
     let add = |p: Progress| losses.lock().unwrap()[p.step] += p.loss / 3.0;
-    let settings = Gradient { steps, lr, renormalize_every: 100 };
+    let settings = Gradient { steps, lr, renormalize_every: 100, scale: None };
     let weights = settings.solve(&basis, &targets, &start, &add).unwrap();
     let quality = Quality::measure(&weights, basis.input(), &targets).unwrap();
     Descent { weights, losses: losses.into_inner().unwrap(), quality }

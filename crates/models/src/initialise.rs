@@ -73,8 +73,8 @@ pub fn initialise<D: Backend<f32>>(
             parts.put(name, initializer.linear(number, inputs, outputs), &mut values);
         }
     }
-    if let Some((name, _)) = parts.position.as_ref().filter(|_| strategy.position_scale != 1.0) {
-        values.insert(name.clone(), initializer.position());
+    if let Some((names, _)) = parts.position.as_ref().filter(|_| strategy.position_scale != 1.0) {
+        values.extend(names.iter().map(|name| (name.clone(), initializer.position())));
     }
     model.for_each_parameter_mut(&mut |p| match values.remove(p.name()) {
         Some(new) => p.copy_from(&new),
@@ -106,8 +106,8 @@ struct Parts {
     linear: BTreeMap<String, (usize, usize)>,
     /// Those with a bias.
     biased: Vec<String>,
-    /// Name and values of the position embedding, `[tokens, width]`.
-    position: Option<(String, Vec<f32>)>,
+    /// Names and values of the position embedding, `[tokens, width]`: one, or the same in every layer of attention.
+    position: Option<(Vec<String>, Vec<f32>)>,
 }
 
 impl Parts {
@@ -121,7 +121,9 @@ impl Parts {
                     parts.linear.insert(layer.to_owned(), (outputs, inputs));
                 }
                 (Some((layer, "bias")), _) => parts.biased.push(layer.to_owned()),
-                (None, _) if name == "pos_embed" => parts.position = Some((name.to_owned(), p.to_vec())),
+                _ if name == "pos_embed" || name.ends_with(".attn.position") => {
+                    parts.position.get_or_insert_with(|| (Vec::new(), p.to_vec())).0.push(name.to_owned());
+                }
                 _ => {}
             }
             Ok(())
@@ -310,6 +312,16 @@ mod tests {
                 "{names:?}"
             );
         }
+    }
+
+    #[test]
+    fn positions_mixed_into_queries_and_keys_are_what_impulses_are_solved_on() {
+        let (before, after, done) = after("simple_vit_micro", "impulse5-mixed");
+        let names = changed(&before, &after);
+        assert!(names.contains(&"blocks.3.attn.qkv.weight".to_owned()), "{names:?}");
+        assert!(names.iter().all(|name| !name.ends_with("position") && !name.ends_with("alpha")));
+        let masses: Vec<f64> = done.layers.iter().map(|layer| layer.quality.as_ref().unwrap().mass()).collect();
+        assert!(masses.len() == 4 && masses.iter().all(|mass| *mass > 0.1), "{masses:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`PooledVit`] | ViT without class token, with fixed positions (as in 2404.01139) |
 //! | [`Eit`] | EIT (2203.07116) |
 //! | [`Resnet`] | ResNet (1512.03385) |
+//! | [`SimpleVit`] | SimpleViT with positions in queries and keys (2401.12511) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -33,6 +34,7 @@ mod model;
 mod pooled_vit;
 mod registry;
 mod resnet;
+mod simple_vit;
 mod spec;
 mod stem;
 mod vit;
@@ -55,6 +57,7 @@ pub use resnet::{
     Conv, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18, Resnet18Cifar,
     Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
 };
+pub use simple_vit::{NormedPatches, SimpleVit};
 pub use spec::{EitSpec, ModelSpec, Overlap, Pool};
 pub use stem::{OverlappingPatches, Stem};
 pub use vit::Vit;

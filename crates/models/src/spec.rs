@@ -10,7 +10,7 @@ use crate::ResnetSpec;
 pub struct ModelSpec {
     /// Registry name.
     pub name: String,
-    /// Architecture: `vit`, `convit`, `eit` or `resnet`.
+    /// Architecture: `vit`, `convit`, `eit`, `simple_vit` or `resnet`.
     pub family: String,
     /// Height and width of the images, pixels.
     pub image: (usize, usize),
@@ -103,7 +103,7 @@ struct BlockMacs {
     all: u64,
     /// The products of queries with keys and of attention with values.
     attention_products: u64,
-    /// Those that the class token after the block does not depend on.
+    /// Those that the class token after the block does not depend on; 0 without class token.
     not_of_class_token: u64,
 }
 
@@ -139,7 +139,7 @@ impl ModelSpec {
     /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
     /// token's alone, if there is one.
     pub fn macs_of_logits(&self) -> u64 {
-        let last = self.transformer_blocks().checked_sub(1).filter(|_| self.pool == Pool::Token);
+        let last = self.transformer_blocks().checked_sub(1);
         self.macs() - last.map_or(0, |last| self.block_macs(last).not_of_class_token)
     }
 
@@ -171,10 +171,11 @@ impl ModelSpec {
         let class_token = self.pool == Pool::Token && layer >= self.local_up_to_layer;
         let tokens = patches + u64::from(class_token);
         let convolution = 9 * conv * patches;
+        let of_others = || (tokens - 1) * (2 * a * a + mlp + 2 * tokens * a) + convolution;
         BlockMacs {
             all: tokens * (4 * a * a + mlp) + 2 * tokens * tokens * a + convolution,
             attention_products: 2 * tokens * tokens * a,
-            not_of_class_token: (tokens - 1) * (2 * a * a + mlp + 2 * tokens * a) + convolution,
+            not_of_class_token: if class_token { of_others() } else { 0 },
         }
     }
 

@@ -133,6 +133,19 @@ pub trait Backend<E: Dtype>: Device<E> {
         attention::composition(self, heads, x, weights, readout, branch)
     }
 
+    /// The heads of [`Backend::self_attention`] alone, between its projections: `softmax(q k^T / sqrt(C / heads)) v`, heads
+    /// side by side. For layers whose q, k and v do not come from one input.
+    ///
+    /// qkv: `[batch, tokens, 3, C]`, parts in the order q, k, v; result: `[batch, tokens, C]`.
+    fn attention_heads<const C: usize, T: Tape<E, Self>>(
+        &self,
+        heads: usize,
+        qkv: Tensor<(usize, usize, Const<3>, Const<C>), E, Self, T>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
+        let dims = attention::core::check(heads, qkv.shape())?;
+        attention::core::composition(dims, qkv).map_err(|e| Error::device("attention_heads", e))
+    }
+
     /// The tokens that `readout` names: x itself, or `[batch, 1, C]`. x: `[batch, tokens, C]`.
     fn read_out<const C: usize, T: Tape<E, Self>>(
         &self,

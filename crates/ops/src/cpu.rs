@@ -196,6 +196,14 @@ impl Backend<f32> for Cpu {
         attention::on_cpu(self, heads, x, weights, readout, branch)
     }
 
+    fn attention_heads<const C: usize, T: Tape<f32, Self>>(
+        &self,
+        heads: usize,
+        qkv: Tensor<(usize, usize, Const<3>, Const<C>), f32, Self, T>,
+    ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
+        attention::core::on_cpu(self, heads, qkv)
+    }
+
     fn gated_self_attention<const C: usize, const H: usize, T: Tape<f32, Self>>(
         &self,
         grid: Grid,

@@ -7,6 +7,8 @@
 //! Adam, lr 1e-4, betas 0.9 and 0.999, eps 1e-8 outside the root, no decay
 //! ```
 //!
+//! arXiv 2401.12511 does the same with 0.1 in place of 1 / sqrt(r).
+//!
 //! After the last renormalisation come 100 free steps, in which the norms grow and most of the final sharpness arises. Heads
 //! meet only in the norm of the start and in the loss's mean, so each is solved by one thread from beginning to end.
 //!
@@ -31,12 +33,16 @@ pub struct Gradient {
     pub lr: f64,
     /// Steps between renormalisations.
     pub renormalize_every: usize,
+    /// Factor of `P Q K P^T` during the solve; None: the layer's own, 1 / sqrt(r). The layer keeps its own: in the end Q
+    /// takes up the ratio, so that the attention is what was solved for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
 }
 
 impl Default for Gradient {
     /// The published code's.
     fn default() -> Self {
-        Self { steps: 10_000, lr: 1e-4, renormalize_every: 100 }
+        Self { steps: 10_000, lr: 1e-4, renormalize_every: 100, scale: None }
     }
 }
 
@@ -85,9 +91,11 @@ impl Gradient {
         }
         self.check()?;
         let norm = mean_row_norm(start.query());
+        let own = (head_dim as f64).sqrt().recip();
+        let scale = self.scale.unwrap_or(own);
         let solve = |(head, target): (usize, &Target)| {
             let (query, key) = start.head(head);
-            let mut state = Head::new(basis, target, targets.len(), &query, &key);
+            let mut state = Head::new(basis, target, (targets.len(), scale), &query, &key);
             for step in 0..self.steps {
                 if step.is_multiple_of(self.renormalize_every) {
                     state.renormalize(norm);
@@ -100,7 +108,9 @@ impl Gradient {
             }
             let width = basis.width();
             let matrix = |values: &[f32]| Matrix::from_f32(head_dim, width, values);
-            Ok((matrix(state.query())?, matrix(state.key())?))
+            let mut query = matrix(state.query())?;
+            query.values_mut().iter_mut().for_each(|v| *v *= scale / own);
+            Ok((query, matrix(state.key())?))
         };
         QueryKey::from_heads(targets.par_iter().enumerate().map(solve).collect::<Result<_>>()?)
     }
@@ -110,6 +120,7 @@ impl Gradient {
             ("impulse gradient solve: steps", self.steps as f64),
             ("impulse gradient solve: lr", self.lr),
             ("impulse gradient solve: renormalize_every", self.renormalize_every as f64),
+            ("impulse gradient solve: scale", self.scale.unwrap_or(1.0)),
         ];
         match positive.into_iter().find(|(_, got)| !(got.is_finite() && *got > 0.0)) {
             Some((what, got)) => Err(Error::Constant { what, expected: "a positive number", got }),
@@ -149,7 +160,7 @@ mod tests {
         Gradient::start(width, heads, &mut stream(Purpose::Start, 0, 0, 0)).unwrap()
     }
 
-    const SHORT: Gradient = Gradient { steps: 300, lr: 1e-2, renormalize_every: 100 };
+    const SHORT: Gradient = Gradient { steps: 300, lr: 1e-2, renormalize_every: 100, scale: None };
 
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
@@ -179,6 +190,25 @@ mod tests {
     }
 
     #[test]
+    fn a_solve_with_another_scale_gives_the_layer_the_attention_it_solved_for() {
+        let basis = random_basis(24);
+        let losses = std::sync::Mutex::new(Vec::new());
+        let keep = |p: Progress| losses.lock().unwrap().push(p.loss);
+        let solve = |steps, scale, progress: &(dyn Fn(Progress) + Sync)| {
+            let settings = Gradient { steps, scale, ..SHORT };
+            settings.solve(&basis, &targets(1), &start(24, 1), progress).unwrap()
+        };
+        solve(51, Some(0.1), &keep);
+        // The loss before step 50 is that of the weights after 50 steps.
+        let weights = solve(50, Some(0.1), &|_| ());
+        let quality = Quality::measure(&weights, basis.input(), &targets(1)).unwrap();
+        let solved_for = losses.into_inner().unwrap()[50];
+        assert!((quality.mse() - solved_for).abs() < 1e-5 * solved_for, "{quality}, solved for {solved_for}");
+        assert_eq!(solve(50, Some(24f64.sqrt().recip()), &|_| ()), solve(50, None, &|_| ()));
+        assert_ne!(weights, solve(50, None, &|_| ()));
+    }
+
+    #[test]
     fn what_does_not_fit_is_an_error_and_so_is_a_loss_that_is_not_a_number() {
         let basis = random_basis(24);
         let solve = |settings: Gradient, heads, start: &QueryKey| {
@@ -191,6 +221,7 @@ mod tests {
             Gradient { steps: 0, ..SHORT },
             Gradient { renormalize_every: 0, ..SHORT },
             Gradient { lr: f64::NAN, ..SHORT },
+            Gradient { scale: Some(0.0), ..SHORT },
         ] {
             assert!(matches!(solve(wrong, 4, &start(24, 4)), Err(Error::Constant { .. })));
         }

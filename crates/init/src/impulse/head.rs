@@ -27,6 +27,8 @@ pub(super) struct Head {
     keys: Vec<Option<usize>>,
     /// Derivative of the loss's mean by one squared difference.
     weight: f32,
+    /// Factor of the logits.
+    scale: f32,
     /// Q^T
     query: Weights,
     key: Weights,
@@ -81,8 +83,14 @@ fn multiply(out: &mut [f32], a: MatRef<'_, f32>, b: MatRef<'_, f32>, scale: f32)
 }
 
 impl Head {
-    /// query, key: `[head_dim, width]`, as layers store them.
-    pub(super) fn new(basis: &Basis, target: &Target, heads: usize, query: &Matrix, key: &Matrix) -> Self {
+    /// One of `heads` heads; scale: factor of its logits; query, key: `[head_dim, width]`, as layers store them.
+    pub(super) fn new(
+        basis: &Basis,
+        target: &Target,
+        (heads, scale): (usize, f64),
+        query: &Matrix,
+        key: &Matrix,
+    ) -> Self {
         let (tokens, width, head_dim) = (basis.tokens(), basis.width(), query.rows());
         let route = match basis.rank() {
             rank if rank <= head_dim => Route::Core,
@@ -105,6 +113,7 @@ impl Head {
             compact,
             keys: target.keys().to_vec(),
             weight: 2.0 / (heads * tokens * tokens) as f32,
+            scale: scale as f32,
             query: Weights::new(query),
             key: Weights::new(key),
             narrow: std::array::from_fn(|_| vec![0.0; rank * head_dim]),
@@ -168,10 +177,10 @@ impl Head {
         loss
     }
 
-    /// `P Q K P^T / sqrt(r)` into `attention`.
+    /// `scale P Q K P^T` into `attention`.
     fn logits(&mut self) {
         let Dims { tokens, width, head_dim, rank } = self.dims;
-        let scale = (head_dim as f32).sqrt().recip();
+        let scale = self.scale;
         let spread = view(&self.spread, tokens, rank);
         let query = view(&self.query.values, head_dim, width).transpose();
         let key = view(&self.key.values, head_dim, width).transpose();
@@ -226,7 +235,7 @@ impl Head {
     /// From the gradient of the logits to those of the weights.
     fn backward(&mut self) {
         let Dims { tokens, width, head_dim, rank } = self.dims;
-        let scale = (head_dim as f32).sqrt().recip();
+        let scale = self.scale;
         let spread = view(&self.spread, tokens, rank);
         let gradient = view(&self.gradient, tokens, tokens);
         let [a, b, da, db] = &mut self.narrow;
@@ -295,7 +304,8 @@ mod tests {
             let basis = basis(rank);
             let mut rng = stream(Purpose::Start, rank as u64, 0, 0);
             let [query, key] = [0, 1].map(|_| uniform(WIDTH / heads, WIDTH, 0.5, &mut rng));
-            let mut head = Head::new(&basis, &target, heads, &query, &key);
+            let scale = (WIDTH as f64 / heads as f64).sqrt().recip();
+            let mut head = Head::new(&basis, &target, (heads, scale), &query, &key);
             assert_eq!(head.route, route);
             let got = head.loss_and_gradient();
             assert!((got - loss(&basis, &target, heads, &query, &key)).abs() < 1e-6 * got);
@@ -322,7 +332,7 @@ mod tests {
         let target = Target::impulse(GRID, Offset::CENTRE).unwrap();
         let mut rng = stream(Purpose::Start, 0, 0, 0);
         let [query, key] = [0, 1].map(|_| uniform(6, WIDTH, 0.5, &mut rng));
-        let mut head = Head::new(&basis(19), &target, 4, &query, &key);
+        let mut head = Head::new(&basis(19), &target, (4, 0.4), &query, &key);
         head.renormalize(0.7);
         let norm = |values: &mut dyn Iterator<Item = &f32>| values.map(|v| v * v).sum::<f32>().sqrt();
         for row in head.query().chunks_exact(WIDTH) {

@@ -2,6 +2,7 @@
 
 mod eit;
 mod resnet;
+mod simple_vit;
 mod transformers;
 
 use dfdx::prelude::*;
@@ -26,11 +27,14 @@ pub struct BuildOptions {
     pub local_up_to_layer: Option<usize>,
     /// Locality strength alpha of the gated layers' initialisation.
     pub locality_strength: f64,
+    /// SimpleViT: the share of content in queries and keys, 0 to 1; the position embedding has the rest. The paper's alpha,
+    /// 0 to 0.5 there.
+    pub content_share: f64,
 }
 
 impl Default for BuildOptions {
     fn default() -> Self {
-        Self { classes: 1000, local_up_to_layer: None, locality_strength: 1.0 }
+        Self { classes: 1000, local_up_to_layer: None, locality_strength: 1.0, content_share: 0.5 }
     }
 }
 
@@ -79,14 +83,14 @@ impl Zoo for dfdx::tensor::Cuda {
 /// Builds a model by name with new weights. The device's seed decides them (`Cpu::seed_from_u64`).
 ///
 /// Fails for a name that does not exist (the nearest one is told), a number of classes without a head, a
-/// `local_up_to_layer` that leaves no layer for the class token or is not compiled.
+/// `local_up_to_layer` that leaves no layer for the class token or is not compiled, a `content_share` that is none.
 pub fn build<D: Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
     device.build_model(name, options)
 }
 
 /// All models, in a fixed order.
 pub fn entries() -> Vec<Entry> {
-    [transformers::entries(), eit::entries(), resnet::entries()].concat()
+    [transformers::entries(), simple_vit::entries(), eit::entries(), resnet::entries()].concat()
 }
 
 fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
@@ -96,6 +100,7 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
     let built = match spec.family.as_str() {
         "eit" => eit::build(device, spec, options)?,
         "resnet" => resnet::build(device, spec, options)?,
+        "simple_vit" => simple_vit::build(device, spec, options)?,
         _ => transformers::build(device, spec, options)?,
     };
     built.ok_or_else(|| unknown(name))

@@ -1,6 +1,7 @@
 //! Multi-head self-attention with its projections: `softmax(q k^T * scale) v`, projected.
 
 mod backward;
+pub(crate) mod core;
 mod cpu;
 mod forward;
 mod heads;

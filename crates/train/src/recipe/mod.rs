@@ -35,6 +35,9 @@ pub struct Recipe {
     pub local_up_to_layer: Option<usize>,
     /// Locality strength alpha of the gated layers' initialisation. Default 1.
     pub locality_strength: f64,
+    /// Share of the tokens in queries and keys, the rest is position (`simple_vit_*`), 0 to 1. Default 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_share: Option<f64>,
     /// Seed of everything random. Default 0.
     pub seed: u64,
 
@@ -168,6 +171,7 @@ impl Default for Recipe {
             model: "convit_micro".to_owned(),
             local_up_to_layer: None,
             locality_strength: 1.0,
+            content_share: None,
             seed: 0,
             data: "synthetic".to_owned(),
             subset: SubsetSpec::All,
@@ -241,6 +245,7 @@ impl Recipe {
             classes,
             local_up_to_layer: self.local_up_to_layer,
             locality_strength: self.locality_strength,
+            content_share: self.content_share.unwrap_or(BuildOptions::default().content_share),
         }
     }
 

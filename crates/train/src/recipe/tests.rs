@@ -63,6 +63,8 @@ fn refusals_name_the_field_and_what_is_accepted() {
         ("locality_strength = 0", "`locality_strength`", "above 0"),
         ("model = \"convit_mikro\"", "convit_mikro", "did you mean `convit_micro`"),
         ("data = \"cifar9:x\"", "cifar9:x", "cifar10:PATH"),
+        ("model = \"simple_vit_micro\"\ncontent_share = 1.5", "`content_share`", "0 to 1"),
+        ("content_share = 0.5", "`content_share`", "simple_vit"),
         ("init = \"impulses\"", "`init` is impulses", "impulse-scrambled"),
     ] {
         let error = read(text).unwrap().validate().unwrap_err().to_string();

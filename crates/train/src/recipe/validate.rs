@@ -35,6 +35,12 @@ impl Recipe {
             strength.is_finite() && strength > 0.0,
             "a finite number above 0",
         )?;
+        if let Some(share) = self.content_share {
+            check("content_share", share, (0.0..=1.0).contains(&share), "a share, 0 to 1")?;
+            if self.model_spec()?.family != "simple_vit" {
+                return refuse("content_share", share, "to be left out: only `simple_vit_*` mix positions into queries");
+            }
+        }
         if let Some(init) = self.init.as_ref().filter(|init| init.strategy().is_none()) {
             return refuse("init", init, format!("one of {}", Strategy::NAMES.join(", ")));
         }
