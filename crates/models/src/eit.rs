@@ -188,6 +188,7 @@ impl<
             qkv_bias: true,
             classes: 1000,
             resnet: None,
+            convmixer: None,
             eit: Some(EitSpec {
                 overlap: STEM::OVERLAP,
                 conv_channels: BLOCKS::conv_channels(),

@@ -1,10 +1,11 @@
-//! Vision transformers with compile-time shapes, and a registry that builds them by timm-style names.
+//! Vision transformers and convolutional networks with compile-time shapes, and a registry that builds them by timm-style names.
 //!
 //! | file | architecture |
 //! |---|---|
 //! | [`Vit`] | ViT and DeiT (2010.11929, 2012.12877) |
 //! | [`Eit`] | EIT (2203.07116) |
 //! | [`Resnet`] | ResNet (1512.03385) |
+//! | [`ConvMixer`] | ConvMixer (2201.09792) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -24,6 +25,7 @@ mod block;
 mod blocks;
 mod classifier;
 mod convit;
+mod convmixer;
 mod eit;
 mod error;
 mod layers;
@@ -39,6 +41,7 @@ pub use block::{Block, Mlp};
 pub use blocks::{Blocks, Chain, Last, Repeat, Run};
 pub use classifier::{Classifier, HeadInit, HeadStyle, Trunk};
 pub use convit::Convit;
+pub use convmixer::{ConvMixer, ConvMixerBlock, ConvMixerStem};
 pub use eit::{Eit, Represented, halve_linear_weights};
 pub use error::{Error, Result};
 pub use layers::{LayerNorm, PatchEmbed};
@@ -50,6 +53,6 @@ pub use resnet::{
     Conv, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18, Resnet18Cifar,
     Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
 };
-pub use spec::{EitSpec, ModelSpec, Overlap};
+pub use spec::{ConvMixerSpec, EitSpec, ModelSpec, Overlap};
 pub use stem::{OverlappingPatches, Stem};
 pub use vit::Vit;

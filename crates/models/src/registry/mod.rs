@@ -1,5 +1,6 @@
 //! Models by name.
 
+mod convmixer;
 mod eit;
 mod resnet;
 mod transformers;
@@ -86,7 +87,7 @@ pub fn build<D: Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<B
 
 /// All models, in a fixed order.
 pub fn entries() -> Vec<Entry> {
-    [transformers::entries(), eit::entries(), resnet::entries()].concat()
+    [transformers::entries(), eit::entries(), resnet::entries(), convmixer::entries()].concat()
 }
 
 fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
@@ -94,6 +95,7 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
     let local = entry.choose_local(options.local_up_to_layer)?;
     let spec = ModelSpec { local_up_to_layer: local, ..entry.spec };
     let built = match spec.family.as_str() {
+        "convmixer" => convmixer::build(device, spec, options)?,
         "eit" => eit::build(device, spec, options)?,
         "resnet" => resnet::build(device, spec, options)?,
         _ => transformers::build(device, spec, options)?,

@@ -65,6 +65,7 @@ fn spec(
         classes: 1000,
         eit: None,
         resnet: None,
+        convmixer: None,
     }
 }
 
