@@ -1,5 +1,5 @@
-//! Parity with timm and the authors' EIT: logits, loss, block outputs, attention and gradients of every ConViT, ViT, EIT
-//! and ResNet fixture; of ResNet also those of training, and its running averages.
+//! Parity with timm and the authors' EIT: logits, loss, block outputs, attention and gradients of every fixture; of ResNet and
+//! ConvMixer (`convolutional.rs`) also those of training, and the running averages.
 //!
 //! `cargo test --release -p inductive-tests --test parity -- --nocapture` prints the differences.
 
@@ -7,10 +7,10 @@ use dfdx::prelude::*;
 use inductive_attention::{ConvAttention, Gpsa, Mhsa};
 use inductive_checkpoint::{LoadOptions, load_tensors};
 use inductive_models::{
-    BasicResnet, BatchStatistics, Block, BuildOptions, Chain, CifarStem, Classifier, Context, Convit, Eit,
-    Last, Model, ModelSpec, OverlappingPatches, PatchEmbed, Record, Trunk, Vit, Zoo, build,
+    Block, BuildOptions, Chain, Classifier, Context, Convit, Eit, Last, Model, ModelSpec, OverlappingPatches,
+    PatchEmbed, Record, Trunk, Vit, Zoo, build,
 };
-use inductive_ops::{Backend, Grid, Parameters, relative_positions};
+use inductive_ops::{Backend, Parameters, relative_positions};
 use inductive_tests::{Fixture, assert_close, relative_error};
 
 /// The fixtures' tolerances for everything but gradients.
@@ -29,6 +29,9 @@ macro_rules! on_test_device {
         $test(&Cpu::default());
     };
 }
+
+// Here and not above: it uses the macro.
+mod convolutional;
 
 fn smooth_targets(labels: &[i64], classes: usize, smoothing: f32) -> Vec<f32> {
     let mut targets = vec![smoothing / classes as f32; labels.len() * classes];
@@ -228,104 +231,6 @@ fn eit_with_a_position_embedding_agrees_with_the_authors() {
     fn test<D: Backend<f32>>(device: &D) {
         type M<D> = EitOf<Overlap<3, 1, 4, D>, Split<80, D>, 24, 6, 37, true, D>;
         parity::<M<D>, 40, D>(device, "eit_pos", 24);
-    }
-    on_test_device!(test);
-}
-
-/// `[batch, C, tokens]` of a convolutional network in PyTorch to our `[batch, tokens, C]`.
-fn channels_last(values: &[f32], batch: usize, channels: usize) -> Vec<f32> {
-    let tokens = values.len() / (batch * channels);
-    let at = |i: usize| (i / (tokens * channels), i / channels % tokens, i % channels);
-    let value = |(sample, token, channel)| values[(sample * channels + channel) * tokens + token];
-    (0..values.len()).map(|i| value(at(i))).collect()
-}
-
-/// Loss and gradients of `logits` against those under `prefix` of the fixture. Gradients that are zero in exact
-/// arithmetic would have none, but there are none in a ResNet.
-fn convolutional_gradients<M, const C: usize, D>(
-    model: &mut Classifier<M, C, 10, f32, D>,
-    logits: Tensor<(usize, usize), f32, D, OwnedTape<f32, D>>,
-    fixture: &Fixture,
-    prefix: &str,
-) where
-    D: Backend<f32>,
-    M: Trunk<C, f32, D> + TensorCollection<f32, D, To<f32, D> = M>,
-{
-    let worst =
-        assert_close("logits", &logits.as_vec(), &fixture.tensor(&format!("{prefix}logits")), RTOL, ATOL);
-    let mut compared = 0;
-    let targets = smooth_targets(&fixture.integers("target"), 10, 0.1);
-    let device = logits.device().clone();
-    let loss = device.cross_entropy(logits, &device.tensor_from_vec(targets, (2, 10))).unwrap();
-    assert_close("loss", &loss.as_vec(), &fixture.tensor(&format!("{prefix}loss")), RTOL, ATOL);
-    let mut gradients = loss.backward();
-    model
-        .for_each_parameter_mut(&mut |p| {
-            if p.trainable() {
-                let what = format!("{prefix}grad/{}", p.name());
-                let (got, want) = (p.gradient(&mut gradients)?, fixture.tensor(&what));
-                assert_close(&what, &got, &want, 1e-3, 1e-5);
-                let error = relative_error(&got, &want);
-                assert!(error < 1e-4, "{what}: relative error {error:e}");
-                compared += 1;
-            }
-            Ok(())
-        })
-        .unwrap();
-    println!("resnet_a {prefix}: max |logits - timm| = {worst:.2e}, {compared} gradients");
-}
-
-#[test]
-fn resnet_a_agrees_with_timm_in_inference_and_in_training() {
-    fn test<D: Backend<f32>>(device: &D) {
-        type M<D> = BasicResnet<CifarStem<4, f32, D>, 1, 1, 1, 1, 4, 8, 16, 32, 32, f32, D>;
-        let fixture = Fixture::open("resnet_a");
-        let trunk = BuildModule::build(device);
-        let mut model = Classifier::<M<D>, 32, 10, f32, D>::new(device, trunk, ModelSpec::default()).unwrap();
-        let mut names = Vec::new();
-        model
-            .for_each_parameter_mut(&mut |p| {
-                let name = format!("{}/{}", if p.trainable() { "weight" } else { "buffer" }, p.name());
-                p.copy_from(&fixture.tensor(&name))?;
-                names.push(name);
-                Ok(())
-            })
-            .unwrap();
-        let ours = |name: &str| names.iter().any(|n| n == name) || name.ends_with("num_batches_tracked");
-        let theirs = fixture.main().entries().map(|entry| entry.name.to_owned());
-        let mut theirs = theirs.filter(|name| name.starts_with("weight/") || name.starts_with("buffer/"));
-        assert!(theirs.all(|name| ours(&name)), "the model lacks a parameter");
-        assert_eq!(model.num_params(), 19_902);
-
-        let images = device.tensor_from_vec(fixture.tensor("input"), (2, 3, 32, 32));
-        let mut record = Record::everything();
-        model.forward(images.clone(), Some(&mut record)).unwrap();
-        assert_eq!(record.blocks.len(), 4);
-        for (i, (block, channels)) in record.blocks.iter().zip([4, 8, 16, 32]).enumerate() {
-            let want = channels_last(&fixture.tensor(&format!("block/{i}")), 2, channels);
-            assert_close(&format!("block {i}"), &block.output, &want, RTOL, ATOL);
-            assert_eq!(block.layout.grid, Grid::square(32 >> i));
-        }
-        let logits = model.logits(images.clone().leaky_traced(), Context::default()).unwrap();
-        convolutional_gradients(&mut model, logits.realize(), &fixture, "");
-
-        let mut statistics = BatchStatistics::default();
-        let traced = images.leaky_traced();
-        let logits = model.forward_batch(traced, Default::default(), &mut statistics).unwrap();
-        convolutional_gradients(&mut model, logits, &fixture, "train/");
-        statistics.fold_into(&mut model).unwrap();
-        let mut compared = 0;
-        model
-            .for_each_parameter(&mut |p| {
-                if !p.trainable() {
-                    let what = format!("train/buffer_after/{}", p.name());
-                    assert_close(&what, &p.to_vec(), &fixture.tensor(&what), RTOL, ATOL);
-                    compared += 1;
-                }
-                Ok(())
-            })
-            .unwrap();
-        assert_eq!(compared, 24, "running averages");
     }
     on_test_device!(test);
 }

@@ -1,4 +1,4 @@
-//! Initial weights of attention layers: impulses (structured initialization), mimetic weights, and the controls.
+//! Initial weights of attention layers and depthwise filters: impulses (structured initialization), mimetic weights, and the controls.
 //!
 //! | start reading at | what it is |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | [`ClosedForm`], [`Gradient`] | the two solvers of arXiv 2505.19985 and 2404.01139 |
 //! | [`mimetic_query_key`], [`mimetic_value_proj`] | arXiv 2305.09828 |
 //! | [`Quality`] | how near the attention comes |
+//! | [`Filters`] | depthwise filters of a ConvMixer |
 //!
 //! All of it works on plain row-major matrices; nothing here knows a tensor, a layer or a model.
 //!
@@ -28,6 +29,7 @@
 
 mod basis;
 mod error;
+mod filters;
 mod impulse;
 mod initializer;
 mod matrix;
@@ -41,6 +43,7 @@ mod target;
 
 pub use basis::Basis;
 pub use error::{Error, Result};
+pub use filters::{Amplitude, FilterInit, FilterShape, Filters};
 pub use impulse::{ClosedForm, Gradient, Progress};
 pub use initializer::{AttentionInit, Dims, Initializer, LinearInit};
 pub use matrix::Matrix;

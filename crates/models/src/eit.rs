@@ -189,6 +189,7 @@ impl<
             pool: Pool::Token,
             classes: 1000,
             resnet: None,
+            convmixer: None,
             eit: Some(EitSpec {
                 overlap: STEM::OVERLAP,
                 conv_channels: BLOCKS::conv_channels(),

@@ -320,7 +320,8 @@ mod tests {
         let names = changed(&before, &after);
         assert!(names.contains(&"blocks.3.attn.qkv.weight".to_owned()), "{names:?}");
         assert!(names.iter().all(|name| !name.ends_with("position") && !name.ends_with("alpha")));
-        let masses: Vec<f64> = done.layers.iter().map(|layer| layer.quality.as_ref().unwrap().mass()).collect();
+        let masses: Vec<f64> =
+            done.layers.iter().map(|layer| layer.quality.as_ref().unwrap().mass()).collect();
         assert!(masses.len() == 4 && masses.iter().all(|mass| *mass > 0.1), "{masses:?}");
     }
 

@@ -1,4 +1,4 @@
-//! Vision transformers with compile-time shapes, and a registry that builds them by timm-style names.
+//! Vision transformers and convolutional networks with compile-time shapes, and a registry that builds them by timm-style names.
 //!
 //! | file | architecture |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | [`Eit`] | EIT (2203.07116) |
 //! | [`Resnet`] | ResNet (1512.03385) |
 //! | [`SimpleVit`] | SimpleViT with positions in queries and keys (2401.12511) |
+//! | [`ConvMixer`] | ConvMixer (2201.09792) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -26,6 +27,7 @@ mod block;
 mod blocks;
 mod classifier;
 mod convit;
+mod convmixer;
 mod eit;
 mod error;
 mod initialise;
@@ -44,6 +46,7 @@ pub use block::{Block, Mlp};
 pub use blocks::{Blocks, Chain, Last, Repeat, Run};
 pub use classifier::{Classifier, HeadInit, HeadStyle, Trunk};
 pub use convit::Convit;
+pub use convmixer::{ConvMixer, ConvMixerBlock, ConvMixerStem};
 pub use eit::{Eit, Represented, halve_linear_weights};
 pub use error::{Error, Result};
 pub use initialise::{Initialised, LayerInitialised, initialise};
@@ -58,6 +61,6 @@ pub use resnet::{
     Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
 };
 pub use simple_vit::{NormedPatches, SimpleVit};
-pub use spec::{EitSpec, ModelSpec, Overlap, Pool};
+pub use spec::{ConvMixerSpec, EitSpec, ModelSpec, Overlap, Pool};
 pub use stem::{OverlappingPatches, Stem};
 pub use vit::Vit;

@@ -10,7 +10,7 @@ use crate::ResnetSpec;
 pub struct ModelSpec {
     /// Registry name.
     pub name: String,
-    /// Architecture: `vit`, `convit`, `eit`, `simple_vit` or `resnet`.
+    /// Architecture: `vit`, `convit`, `eit`, `simple_vit`, `resnet` or `convmixer`.
     pub family: String,
     /// Height and width of the images, pixels.
     pub image: (usize, usize),
@@ -18,7 +18,7 @@ pub struct ModelSpec {
     pub patch: usize,
     /// Channels of a token; of a ResNet, of its features.
     pub embed_dim: usize,
-    /// Attention heads; 0 for a ResNet.
+    /// Attention heads; 0 for a ResNet or ConvMixer.
     pub heads: usize,
     /// Blocks.
     pub depth: usize,
@@ -39,6 +39,18 @@ pub struct ModelSpec {
     /// What a ResNet is; `None` for the other families. Of the fields above it has name, family, image, patch, width, depth and classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resnet: Option<ResnetSpec>,
+    /// What a ConvMixer is; `None` for the other families. Of the fields above it has those that a ResNet has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convmixer: Option<ConvMixerSpec>,
+}
+
+/// What a ConvMixer is beyond patches, width and depth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConvMixerSpec {
+    /// Side of the depthwise filters, patches.
+    pub kernel: usize,
+    /// ReLU instead of GELU.
+    pub relu: bool,
 }
 
 /// What becomes of the tokens after the last block; timm's `global_pool`.
@@ -97,7 +109,7 @@ impl Overlap {
     }
 }
 
-/// Multiplications and additions (pairs) of a transformer block.
+/// Multiplications and additions (pairs) of a block of a transformer or a ConvMixer.
 struct BlockMacs {
     /// All of them.
     all: u64,
@@ -133,17 +145,18 @@ impl ModelSpec {
     /// at layers alone report, biases and pooling apart (EIT publishes ptflops' count, which adds those).
     pub fn macs_of_layers(&self) -> u64 {
         let products = |layer| self.block_macs(layer).attention_products;
-        self.macs() - (0..self.transformer_blocks()).map(products).sum::<u64>()
+        self.macs() - (0..self.counted_blocks()).map(products).sum::<u64>()
     }
 
     /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
     /// token's alone, if there is one.
     pub fn macs_of_logits(&self) -> u64 {
-        let last = self.transformer_blocks().checked_sub(1);
+        let last = self.counted_blocks().checked_sub(1);
         self.macs() - last.map_or(0, |last| self.block_macs(last).not_of_class_token)
     }
 
-    fn transformer_blocks(&self) -> usize {
+    /// Those that [`ModelSpec::block_macs`] tells of; a ResNet's are counted as a whole.
+    fn counted_blocks(&self) -> usize {
         if self.resnet.is_some() { 0 } else { self.depth }
     }
 
@@ -163,9 +176,14 @@ impl ModelSpec {
         self.eit.as_ref().and_then(|eit| eit.overlap)
     }
 
-    /// Those of block `layer`: attention over `a` of the channels, a 3x3 depthwise convolution over the rest, the MLP.
+    /// Those of block `layer`: attention over `a` of the channels, a 3x3 depthwise convolution over the rest, the MLP; of a
+    /// ConvMixer a depthwise convolution and a linear layer.
     fn block_macs(&self, layer: usize) -> BlockMacs {
         let (c, patches) = (self.embed_dim as u64, self.grid().tokens() as u64);
+        if let Some(ConvMixerSpec { kernel, .. }) = self.convmixer {
+            let all = patches * c * ((kernel * kernel) as u64 + c);
+            return BlockMacs { all, attention_products: 0, not_of_class_token: 0 };
+        }
         let conv = self.eit.as_ref().and_then(|eit| eit.conv_channels.get(layer)).map_or(0, |e| *e as u64);
         let (a, mlp) = (c - conv, 2 * c * (self.mlp_ratio * c as f64) as u64);
         let class_token = self.pool == Pool::Token && layer >= self.local_up_to_layer;
@@ -231,6 +249,25 @@ mod tests {
         assert_eq!(spec.macs(), 2 * 4 * 12 + 2 * 3 * 16 + 2 * 2 * 4 * 2 + 2 * 16 + 2 * 64 + 40);
         assert_eq!(spec.macs_of_logits(), spec.macs());
         assert!(spec.macs() < token.macs());
+    }
+
+    #[test]
+    fn a_convmixer_has_the_macs_counted_by_hand() {
+        // 2 x 3 patches of 4 x 4 pixels, two blocks of 5 channels with 3 x 3 filters.
+        let spec = ModelSpec {
+            image: (8, 12),
+            patch: 4,
+            embed_dim: 5,
+            depth: 2,
+            classes: 10,
+            convmixer: Some(ConvMixerSpec { kernel: 3, relu: false }),
+            ..ModelSpec::default()
+        };
+        assert_eq!(spec.grid(), Grid { rows: 2, cols: 3 });
+        let patches = 6 * 5 * 3 * 16;
+        assert_eq!(spec.patch_macs(), patches);
+        assert_eq!(spec.macs(), patches + 2 * 6 * (5 * 9 + 5 * 5) + 50);
+        assert_eq!([spec.macs_of_layers(), spec.macs_of_logits()], [spec.macs(); 2]);
     }
 
     #[test]

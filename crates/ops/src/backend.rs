@@ -9,7 +9,7 @@ use crate::{
     AdamWStep, Affine, AttentionDims, Branch, ChannelStatistics, Error, GatedSelfAttentionWeights, Grid,
     MlpWeights, Moments, PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention,
     batch_norm, branch, channels, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm,
-    linear, max_pool2d, mlp, patch_embed, residual, softmax, tokens,
+    linear, max_pool2d, mlp, patch_embed, relu, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -83,6 +83,11 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// `x * Phi(x)` with the normal distribution function, by the error function and not the tanh approximation.
     fn gelu<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
         gelu::composition(x).map_err(|e| Error::device("gelu", e))
+    }
+
+    /// `max(x, 0)`; a NaN stays one.
+    fn relu<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
+        relu::composition(x).map_err(|e| Error::device("relu", e))
     }
 
     /// `gelu(x W1^T + b1) W2^T + b2` on the last axis: the MLP of a transformer block in one pass, with `branch` as

@@ -8,7 +8,7 @@ use crate::{
     AdamWStep, Affine, Backend, Branch, ChannelStatistics, Error, GatedSelfAttentionWeights, Grid,
     MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm,
     channels, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d,
-    mlp, patch_embed, residual, softmax,
+    mlp, patch_embed, relu, residual, softmax,
     tape::{
         Borrowed, buffer, check_parameters, contiguous, contiguous_pair, gradient_of, is_contiguous,
         take_gradient, tensor, values, values_mut,
@@ -130,6 +130,13 @@ impl Backend<f32> for Cpu {
             });
         }
         Ok(y.put_tape(tape))
+    }
+
+    fn relu<S: Shape, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<S, f32, Self, T>,
+    ) -> Result<Tensor<S, f32, Self, T>> {
+        relu::on_cpu(self, x)
     }
 
     fn mlp<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<f32, Self>>(

@@ -46,6 +46,7 @@ mod max_pool2d;
 pub mod memory;
 mod mlp;
 mod patch_embed;
+mod relu;
 mod residual;
 pub mod roof;
 mod shards;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dfdx::prelude::Cpu;
-use inductive_models::{BuildOptions, ModelSpec, Overlap, build, entries, find};
+use inductive_models::{BuildOptions, ConvMixerSpec, ModelSpec, Overlap, build, entries, find};
 use inductive_papers::{
     table::{Cell, Column, Table},
     text::Terminal,
@@ -90,6 +90,14 @@ fn head(spec: &ModelSpec) -> String {
         let split = split.collect::<Vec<_>>().join(", ");
         lines.push(format!("channels through convolution + attention, layer by layer: {split}"));
     }
+    if let Some(ConvMixerSpec { kernel, relu }) = spec.convmixer {
+        lines.push(format!(
+            "depthwise convolutions {kernel} x {kernel}, {}\nGMACs of one image: {:.3}",
+            if relu { "ReLU" } else { "GELU" },
+            giga(spec.macs())
+        ));
+        return lines.join("\n");
+    }
     lines.push(format!(
         "GMACs of one image: {:.3}; of the layers alone, without attention products: {:.3}",
         giga(spec.macs()),
@@ -128,6 +136,15 @@ mod tests {
         insta::assert_snapshot!(head(&find("resnet50").unwrap().spec), @r"
         last grid: 7 x 7 of an image of 224 x 224 pixels
         GMACs of one image: 4.089
+        ");
+    }
+
+    #[test]
+    fn the_head_of_a_convmixer_says_its_filters() {
+        insta::assert_snapshot!(head(&find("convmixer_768_32").unwrap().spec), @r"
+        patches: 32 x 32 of an image of 224 x 224 pixels (7 x 7 pixels each)
+        depthwise convolutions 7 x 7, ReLU
+        GMACs of one image: 20.677
         ");
     }
 

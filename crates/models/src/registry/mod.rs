@@ -1,5 +1,6 @@
 //! Models by name.
 
+mod convmixer;
 mod eit;
 mod resnet;
 mod simple_vit;
@@ -90,7 +91,8 @@ pub fn build<D: Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<B
 
 /// All models, in a fixed order.
 pub fn entries() -> Vec<Entry> {
-    [transformers::entries(), simple_vit::entries(), eit::entries(), resnet::entries()].concat()
+    let of_convolution = [resnet::entries(), convmixer::entries()].concat();
+    [transformers::entries(), simple_vit::entries(), eit::entries(), of_convolution].concat()
 }
 
 fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
@@ -98,6 +100,7 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
     let local = entry.choose_local(options.local_up_to_layer)?;
     let spec = ModelSpec { local_up_to_layer: local, ..entry.spec };
     let built = match spec.family.as_str() {
+        "convmixer" => convmixer::build(device, spec, options)?,
         "eit" => eit::build(device, spec, options)?,
         "resnet" => resnet::build(device, spec, options)?,
         "simple_vit" => simple_vit::build(device, spec, options)?,

@@ -42,13 +42,10 @@ fn spec(name: &str, [c, heads, patch, side, depth]: [usize; 5]) -> ModelSpec {
         embed_dim: c,
         heads,
         depth,
-        local_up_to_layer: 0,
         mlp_ratio: 1.0,
-        qkv_bias: false,
         pool: Pool::Average,
         classes: 1000,
-        eit: None,
-        resnet: None,
+        ..ModelSpec::default()
     }
 }
 

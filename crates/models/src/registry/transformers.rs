@@ -74,10 +74,8 @@ fn spec(
         local_up_to_layer: local,
         mlp_ratio: 4.0,
         qkv_bias,
-        pool: Pool::Token,
         classes: 1000,
-        eit: None,
-        resnet: None,
+        ..ModelSpec::default()
     }
 }
 

@@ -11,7 +11,7 @@ use dfdx::prelude::*;
 pub(crate) use cpu::on_cpu;
 pub(crate) use kernel::spread;
 
-use crate::{Error, Result};
+use crate::{Error, Result, relu};
 
 type Tokens<const C: usize, E, D, T = NoneTape> = Tensor<(usize, usize, Const<C>), E, D, T>;
 
@@ -154,11 +154,6 @@ fn finish<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     };
     match then {
         Activation::None => Ok(y),
-        Activation::Relu => {
-            // dfdx's own turns a NaN into 0, which would hide it.
-            let (y, tape) = y.split_tape();
-            let zeros = y.device().try_zeros_like(&shape)?;
-            (!y.try_le(E::default())?).try_choose(y.put_tape(tape), zeros)
-        }
+        Activation::Relu => relu::composition(y),
     }
 }

@@ -38,7 +38,11 @@ impl Recipe {
         if let Some(share) = self.content_share {
             check("content_share", share, (0.0..=1.0).contains(&share), "a share, 0 to 1")?;
             if self.model_spec()?.family != "simple_vit" {
-                return refuse("content_share", share, "to be left out: only `simple_vit_*` mix positions into queries");
+                return refuse(
+                    "content_share",
+                    share,
+                    "to be left out: only `simple_vit_*` mix positions into queries",
+                );
             }
         }
         if let Some(init) = self.init.as_ref().filter(|init| init.strategy().is_none()) {

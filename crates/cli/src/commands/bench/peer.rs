@@ -77,9 +77,10 @@ mod tests {
 
     #[test]
     fn the_script_reads_what_a_task_has() {
-        let mut resnet = serde_json::to_value(task("resnet18_cifar", Mode::Training)).unwrap();
-        let mut task = serde_json::to_value(task("eit_micro", Mode::Training)).unwrap();
-        task["spec"]["resnet"] = resnet["spec"]["resnet"].take();
+        let json = |model| serde_json::to_value(task(model, Mode::Training)).unwrap();
+        let mut task = json("eit_micro");
+        task["spec"]["resnet"] = json("resnet18_cifar")["spec"]["resnet"].take();
+        task["spec"]["convmixer"] = json("convmixer_micro")["spec"]["convmixer"].take();
         let (spec, eit) = (&task["spec"], &task["spec"]["eit"]);
         for (before, values) in [
             ("task[\"", &task),
@@ -88,6 +89,7 @@ mod tests {
             ("eit[\"", eit),
             ("overlap[\"", &eit["overlap"]),
             ("numbers[\"", &spec["resnet"]),
+            ("mixer[\"", &spec["convmixer"]),
         ] {
             let keys: Vec<&str> = SCRIPT.split(before).skip(1).filter_map(|s| s.split('"').next()).collect();
             assert!(!keys.is_empty(), "{before}");
@@ -124,13 +126,14 @@ sys.modules[__name__] = anything
         std::fs::create_dir_all(&models).unwrap();
         std::fs::write(stubs.path().join("torch.py"), ANYTHING).unwrap();
         std::fs::write(stubs.path().join("timm/__init__.py"), "__version__ = '0'").unwrap();
-        for model in ["convit.py", "vision_transformer.py"] {
+        for model in ["convit.py", "convmixer.py", "vision_transformer.py"] {
             std::fs::write(models.join(model), ANYTHING).unwrap();
         }
         let (torch, timm) = ("PyTorch 0", "PyTorch 0, timm 0");
         for (model, mode, software) in [
             ("convit_micro", Mode::Training, timm),
             ("deit_micro", Mode::Inference, timm),
+            ("convmixer_micro", Mode::Training, timm),
             ("eit_micro", Mode::Training, torch),
             ("eit_micro_vit_pos", Mode::Inference, torch),
         ] {

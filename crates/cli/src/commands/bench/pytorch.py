@@ -47,9 +47,18 @@ def build_resnet(spec):
     return model
 
 
+def build_convmixer(spec):
+    convmixer, mixer = load("timm.models.convmixer"), spec["convmixer"]
+    size = {"kernel_size": mixer["kernel"], "patch_size": spec["patch"], "num_classes": spec["classes"]}
+    activation = torch.nn.ReLU if mixer["relu"] else torch.nn.GELU
+    return convmixer.ConvMixer(spec["embed_dim"], spec["depth"], act_layer=activation, **size)
+
+
 def build_timm(spec):
     if spec["family"] == "resnet":
         return build_resnet(spec)
+    if spec["family"] == "convmixer":
+        return build_convmixer(spec)
     size = {
         "img_size": tuple(spec["image"]),
         "patch_size": spec["patch"],
