@@ -14,7 +14,10 @@
 use rand::{Rng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, random::uniform};
+use crate::{
+    Error, Result,
+    random::{Purpose, stream, uniform},
+};
 
 /// Depthwise filters of a layer, as data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +92,14 @@ impl Filters {
             _ => return None,
         };
         Some(Self { shape, amplitude: Amplitude::Side, distinct: None })
+    }
+
+    /// [`Filters::draw`] with the random numbers of layer `layer` of a model.
+    ///
+    /// # Errors
+    /// As [`Filters::draw`].
+    pub fn of_layer(&self, channels: usize, kernel: usize, seed: u64, layer: u64) -> Result<FilterInit> {
+        self.draw(channels, kernel, &mut stream(Purpose::Filters, seed, layer, 0))
     }
 
     /// Draws a layer's `kernel` x `kernel` filters, `kernel` odd, and its biases.

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     ValueProj = 7,
     Biases = 8,
     Linear = 9,
+    Filters = 10,
 }
 
 /// The generator of (`purpose`, `seed`, `layer`, `index`). The four numbers are the ChaCha key itself, so that

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use inductive_init::{
-    AttentionInit, Dims, Initializer, LinearInit, Progress, Quality, QueryKeyChoice, Strategy, Target,
-    ValueProjChoice,
+    AttentionInit, Dims, FilterInit, Filters, Initializer, LinearInit, Progress, Quality, QueryKeyChoice,
+    Strategy, Target, ValueProjChoice,
 };
 use inductive_ops::Backend;
 
@@ -81,6 +81,41 @@ pub fn initialise<D: Backend<f32>>(
         None => Ok(()),
     })?;
     Ok(done)
+}
+
+/// Gives every depthwise convolution of `model` new filters, and new biases where it has any.
+///
+/// # Errors
+/// [`Error::Option`] for a model without depthwise convolutions; [`Error::Init`] for filters that its kernels cannot have.
+pub fn initialise_filters<D: Backend<f32>>(
+    model: &mut dyn Model<f32, D>,
+    filters: &Filters,
+    seed: u64,
+) -> Result<()> {
+    let mut layers = Vec::new();
+    model.for_each_parameter(&mut |p| {
+        if let (Some(layer), &[channels, 1, kernel, other]) = (p.name().strip_suffix(".weight"), p.shape())
+            && kernel == other
+        {
+            layers.push((layer.to_owned(), channels, kernel));
+        }
+        Ok(())
+    })?;
+    if layers.is_empty() {
+        let what =
+            "these filters are for depthwise convolutions, which the model has none of; take a `convmixer_*`";
+        return Err(Error::Option { model: model.spec().name.clone(), what: what.to_owned() });
+    }
+    let mut values = BTreeMap::new();
+    for (number, (layer, channels, kernel)) in layers.into_iter().enumerate() {
+        let FilterInit { weight, bias } = filters.of_layer(channels, kernel, seed, number as u64)?;
+        values.insert(format!("{layer}.weight"), weight);
+        values.insert(format!("{layer}.bias"), bias);
+    }
+    Ok(model.for_each_parameter_mut(&mut |p| match values.remove(p.name()) {
+        Some(new) => p.copy_from(&new),
+        None => Ok(()),
+    })?)
 }
 
 /// Whether nothing is designed.
@@ -323,6 +358,24 @@ mod tests {
         let masses: Vec<f64> =
             done.layers.iter().map(|layer| layer.quality.as_ref().unwrap().mass()).collect();
         assert!(masses.len() == 4 && masses.iter().all(|mass| *mass > 0.1), "{masses:?}");
+    }
+
+    #[test]
+    fn filters_are_those_of_depthwise_convolutions_alone() {
+        let impulse = Filters::named("impulse").unwrap();
+        let mut model = built("convmixer_micro");
+        let before = values(&*model);
+        initialise_filters(&mut *model, &impulse, 3).unwrap();
+        let filled = values(&*model);
+        let expected: Vec<String> =
+            (0..4).flat_map(|i| ["bias", "weight"].map(|part| format!("blocks.{i}.0.fn.0.{part}"))).collect();
+        assert_eq!(changed(&before, &filled), expected);
+        for filter in filled["blocks.2.0.fn.0.weight"].chunks_exact(9) {
+            assert_eq!(filter.iter().filter(|v| **v != 0.0).count(), 1, "{filter:?}");
+        }
+        assert_ne!(filled["blocks.0.0.fn.0.weight"], filled["blocks.1.0.fn.0.weight"]);
+        let error = initialise_filters(&mut *built("deit_micro"), &impulse, 3).unwrap_err().to_string();
+        assert!(error.contains("deit_micro") && error.contains("convmixer"), "{error}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use convit::Convit;
 pub use convmixer::{ConvMixer, ConvMixerBlock, ConvMixerStem};
 pub use eit::{Eit, Represented, halve_linear_weights};
 pub use error::{Error, Result};
-pub use initialise::{Initialised, LayerInitialised, initialise};
+pub use initialise::{Initialised, LayerInitialised, initialise, initialise_filters};
 pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, Record};
 pub use pooled_vit::PooledVit;

@@ -2,7 +2,9 @@
 
 use dfdx::prelude::*;
 use inductive_init::Target;
-use inductive_models::{BatchStatistics, BuildOptions, Images, Initialised, Model, Zoo, initialise};
+use inductive_models::{
+    BatchStatistics, BuildOptions, Images, Initialised, Model, Zoo, initialise, initialise_filters,
+};
 use inductive_ops::DropPath;
 
 use crate::{
@@ -52,11 +54,14 @@ impl<D: Zoo> Learner<D> {
         let options: BuildOptions = recipe.build_options(classes);
         let drawn = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
         let mut drawn = drawn.build_model(&recipe.model, &options)?;
-        let strategy = recipe.init.as_ref().and_then(Init::strategy);
+        let strategy = recipe.init.as_ref().and_then(Init::get);
         let design = |strategy| {
             initialise(&mut *drawn.model, &strategy, derive(recipe.seed, Purpose::Init, 0), &|_| ())
         };
         let initialised = strategy.map(design).transpose()?.unwrap_or_default();
+        if let Some(filters) = recipe.filters.as_ref().and_then(Init::get) {
+            initialise_filters(&mut *drawn.model, &filters, derive(recipe.seed, Purpose::Init, 1))?;
+        }
         let mut model = device.build_model(&recipe.model, &options)?.model;
         copy_weights(&*drawn.model, &mut *model)?;
         let mut learner = Self::of_model(device, recipe, model, drawn.warnings)?;

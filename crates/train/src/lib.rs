@@ -70,6 +70,6 @@ pub use outcome::{Outcome, RunResult, SaveEvery, TrainOptions, finished};
 pub use plan::Plan;
 pub use probe::Inside;
 pub use progress::{Progress, RunInfo, Silent, StepInfo};
-pub use recipe::{Augment, Choice, Difference, Init, Keep, Recipe, SubsetSpec, Synthetic};
+pub use recipe::{Augment, Choice, Difference, Init, Keep, Named, Recipe, SubsetSpec, Synthetic};
 pub use state::Best;
 pub use trainer::train;

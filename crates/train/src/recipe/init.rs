@@ -1,66 +1,91 @@
-//! Which initial weights a recipe asks for: a strategy by name, or in all its parts.
+//! Which initial weights a recipe asks for: by name, or in all their parts.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
-use inductive_init::Strategy;
+use inductive_init::{Filters, Strategy};
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// Initial weights. In a recipe a name, `init = "impulse"`, or a table with the parts of a [`Strategy`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Init {
-    /// One of [`Strategy::NAMES`].
-    Named(String),
-    /// Any other.
-    Given(Box<Strategy>),
+/// What has names.
+pub trait Named: Sized + Clone {
+    /// All names.
+    const NAMES: &'static [&'static str];
+
+    /// What the name stands for.
+    fn named(name: &str) -> Option<Self>;
 }
 
-impl Init {
-    /// The strategy; `None` for a name that does not exist.
-    pub fn strategy(&self) -> Option<Strategy> {
+impl Named for Strategy {
+    const NAMES: &'static [&'static str] = &Self::NAMES;
+
+    fn named(name: &str) -> Option<Self> {
+        Self::named(name)
+    }
+}
+
+impl Named for Filters {
+    const NAMES: &'static [&'static str] = &Self::NAMES;
+
+    fn named(name: &str) -> Option<Self> {
+        Self::named(name)
+    }
+}
+
+/// Initial weights. In a recipe a name, `init = "impulse"`, or a table with their parts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Init<T> {
+    /// One of [`Named::NAMES`].
+    Named(String),
+    /// Any other.
+    Given(Box<T>),
+}
+
+impl<T: Named> Init<T> {
+    /// What is asked for; `None` for a name that does not exist.
+    pub fn get(&self) -> Option<T> {
         match self {
-            Self::Named(name) => Strategy::named(name),
-            Self::Given(strategy) => Some((**strategy).clone()),
+            Self::Named(name) => T::named(name),
+            Self::Given(parts) => Some((**parts).clone()),
         }
     }
 }
 
-impl From<&str> for Init {
+impl<T> From<&str> for Init<T> {
     fn from(name: &str) -> Self {
         Self::Named(name.to_owned())
     }
 }
 
-impl fmt::Display for Init {
+impl<T> fmt::Display for Init<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(name) => f.write_str(name),
-            Self::Given(_) => f.write_str("a strategy of its own"),
+            Self::Given(_) => f.write_str("given in parts"),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Init {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Init<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Init;
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: DeserializeOwned> Visitor<'de> for Either<T> {
+            type Value = Init<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a strategy, or a table with its parts")
+                f.write_str("a name, or a table with the parts")
             }
 
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Init, E> {
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Init<T>, E> {
                 Ok(name.into())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Init, A::Error> {
-                Strategy::deserialize(MapAccessDeserializer::new(map)).map(|it| Init::Given(Box::new(it)))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Init<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|it| Init::Given(Box::new(it)))
             }
         }
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(Either(PhantomData))
     }
 }

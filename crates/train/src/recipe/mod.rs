@@ -8,11 +8,12 @@ mod tests;
 mod text;
 mod validate;
 
+use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
 use inductive_schedule::{Clock, Duration, EmaDecay};
 use serde::{Deserialize, Serialize};
 
-pub use init::Init;
+pub use init::{Init, Named};
 pub use subset::{Choice, SubsetSpec};
 pub use text::Difference;
 
@@ -98,7 +99,11 @@ pub struct Recipe {
     /// Initial weights: the name of a strategy ([`inductive_init::Strategy::NAMES`]) or a table with its parts. Default: the
     /// model's own, which are timm's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub init: Option<Init>,
+    pub init: Option<Init<Strategy>>,
+    /// Filters of depthwise convolutions: a name ([`inductive_init::Filters::NAMES`]) or a table with their parts. Default: the
+    /// model's own, PyTorch's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filters: Option<Init<Filters>>,
     /// Moving average of the weights, evaluated beside them: `decay`, and `warmup` (default false). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaDecay>,
@@ -193,6 +198,7 @@ impl Default for Recipe {
             drop_path: 0.1,
             freeze: Vec::new(),
             init: None,
+            filters: None,
             ema: None,
             augment: Augment::default(),
             synthetic: Synthetic::default(),

@@ -65,6 +65,7 @@ fn refusals_name_the_field_and_what_is_accepted() {
         ("data = \"cifar9:x\"", "cifar9:x", "cifar10:PATH"),
         ("model = \"simple_vit_micro\"\ncontent_share = 1.5", "`content_share`", "0 to 1"),
         ("content_share = 0.5", "`content_share`", "simple_vit"),
+        ("filters = \"boxes\"", "`filters` is boxes", "random, softmax, impulse, box"),
         ("init = \"impulses\"", "`init` is impulses", "impulse-scrambled"),
     ] {
         let error = read(text).unwrap().validate().unwrap_err().to_string();
@@ -83,7 +84,7 @@ fn what_is_no_recipe_is_refused_with_its_place() {
         ("subset = \"last 10%\"", "`first 10%`"),
         ("ema = { decay = 0.9, rate = 1 }", "unknown field `rate`"),
         ("model = ", "line 1"),
-        ("init = 3", "the name of a strategy"),
+        ("init = 3", "a name, or a table"),
         ("init = { linear = \"xavier\" }", "unknown variant `xavier`"),
     ] {
         let error = read(text).unwrap_err();
@@ -109,7 +110,9 @@ fn initial_weights_are_a_name_or_a_table() {
     assert_eq!(named.init, Some("mimetic".into()));
     let strategy = inductive_init::Strategy::named("impulse-anywhere").unwrap();
     let given = Recipe { init: Some(Init::Given(Box::new(strategy))), ..named.clone() };
-    for recipe in [named, given] {
+    let boxes = r#"model = "convmixer_micro"
+        filters = { shape = { box = { places = 2 } }, distinct = 3 }"#;
+    for recipe in [named, given, read(boxes).unwrap()] {
         recipe.validate().unwrap();
         assert_eq!(read(&recipe.to_toml().unwrap()).unwrap(), recipe);
     }

@@ -1,10 +1,9 @@
 //! What a recipe may ask for.
 
 use inductive_data::DataSpec;
-use inductive_init::Strategy;
 use inductive_schedule::{Clock, Duration};
 
-use super::Recipe;
+use super::{Init, Named, Recipe};
 use crate::{Error, Result};
 
 /// More images per update than any published recipe uses, and few enough to count in any integer.
@@ -16,6 +15,14 @@ fn refuse(field: &'static str, got: impl ToString, expected: impl Into<String>) 
 
 fn check(field: &'static str, got: f64, ok: bool, expected: &str) -> Result<()> {
     if ok { Ok(()) } else { refuse(field, got, expected) }
+}
+
+/// Refuses a name that does not exist.
+fn known<T: Named>(field: &'static str, init: Option<&Init<T>>) -> Result<()> {
+    match init.filter(|init| init.get().is_none()) {
+        Some(init) => refuse(field, init, format!("one of {}", T::NAMES.join(", "))),
+        None => Ok(()),
+    }
 }
 
 impl Recipe {
@@ -45,9 +52,8 @@ impl Recipe {
                 );
             }
         }
-        if let Some(init) = self.init.as_ref().filter(|init| init.strategy().is_none()) {
-            return refuse("init", init, format!("one of {}", Strategy::NAMES.join(", ")));
-        }
+        known("init", self.init.as_ref())?;
+        known("filters", self.filters.as_ref())?;
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));
         }
