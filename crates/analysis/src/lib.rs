@@ -10,13 +10,16 @@
 //! | [`mean_stable_rank`] | how many directions the tokens of a sample have |
 //!
 //! The first three take the [`AttentionRecord`](inductive_attention::AttentionRecord) of one layer, the others the tokens
-//! that one layer gave; none sees a model.
+//! that one layer gave; none sees a model. [`Mixing`] needs no layer at all: what frozen filters leave to be learned, as
+//! linear algebra.
 
 mod distance;
 mod fourier;
+mod mixing;
 mod rank;
 mod spectrum;
 
 pub use distance::{head_diversity, mean_attention_distance, nonlocality};
 pub use fourier::{HIGH_FREQUENCY_CUTOFF, high_frequency_share, relative_log_amplitude};
+pub use mixing::{Filters, Mixed, Mixing, NO_RESIDUAL};
 pub use rank::{StableRank, mean_stable_rank, stable_rank};
