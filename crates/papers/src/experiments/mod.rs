@@ -9,6 +9,7 @@ mod eit;
 mod error;
 mod results;
 mod run;
+mod structured_init;
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -145,7 +146,7 @@ pub struct Protocol {
 
 /// All tables that can be measured again.
 pub fn protocols() -> Vec<Protocol> {
-    vec![convit::TABLE2, eit::CLAIMS, eit::EXACT]
+    vec![convit::TABLE2, eit::CLAIMS, eit::EXACT, structured_init::EXACT]
 }
 
 /// A request, resolved: what will run and where.
