@@ -14,6 +14,8 @@
 //!
 //! It wants an embedding whose directions are about equally strong, as random ones are: divided by the small ones of an
 //! embedding of sines and cosines, the target drowns, and the norm leaves nearly uniform attention.
+//! Not so where heads have fewer channels than that embedding has directions and keep the strong ones alone: 16 heads of 192
+//! channels reach mass 0.80 on 14 x 14 patches, where a learned embedding, cut to 12 of its 191 directions, leaves 0.14.
 
 use rand::Rng;
 use rayon::prelude::*;

@@ -44,6 +44,9 @@ pub enum Error {
     /// The data cannot be loaded.
     #[error(transparent)]
     Train(Box<inductive_train::Error>),
+    /// Initial weights that cannot be computed.
+    #[error(transparent)]
+    Init(#[from] inductive_init::Error),
     /// The registry or the report.
     #[error(transparent)]
     Report(#[from] crate::Error),

@@ -151,8 +151,10 @@ pub fn protocols() -> Vec<Protocol> {
         eit::CLAIMS,
         eit::EXACT,
         structured_init::CLAIMS,
-        structured_init::FULL,
+        structured_init::EXACT,
         structured_init::HEADS,
+        structured_init::CONVMIXER,
+        structured_init::FULL,
     ]
 }
 

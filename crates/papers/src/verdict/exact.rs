@@ -37,6 +37,16 @@ impl Check {
         }
     }
 
+    /// A number that must not be below `bound`.
+    pub fn at_least(statement: impl Into<String>, computed: f64, bound: f64) -> Self {
+        Self {
+            statement: statement.into(),
+            computed: ((computed * 1e3).round() / 1e3).to_string(),
+            expected: format!("at least {bound}"),
+            agrees: computed >= bound,
+        }
+    }
+
     /// A deviation that must not be above `limit`.
     pub fn within(statement: impl Into<String>, deviation: f64, limit: f64) -> Self {
         Self {
@@ -91,6 +101,8 @@ mod tests {
         assert!(Check::within("x", 1e-14, 1e-12).agrees);
         assert!(!Check::within("x", 1e-11, 1e-12).agrees);
         assert!(!Check::within("x", f64::NAN, 1e-12).agrees);
+        assert!(Check::at_least("x", 0.5, 0.5).agrees && !Check::at_least("x", 0.4, 0.5).agrees);
+        assert!(!Check::at_least("x", f64::NAN, 0.5).agrees);
         assert!(Check::below("x", 1, 2).agrees && !Check::below("x", 2, 2).agrees);
     }
 }

@@ -53,6 +53,11 @@ impl ClaimVerdict {
                 check.statement, check.computed, check.expected
             ));
         }
+        self.note_observations(&mut table);
+        table
+    }
+
+    fn note_observations(&self, table: &mut Table) {
         for observation in &self.observations {
             let seen = match observation.seen {
                 Some(true) => "yes",
@@ -61,7 +66,6 @@ impl ClaimVerdict {
             };
             table.note(format!("Observed, not judged: {}: {seen}.", observation.statement));
         }
-        table
     }
 
     fn table_of_checks(&self) -> Table {
@@ -71,6 +75,7 @@ impl ClaimVerdict {
             let agrees = if check.agrees { "yes" } else { "no" };
             table.row([&check.statement, &check.computed, &check.expected, agrees].map(Cell::text));
         }
+        self.note_observations(&mut table);
         table
     }
 }

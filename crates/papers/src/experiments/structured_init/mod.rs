@@ -4,13 +4,15 @@
 mod arms;
 mod claims;
 mod contradictions;
+mod convmixer;
+mod exact;
 mod heads;
 mod tables;
 
 use inductive_train::Synthetic;
 
 use self::arms::Scale;
-pub(super) use self::heads::HEADS;
+pub(super) use self::{convmixer::CONVMIXER, heads::HEADS};
 use super::{CellResult, Preset, Protocol, Request, Result};
 use crate::Report;
 
@@ -30,6 +32,15 @@ pub(super) const FULL: Protocol = Protocol {
     about: "the main models of `claims` on all training images",
     cells: |request| arms::cells(request, &full(request.preset)),
     report: |request, results| claims_report(request, &full(request.preset), results),
+};
+
+/// The exact part: linear algebra and solvers.
+pub(super) const EXACT: Protocol = Protocol {
+    paper: "structured-init",
+    table: "exact",
+    about: "channels over frozen filters, what initial weights reach, ranks at initialisation; trains nothing",
+    cells: |_| Ok(Vec::new()),
+    report: |request, _| exact::report(request),
 };
 
 /// Sizes of the comparison on a tenth of the data.
