@@ -12,8 +12,12 @@ pub(super) struct Arm {
     pub variant: &'static str,
     /// Registry name of the model.
     pub model: &'static str,
-    /// Strategy of its initial weights.
-    pub init: &'static str,
+    /// Strategy of its initial weights; `None`: the model's own.
+    pub init: Option<&'static str>,
+    /// Its depthwise filters; `None`: the model's own.
+    pub filters: Option<&'static str>,
+    /// Whether these keep their initial values.
+    pub frozen: bool,
     /// What it is, in words.
     pub label: &'static str,
 }
@@ -30,8 +34,13 @@ impl Arm {
 pub(super) const POOLED: &str = "vit_micro_gap";
 pub(super) const TOKEN: &str = "deit_micro";
 
-const fn arm(variant: &'static str, model: &'static str, init: &'static str, label: &'static str) -> Arm {
-    Arm { variant, model, init, label }
+pub(super) const fn arm(
+    variant: &'static str,
+    model: &'static str,
+    init: &'static str,
+    label: &'static str,
+) -> Arm {
+    Arm { variant, model, init: Some(init), filters: None, frozen: false, label }
 }
 
 pub(super) const POOLED_DEFAULT: Arm = arm("pooled-default", POOLED, "kaiming", "default");
@@ -88,6 +97,9 @@ pub(super) struct Scale {
     pub arms: &'static [Arm],
 }
 
+/// Weights and biases of ConvMixer's depthwise convolutions.
+const FILTERS: &str = "blocks.*.0.fn.0.*";
+
 /// Evaluations of a run; the first is "early".
 pub(super) const EVALUATIONS: f64 = 3.0;
 
@@ -117,7 +129,9 @@ pub(super) fn cells(request: &Request, scale: &Scale) -> Result<Vec<Cell>> {
         for arm in scale.arms {
             let recipe = Recipe {
                 model: arm.model.to_owned(),
-                init: Some(arm.init.into()),
+                init: arm.init.map(Into::into),
+                filters: arm.filters.map(Into::into),
+                freeze: if arm.frozen { vec![FILTERS.to_owned()] } else { Vec::new() },
                 seed,
                 data: request.data.clone(),
                 subset: subset(&request.data, scale.fraction),

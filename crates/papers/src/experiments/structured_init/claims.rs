@@ -71,8 +71,11 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     report.table("controls", controls(&questions));
 
     let mut low = test("si.3")?;
-    for arm in
-        measured.scale.arms.iter().filter(|arm| arm.init == "kaiming" || arm.init.starts_with("impulse"))
+    for arm in measured
+        .scale
+        .arms
+        .iter()
+        .filter(|arm| arm.init.is_some_and(|init| init == "kaiming" || init.starts_with("impulse")))
     {
         for (when, seeded) in measured.largest_rank(*arm) {
             let bound = seeded.iter().map(|(seed, _)| (seed, MUCH_SMALLER * arm.smaller_side())).collect();

@@ -29,7 +29,7 @@ const fn arm(heads: usize, variant: &'static str, init: &'static str, label: &'s
         6 => "vit_micro_gap_6heads",
         _ => "vit_micro_gap_12heads",
     };
-    (heads, Arm { variant, model, init, label })
+    (heads, arms::arm(variant, model, init, label))
 }
 
 const NUMBERS: [usize; 3] = [3, 6, 12];
@@ -68,7 +68,7 @@ fn scale(preset: Preset) -> Scale {
 
 /// The arm with so many heads and these weights.
 fn of(heads: usize, init: &str) -> Option<Arm> {
-    ARMS.iter().find(|(h, arm)| *h == heads && arm.init == init).map(|(_, arm)| *arm)
+    ARMS.iter().find(|(h, arm)| *h == heads && arm.init == Some(init)).map(|(_, arm)| *arm)
 }
 
 fn report(request: &Request, results: &[CellResult]) -> Result<Report> {

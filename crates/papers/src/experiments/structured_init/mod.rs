@@ -88,6 +88,7 @@ fn claims_report(request: &Request, scale: &Scale, results: &[CellResult]) -> Re
     measured.add(&mut report);
     report.table("contradictions", contradictions::table()?);
     claims::add(&mut report, &measured)?;
+    exact::add(&mut report, request)?;
     let data = request.data.split(':').next().unwrap_or_default();
     report.differs(format!(
         "data: {data} at 32 pixels; arXiv 2404.01139 has patches of 2 pixels there, arXiv 2505.19985 resizes to 224"

@@ -91,7 +91,8 @@ impl Measured<'_> {
             ],
         );
         for arm in self.scale.arms {
-            let default = self.scale.arms.iter().find(|it| it.model == arm.model && it.init == "kaiming");
+            let default =
+                self.scale.arms.iter().find(|it| it.model == arm.model && it.init == Some("kaiming"));
             let top1 = self.top1(*arm, When::End);
             let above = default.filter(|it| *it != arm).map(|it| top1.minus(&self.top1(*it, When::End)));
             table.row([
@@ -219,7 +220,13 @@ impl Measured<'_> {
         let mut figure = Figure::new("Accuracy while training goes on", Axis::linear("epochs"), Axis::linear("top-1, %"))
             .caption("Mean ± sd over seeds. GAP: average pooling, fixed positions; CLS: class token, learned positions.");
         let shown = ["kaiming", "mimetic", "impulse", "impulse3"];
-        for (hue, arm) in self.scale.arms.iter().filter(|arm| shown.contains(&arm.init)).enumerate() {
+        for (hue, arm) in self
+            .scale
+            .arms
+            .iter()
+            .filter(|arm| arm.init.is_some_and(|init| shown.contains(&init)))
+            .enumerate()
+        {
             let series = Series::measured(short(arm), hue);
             let points = self.epochs(*arm).into_iter().enumerate();
             figure = figure.series(points.fold(series, |series, (index, epoch)| {

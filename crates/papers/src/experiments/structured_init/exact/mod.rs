@@ -32,19 +32,25 @@ fn scale(preset: Preset) -> Scale {
     }
 }
 
-/// The report of the exact part.
+/// The report of the exact part alone.
 pub(super) fn report(request: &Request) -> Result<Report> {
-    let mut scale = scale(request.preset);
-    scale.seeds = request.seeds_or(scale.seeds)?;
     let mut report = Report::new("Structured initialization: what can be checked without training");
     report.ran(
         "Nothing was trained. Least squares over frozen filters; the solvers of queries and keys on position embeddings; \
          new models on synthetic images.",
     );
-    mixing::add(&mut report, &scale)?;
-    solvers::add(&mut report, &scale)?;
-    quality::add(&mut report, &scale)?;
-    rank::add(&mut report, &scale)?;
+    add(&mut report, request)?;
+    Ok(report)
+}
+
+/// Adds the exact part.
+pub(super) fn add(report: &mut Report, request: &Request) -> Result<()> {
+    let mut scale = scale(request.preset);
+    scale.seeds = request.seeds_or(scale.seeds)?;
+    mixing::add(report, &scale)?;
+    solvers::add(report, &scale)?;
+    quality::add(report, &scale)?;
+    rank::add(report, &scale)?;
     if !scale.long_solves {
         report.differs("preset smoke: fewer seeds, grids and heads, and the gradient solve's 10,000 steps on 8 x 8 patches only");
     }
@@ -64,7 +70,7 @@ pub(super) fn report(request: &Request) -> Result<Report> {
         "reference values are computations of this project's notes with other random numbers; the papers do not print what \
          their solvers reach",
     );
-    Ok(report)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use inductive_init::{
     ClosedForm, Dims, Gradient, Initializer, Linear, Matrix, Mixture, Offsets, Quality, QueryKey,
-    QueryKeyChoice, SinCos, Solver, Strategy, Target, learned,
+    QueryKeyChoice, SinCos, Solver, Strategy, Target, layer_norm, learned,
 };
 use inductive_ops::Grid;
 
@@ -79,7 +79,7 @@ fn reached(arm: &Arm, grid: Grid, heads: usize) -> Result<Quality> {
     let offsets = Offsets::Ordered.draw(heads, 3, grid, &mut rng(0))?;
     let targets: Vec<_> =
         offsets.into_iter().map(|offset| Target::impulse(grid, offset)).collect::<Result<_, _>>()?;
-    Ok(Quality::measure(&weights, initializer.basis().input(), &targets)?)
+    Ok(Quality::measure(&weights, &layer_norm(&position), &targets)?)
 }
 
 /// A table's name, title, decimals, and what it shows.
