@@ -8,7 +8,7 @@ use inductive_attention::{ConvAttention, Gpsa, Mhsa};
 use inductive_checkpoint::{LoadOptions, load_tensors};
 use inductive_models::{
     Block, BuildOptions, Chain, Classifier, Context, Convit, Eit, Last, Model, ModelSpec, OverlappingPatches,
-    PatchEmbed, Record, Trunk, Vit, Zoo, build,
+    PatchEmbed, PooledVit, Record, Trunk, Vit, Zoo, build,
 };
 use inductive_ops::{Backend, Parameters, relative_positions};
 use inductive_tests::{Fixture, assert_close, relative_error};
@@ -165,6 +165,22 @@ fn vit_a_agrees_with_timm() {
         parity::<Vit<32, 4, 128, 3, 4, 8, 8, 65, true, f32, D>, 32, D>(device, "vit_a", 32);
     }
     on_test_device!(test);
+}
+
+/// Without class token, average pooling; the position embedding is not trained here, and its gradient agrees all the same.
+#[test]
+fn vit_gap_a_agrees_with_timm() {
+    fn run<D: Backend<f32>>(device: &D) {
+        parity::<PooledVit<16, 2, 64, 2, 8, 4, 4, 16, true, f32, D>, 16, D>(device, "vit_gap_a", 32);
+    }
+    on_test_device!(run);
+}
+
+#[test]
+fn the_fixed_positions_are_timm_s_sines_and_cosines() {
+    let trunk = PooledVit::<16, 2, 64, 2, 8, 4, 4, 16, true, f32, Cpu>::build(&Cpu::default());
+    let want = Fixture::open("vit_gap_a").tensor("weight/pos_embed");
+    assert_close("pos_embed", &trunk.pos_embed.as_vec(), &want, 0.0, 1e-6);
 }
 
 /// EIT with 40 channels in 4 heads and 3 layers, split 28 + 12, 16 + 24, 0 + 40.

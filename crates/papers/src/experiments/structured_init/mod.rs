@@ -22,7 +22,11 @@ pub(super) const CLAIMS: Protocol = Protocol {
     table: "claims",
     about: "ViTs that begin with plain, mimetic and impulse weights, on a tenth of the data; controls; exact numbers",
     cells: |request| arms::cells(request, &scale(request.preset)),
-    report: |request, results| claims_report(request, &scale(request.preset), results),
+    report: |request, results| {
+        let mut report = trained(request, &scale(request.preset), results)?;
+        exact::add(&mut report, request)?;
+        Ok(report)
+    },
 };
 
 /// The same on all data.
@@ -31,7 +35,7 @@ pub(super) const FULL: Protocol = Protocol {
     table: "full",
     about: "the main models of `claims` on all training images",
     cells: |request| arms::cells(request, &full(request.preset)),
-    report: |request, results| claims_report(request, &full(request.preset), results),
+    report: |request, results| trained(request, &full(request.preset), results),
 };
 
 /// The exact part: linear algebra and solvers.
@@ -75,7 +79,8 @@ fn full(preset: Preset) -> Scale {
     }
 }
 
-fn claims_report(request: &Request, scale: &Scale, results: &[CellResult]) -> Result<Report> {
+/// What the runs of a comparison say.
+fn trained(request: &Request, scale: &Scale, results: &[CellResult]) -> Result<Report> {
     let measured = tables::Measured { results, scale };
     let mut report = Report::new("Structured initialization: impulse, mimetic and plain initial weights");
     report.ran(format!(
@@ -88,7 +93,6 @@ fn claims_report(request: &Request, scale: &Scale, results: &[CellResult]) -> Re
     measured.add(&mut report);
     report.table("contradictions", contradictions::table()?);
     claims::add(&mut report, &measured)?;
-    exact::add(&mut report, request)?;
     let data = request.data.split(':').next().unwrap_or_default();
     report.differs(format!(
         "data: {data} at 32 pixels; arXiv 2404.01139 has patches of 2 pixels there, arXiv 2505.19985 resizes to 224"
@@ -168,7 +172,7 @@ mod tests {
                 finished(cell, top1)
             })
             .collect();
-        claims_report(&request, &scale, &results).unwrap()
+        trained(&request, &scale, &results).unwrap()
     }
 
     fn verdict(report: &Report, id: &str) -> Verdict {
