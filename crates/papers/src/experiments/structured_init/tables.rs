@@ -72,7 +72,7 @@ impl Measured<'_> {
             .table("accuracy", self.accuracy())
             .table("decay", self.decay())
             .table("inside", self.inside())
-            .table("stable-rank", self.ranks())
+            .table("stable-rank-trained", self.ranks())
             .figure("learning", self.learning())
             .figure("target-mass", self.target_mass());
     }
