@@ -1,12 +1,14 @@
 //! Which initial weights a recipe asks for: a strategy by name, or in all its parts.
 
-use std::fmt;
+use std::{fmt, fs, path::Path};
 
 use inductive_init::Strategy;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
+
+use crate::{Error, Result};
 
 /// Initial weights. In a recipe a name, `init = "impulse"`, or a table with the parts of a [`Strategy`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +21,20 @@ pub enum Init {
 }
 
 impl Init {
+    /// Reads the parts of a strategy from a TOML file: the table `init` of a recipe, on its own.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::StrategyText`] with line and column.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(Error::io("read the strategy", path))?;
+        let strategy = toml::from_str(&text).map_err(|error| Error::StrategyText {
+            path: path.to_owned(),
+            problem: error.to_string().trim_end().to_owned(),
+        })?;
+        Ok(Self::Given(Box::new(strategy)))
+    }
+
     /// The strategy; `None` for a name that does not exist.
     pub fn strategy(&self) -> Option<Strategy> {
         match self {
