@@ -25,6 +25,8 @@ pub struct Arguments {
 pub enum Command {
     /// Measures a table of a paper again and says which of its claims hold.
     Reproduce(Reproduce),
+    /// Writes a model with new weights, for timm and for training, and pictures of its attention.
+    Init(Init),
     /// Trains a model as a recipe says.
     Train(Train),
     /// Measures the accuracy of saved weights.
@@ -70,6 +72,35 @@ pub struct Reproduce {
     /// The folder for all runs.
     #[arg(long, default_value = "runs", value_name = "DIR")]
     pub runs: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The model, as `inspect` lists them.
+    #[arg(required_unless_present = "list")]
+    pub model: Option<String>,
+    /// Which weights: a name that `--list` shows, or a .toml file with the parts of a strategy.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub strategy: Option<String>,
+    /// Shows the names of strategies, and does nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// Where the random numbers begin: a training run with the same seed and strategy begins with the same weights.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Classes of the head: 10, 100 or 1000.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub classes: usize,
+    /// The file for the weights, safetensors with timm's names; an earlier one is replaced.
+    #[arg(long, required_unless_present = "list", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Data as for `reproduce`; attention is shown on some of the test images, enlarged to what the model takes if need
+    /// be.
+    #[arg(long, default_value = "synthetic")]
+    pub data: String,
+    /// Writes the weights alone; otherwise `.attention.png` and `.position.png` come beside them.
+    #[arg(long)]
+    pub no_pictures: bool,
 }
 
 #[derive(Debug, Args)]

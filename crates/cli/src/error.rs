@@ -11,6 +11,8 @@ pub enum Error {
     #[error(transparent)]
     Experiment(#[from] inductive_papers::experiments::Error),
     #[error(transparent)]
+    Papers(#[from] inductive_papers::Error),
+    #[error(transparent)]
     Checkpoint(#[from] inductive_checkpoint::Error),
     #[error(transparent)]
     Model(#[from] inductive_models::Error),
@@ -37,7 +39,7 @@ impl Error {
             Self::Experiment(error) => error.is_usage(),
             Self::Model(error) => is_wrong_model(error),
             Self::Data(error) => is_wrong_source(error),
-            Self::Checkpoint(_) | Self::Op(_) | Self::Bench(_) | Self::Output(_) => false,
+            Self::Papers(_) | Self::Checkpoint(_) | Self::Op(_) | Self::Bench(_) | Self::Output(_) => false,
         };
         if usage { 2 } else { 1 }
     }
@@ -46,7 +48,7 @@ impl Error {
 fn is_wrong_recipe(error: &inductive_train::Error) -> bool {
     use inductive_train::Error::*;
     match error {
-        Recipe { .. } | RecipeText { .. } => true,
+        Recipe { .. } | RecipeText { .. } | StrategyText { .. } => true,
         Model(error) => is_wrong_model(error),
         Data(error) => is_wrong_source(error),
         _ => false,
@@ -55,7 +57,7 @@ fn is_wrong_recipe(error: &inductive_train::Error) -> bool {
 
 fn is_wrong_model(error: &inductive_models::Error) -> bool {
     use inductive_models::Error::*;
-    matches!(error, UnknownModel { .. } | Option { .. })
+    matches!(error, UnknownModel { .. } | Option { .. } | Init(_))
 }
 
 fn is_wrong_source(error: &inductive_data::Error) -> bool {

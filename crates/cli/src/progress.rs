@@ -2,6 +2,10 @@
 
 use std::{
     io::IsTerminal,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -185,6 +189,60 @@ impl StudyProgress for StudyView {
             result.cell.seed,
             time(left)
         ));
+    }
+}
+
+/// Gradient solves of initial weights, which several threads report from.
+pub struct SolveView {
+    bar: Option<ProgressBar>,
+    /// Steps of all heads and solves, done and to do.
+    done: AtomicU64,
+    total: u64,
+    /// When the last plain line was written.
+    last: Mutex<Instant>,
+}
+
+impl SolveView {
+    /// total: steps of all heads and solves; 0 shows nothing.
+    pub fn new(plain: bool, total: u64) -> Self {
+        let bar = (total > 0 && !is_plain(plain)).then(|| {
+            let bar = ProgressBar::new(total);
+            if let Ok(style) = ProgressStyle::with_template("solving [{bar:30}] {percent} % {msg} {eta} left")
+            {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        Self { bar, done: AtomicU64::new(0), total, last: Mutex::new(Instant::now()) }
+    }
+
+    /// One head has made a step.
+    pub fn heard(&self, progress: inductive_init::Progress) {
+        /// Steps between two looks at the clock.
+        const STEPS: u64 = 100;
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if !done.is_multiple_of(STEPS) {
+            return;
+        }
+        let loss = format!("head {}: loss {:.5}", progress.head, progress.loss);
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(loss);
+            return;
+        }
+        let Ok(mut last) = self.last.lock() else { return };
+        if last.elapsed() >= PLAIN_EVERY {
+            *last = Instant::now();
+            note(&format!("solving: {done} of {} steps, {loss}", self.total));
+        }
+    }
+}
+
+impl Drop for SolveView {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

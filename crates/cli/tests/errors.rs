@@ -133,6 +133,7 @@ fn help_is_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     for (name, args) in [
         ("help", &["--help"][..]),
+        ("help-init", &["init", "--help"][..]),
         ("help-reproduce", &["reproduce", "--help"][..]),
         ("help-bench", &["bench", "--help"][..]),
     ] {

@@ -90,6 +90,17 @@ pub enum Solver {
     Gradient(Gradient),
 }
 
+impl Impulse {
+    /// Calls of the solver's progress while a model of so many layers and heads is initialised: one for each step of each
+    /// head; 0 for the closed form.
+    pub fn steps(&self, layers: usize, heads: usize) -> usize {
+        let Solver::Gradient(gradient) = self.solver else { return 0 };
+        let solves =
+            if self.shared { layers.min(1 + usize::from(self.first != self.others)) } else { layers };
+        solves * heads * gradient.steps
+    }
+}
+
 impl Strategy {
     /// The names [`Strategy::named`] knows.
     pub const NAMES: [&str; 14] = [
@@ -109,22 +120,34 @@ impl Strategy {
         "default-scaled-position",
     ];
 
-    /// A strategy by name.
-    ///
-    /// | name | what |
-    /// |---|---|
-    /// | `kaiming` | PyTorch's defaults: "default" and "Kaiming uniform" of the papers |
-    /// | `trunc-normal` | timm's defaults |
-    /// | `mimetic` | 0.7, 0.7 and 0.4, 0.4, stored as published |
-    /// | `impulse` | arXiv 2505.19985: closed form, 3 x 3 in fixed order, mimetic V and projection, embedding x 18 |
-    /// | `impulse3`, `impulse5` | arXiv 2404.01139: gradient solve, random offsets, one solve for all layers |
-    /// | `impulse5-mixed` | arXiv 2401.12511, positions in queries and keys: gradient solve on the raw embedding, one per layer |
-    /// | `mimetic-mixed` | that paper's: a third of the noise's variance, V and projection PyTorch's |
-    /// | `impulse-scrambled`, `impulse3-scrambled` | control: as sharp, not local |
-    /// | `impulse-anywhere` | control: impulses on offsets from the whole grid |
-    /// | `impulse-default-v` | control: `impulse` with PyTorch's V and projection |
-    /// | `default-mimetic-v` | control: PyTorch's queries and keys with the V and projection of `impulse` |
-    /// | `default-scaled-position` | control: PyTorch's defaults with the embedding x 18 |
+    /// One line on a strategy of [`Strategy::NAMES`]; `None` for any other name.
+    pub fn describe(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "kaiming" => "PyTorch's defaults: \"default\" and \"Kaiming uniform\" of the papers",
+            "trunc-normal" => "timm's defaults",
+            "mimetic" => "arXiv 2305.09828: 0.7, 0.7 and 0.4, 0.4, stored as published",
+            "impulse" => {
+                "arXiv 2505.19985: closed form, 3 x 3 in fixed order, mimetic V and projection, embedding x 18"
+            }
+            "impulse3" => {
+                "arXiv 2404.01139: gradient solve, random offsets of 3 x 3, one solve for all layers"
+            }
+            "impulse5" => "the same with offsets of 5 x 5",
+            "impulse5-mixed" => {
+                "arXiv 2401.12511, positions in queries and keys: gradient solve on the raw embedding, one per layer"
+            }
+            "mimetic-mixed" => "that paper's: a third of the noise's variance, V and projection PyTorch's",
+            "impulse-scrambled" => "control of impulse: keys in random order, not local",
+            "impulse-anywhere" => "control of impulse: offsets from the whole grid",
+            "impulse3-scrambled" => "control of impulse3: keys in random order, not local",
+            "impulse-default-v" => "control of impulse: PyTorch's V and projection",
+            "default-mimetic-v" => "control: PyTorch's queries and keys, V and projection of impulse",
+            "default-scaled-position" => "control: PyTorch's defaults with the embedding x 18",
+            _ => return None,
+        })
+    }
+
+    /// A strategy by name, of which [`Strategy::describe`] says what it is.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "kaiming" => Self::plain(Linear::Kaiming),
@@ -223,6 +246,14 @@ impl Strategy {
         strategy
     }
 
+    /// The impulses, if there are any.
+    pub fn impulse(&self) -> Option<&Impulse> {
+        match &self.query_key {
+            QueryKeyChoice::Impulse(impulse) => Some(impulse),
+            _ => None,
+        }
+    }
+
     /// The impulses, if there are any, to be changed.
     pub fn impulse_mut(&mut self) -> Option<&mut Impulse> {
         match &mut self.query_key {
@@ -256,13 +287,14 @@ mod tests {
     fn every_name_is_a_strategy_of_its_own_that_survives_a_recipe_file() {
         let all = Strategy::NAMES.map(|name| Strategy::named(name).unwrap());
         for (i, strategy) in all.iter().enumerate() {
-            assert!(!all[..i].contains(strategy), "{}", Strategy::NAMES[i]);
+            let name = Strategy::NAMES[i];
+            assert!(!all[..i].contains(strategy) && Strategy::describe(name).is_some(), "{name}");
             let text = toml::to_string(strategy).unwrap();
             assert_eq!(toml::from_str::<Strategy>(&text).unwrap(), *strategy, "{text}");
             let text = serde_json::to_string(strategy).unwrap();
             assert_eq!(serde_json::from_str::<Strategy>(&text).unwrap(), *strategy, "{text}");
         }
-        assert_eq!(Strategy::named("none"), None);
+        assert!(Strategy::named("none").is_none() && Strategy::describe("none").is_none());
     }
 
     #[test]

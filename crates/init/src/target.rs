@@ -125,6 +125,17 @@ impl Target {
         Self { keys: self.keys.iter().map(|key| key.map(|key| order[key])).collect() }
     }
 
+    /// Where all queries look, on the grid that this was made for; `None` if that is no single offset, as in a scrambled
+    /// target.
+    pub fn offset(&self, grid: Grid) -> Option<Offset> {
+        let (query, key) = self.keys.iter().enumerate().find_map(|(query, key)| Some((query, (*key)?)))?;
+        let place = |token: usize| (token.checked_div(grid.cols), token.checked_rem(grid.cols));
+        let ((y, x), (to_y, to_x)) = (place(query), place(key));
+        let by = |from: Option<usize>, to: Option<usize>| Some(to? as i32 - from? as i32);
+        let offset = Offset { down: by(y, to_y)?, right: by(x, to_x)? };
+        (Self::impulse(grid, offset).ok()? == *self).then_some(offset)
+    }
+
     /// The key of each query.
     pub fn keys(&self) -> &[Option<usize>] {
         &self.keys
@@ -210,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn a_target_knows_the_offset_it_was_made_for() {
+        for (down, right) in [(0, 0), (-1, 1), (2, -3), (0, 3)] {
+            let offset = Offset { down, right };
+            let target = Target::impulse(GRID, offset).unwrap();
+            assert_eq!(target.offset(GRID), Some(offset));
+            assert_eq!(target.offset(Grid { rows: 0, cols: 0 }), None);
+        }
+    }
+
+    #[test]
     fn offsets_without_any_target_and_empty_grids_are_errors() {
         let offset = Offset { down: 3, right: 0 };
         assert_eq!(Target::impulse(GRID, offset), Err(Error::OffsetOutside { offset, grid: GRID }));
@@ -227,6 +248,7 @@ mod tests {
         assert_eq!(keys.len(), 14 * 13);
         let same = target.keys().iter().zip(scrambled.keys()).filter(|(a, b)| a.is_some() && a == b).count();
         assert!(same < 8, "{same} unmoved");
+        assert_eq!(scrambled.offset(Grid::square(14)), None);
         let valid = |t: &Target| t.keys().iter().map(Option::is_some).collect::<Vec<_>>();
         assert_eq!(valid(&target), valid(&scrambled));
     }

@@ -35,6 +35,16 @@ pub enum Error {
         /// The system's own words.
         message: String,
     },
+    /// A picture that cannot be encoded.
+    #[error("cannot make a picture of {width} x {height} pixels: {message}; draw fewer or smaller maps")]
+    Picture {
+        /// Pixels across.
+        width: usize,
+        /// Pixels down.
+        height: usize,
+        /// The encoder's own words.
+        message: String,
+    },
 }
 
 /// `Result` with this crate's [`Error`].

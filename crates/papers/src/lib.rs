@@ -8,7 +8,7 @@
 //! | [`stats`] | values by seed, paired differences, Student-t intervals |
 //! | [`verdict`] | a claim judged: holds, fails or undecided |
 //! | [`table`] | tables for terminal, Markdown and JSON |
-//! | [`figure`] | line plots as SVG and in the terminal |
+//! | [`figure`] | line plots as SVG and in the terminal, maps as PNG |
 //! | [`report`] | all of it in a folder |
 //! | [`experiments`] | which runs re-measure which table |
 //!

@@ -26,6 +26,18 @@ pub enum Error {
         problem: String,
     },
 
+    /// A file of initial weights that is no TOML, or has parts that do not exist.
+    #[error(
+        "{}: not a strategy of initial weights: {problem}\n{}", path.display(),
+        "A file has the parts that `init` can have in a recipe: linear, query_key, value_proj, position_scale."
+    )]
+    StrategyText {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: String,
+    },
+
     // ----- data -----
     /// The data are not what the model takes.
     #[error("{model} takes images of {expected}, {data} has {got}; choose another model or other data")]

@@ -2,13 +2,11 @@
 
 use dfdx::prelude::*;
 use inductive_init::Target;
-use inductive_models::{
-    BatchStatistics, BuildOptions, Images, Initialised, Model, Zoo, initialise, initialise_filters,
-};
+use inductive_models::{BatchStatistics, Images, Initialised, Model, Zoo};
 use inductive_ops::DropPath;
 
 use crate::{
-    AdamW, Ema, Error, Init, Recipe, Result, decays,
+    AdamW, Ema, Error, Initial, Recipe, Result, decays,
     diagnose::{first_bad_layer, first_bad_parameter},
     evaluate::to_device,
     freeze::Frozen,
@@ -50,22 +48,10 @@ impl<D: Zoo> Learner<D> {
     /// # Errors
     /// As [`Recipe::validate`]; [`Error::Model`] for a number of classes without a head.
     pub fn new(device: &D, recipe: &Recipe, classes: usize) -> Result<Self> {
-        recipe.validate()?;
-        let options: BuildOptions = recipe.build_options(classes);
-        let drawn = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
-        let mut drawn = drawn.build_model(&recipe.model, &options)?;
-        let strategy = recipe.init.as_ref().and_then(Init::get);
-        let design = |strategy| {
-            initialise(&mut *drawn.model, &strategy, derive(recipe.seed, Purpose::Init, 0), &|_| ())
-        };
-        let initialised = strategy.map(design).transpose()?.unwrap_or_default();
-        if let Some(filters) = recipe.filters.as_ref().and_then(Init::get) {
-            initialise_filters(&mut *drawn.model, &filters, derive(recipe.seed, Purpose::Init, 1))?;
-        }
-        let mut model = device.build_model(&recipe.model, &options)?.model;
-        copy_weights(&*drawn.model, &mut *model)?;
-        let mut learner = Self::of_model(device, recipe, model, drawn.warnings)?;
-        learner.warnings.extend(initialised.warnings.iter().cloned());
+        let Initial { model: drawn, initialised, warnings } = Initial::new(recipe, classes, &|_| ())?;
+        let mut model = device.build_model(&recipe.model, &recipe.build_options(classes))?.model;
+        copy_weights(&*drawn, &mut *model)?;
+        let mut learner = Self::of_model(device, recipe, model, warnings)?;
         learner.initialised = initialised;
         Ok(learner)
     }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`Recipe`] | everything that decides a run's result, as TOML |
 //! | [`train`] | makes or continues a run in a folder; [`finished`] reads a stored result |
+//! | [`Initial`] | the weights that a run begins with |
 //! | [`Learner`] | model, optimizer and average: one update at a time, without files |
 //! | [`AdamW`], [`Ema`], [`decays`] | the parts of an update |
 //! | [`Plan`] | lengths in steps and the learning rate of every step |
 //! | [`evaluate`] | loss, top-1 and top-5 on a set |
+//! | [`Probe`] | a fixed batch of test images, and what the layers do to it |
 //! | [`Progress`] | what a run tells while it runs |
 //! | [`mod@bench`] | how fast a model computes, without data and files |
 //!
@@ -43,6 +45,7 @@ mod evaluate;
 mod folder;
 mod freeze;
 mod groups;
+mod initial;
 mod learner;
 mod loss;
 mod metrics;
@@ -62,13 +65,14 @@ pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use groups::decays;
+pub use initial::Initial;
 pub use learner::{Learner, StepReport};
 pub use loss::smooth_targets;
 pub use metrics::{Metrics, read_metrics};
 pub use optimizer::{AdamW, AdamWConfig, clip_coefficient, global_norm};
 pub use outcome::{Outcome, RunResult, SaveEvery, TrainOptions, finished};
 pub use plan::Plan;
-pub use probe::Inside;
+pub use probe::{Inside, Probe};
 pub use progress::{Progress, RunInfo, Silent, StepInfo};
 pub use recipe::{Augment, Choice, Difference, Init, Keep, Named, Recipe, SubsetSpec, Synthetic};
 pub use state::Best;

@@ -1,15 +1,18 @@
 //! A fixed small batch of test images, on which attention and token maps are measured.
 
+use std::{borrow::Cow, iter::repeat_n};
+
 use inductive_analysis::{
     StableRank, head_diversity, high_frequency_share, mean_stable_rank, nonlocality, target_mass,
 };
-use inductive_data::{Image, Loader, Normalize};
+use inductive_attention::AttentionRecord;
+use inductive_data::{Dataset, Image, Normalize};
 use inductive_init::Target;
-use inductive_models::{BlockRecord, Model, Record};
+use inductive_models::{BlockRecord, Model, ModelSpec, Record};
 use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, evaluate::to_device};
+use crate::{Error, Result, evaluate::to_device};
 
 /// The most images.
 const IMAGES: usize = 32;
@@ -22,36 +25,76 @@ const RANK_IMAGES: usize = 8;
 const RANK_NUMBERS: usize = 1 << 17;
 
 /// Normalised images, spread over the test set.
-pub(crate) struct Probe {
+#[derive(Clone, Debug)]
+pub struct Probe {
     images: Vec<f32>,
     count: usize,
 }
 
 impl Probe {
-    /// Images of the set of `test` for a model on `device`; which ones depends on set and model alone.
-    pub fn new<D: Backend<f32>>(test: &Loader, model: &dyn Model<f32, D>) -> Self {
-        let set = test.dataset();
+    /// Images of `set`, a test set, for `model`; which ones depends on set and model alone. Each pixel is repeated where
+    /// the model takes images that are a whole multiple as large.
+    ///
+    /// # Errors
+    /// [`Error::ImageSize`] for images of another size.
+    pub fn new<D: Backend<f32>>(set: &dyn Dataset, model: &dyn Model<f32, D>) -> Result<Self> {
+        let ModelSpec { name, image: (height, width), heads, .. } = model.spec();
+        let times = height / set.height().max(1);
+        if (*height, *width) != (times * set.height(), times * set.width()) {
+            let size = |height: usize, width: usize| format!("{height} x {width} pixels");
+            return Err(Error::ImageSize {
+                model: name.clone(),
+                expected: size(*height, *width),
+                data: set.spec().to_owned(),
+                got: size(set.height(), set.width()),
+            });
+        }
         let tokens = model.spec().grid().tokens() + 1;
-        let fits = MAP_NUMBERS / (model.spec().heads * tokens * tokens).max(1);
+        let fits = MAP_NUMBERS / (heads * tokens * tokens).max(1);
         let count = fits.clamp(1, IMAGES).min(set.len());
-        let (height, width) = (set.height(), set.width());
         let normalize = Normalize::new(set.info().mean, set.info().std);
         let mut images = vec![0.0; count * 3 * height * width];
         for (place, out) in images.chunks_exact_mut(3 * height * width).enumerate() {
-            let image = set.image(place * set.len() / count);
-            normalize.write(&Image::new(image, height, width), out);
+            let image = enlarged(set.image(place * set.len() / count), set.width(), times);
+            normalize.write(&Image::new(&image, *height, *width), out);
         }
-        Self { images, count }
+        Ok(Self { images, count })
+    }
+
+    /// One image of one colour, the mean's: what tells its patches apart is their position.
+    pub fn blank<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Self {
+        let (height, width) = model.spec().image;
+        Self { images: vec![0.0; 3 * height * width], count: 1 }
+    }
+
+    /// Number of images.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What every layer of attention of `model` does to the images.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn attention<D: Backend<f32>>(
+        &self,
+        device: &D,
+        model: &dyn Model<f32, D>,
+    ) -> Result<Vec<AttentionRecord<f32>>> {
+        let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
+        let mut record = Record::default();
+        model.forward(images, Some(&mut record))?;
+        Ok(record.blocks.into_iter().filter_map(|block| block.attention).collect())
     }
 
     /// `count` images that are normalised already.
     #[cfg(test)]
-    pub fn of(images: Vec<f32>, count: usize) -> Self {
+    pub(crate) fn of(images: Vec<f32>, count: usize) -> Self {
         Self { images, count }
     }
 
     /// What the layers of `model` do to the images. targets: those of each layer of attention, which may have none.
-    pub fn measure<D: Backend<f32>>(
+    pub(crate) fn measure<D: Backend<f32>>(
         &self,
         device: &D,
         model: &dyn Model<f32, D>,
@@ -88,6 +131,15 @@ impl Probe {
     }
 }
 
+/// An image with each pixel repeated `times` x `times`; its rows, of all channels, are `width` long.
+fn enlarged(image: &[u8], width: usize, times: usize) -> Cow<'_, [u8]> {
+    if times == 1 {
+        return image.into();
+    }
+    let wide = |row: &[u8]| row.iter().flat_map(|pixel| repeat_n(*pixel, times)).collect::<Vec<_>>();
+    image.chunks_exact(width).flat_map(|row| wide(row).repeat(times)).collect()
+}
+
 /// What is measured in each layer on a fixed batch of test images; as in [`Metrics`](crate::Metrics).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -108,4 +160,19 @@ pub struct Inside {
 
 pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_enlarged_image_repeats_each_pixel_in_both_directions() {
+        let image = [1, 2, 3, 4, 5, 6]; // three channels of one row
+        assert_eq!(
+            *enlarged(&image, 2, 2),
+            [1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4, 5, 5, 6, 6, 5, 5, 6, 6]
+        );
+        assert_eq!(*enlarged(&image, 2, 1), image);
+    }
 }

@@ -48,11 +48,11 @@ impl<'a, D: Zoo> Run<'a, D> {
         lines: Vec<Metrics>,
         options: &'a TrainOptions,
         progress: &'a mut dyn Progress,
-    ) -> Self {
-        let probe = Probe::new(&data.test, learner.model());
+    ) -> Result<Self> {
+        let probe = Probe::new(&**data.test.dataset(), learner.model())?;
         let now = Instant::now();
         let saved = (now, header.position.step);
-        Self { learner, plan, data, folder, header, lines, probe, tick: now, saved, options, progress }
+        Ok(Self { learner, plan, data, folder, header, lines, probe, tick: now, saved, options, progress })
     }
 
     /// The newest weights in the folder.

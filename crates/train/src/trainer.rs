@@ -72,7 +72,7 @@ pub fn train<D: Zoo>(
         step: header.position.step,
         folder: folder.path(),
     });
-    let mut run = Run::new(learner, plan, data, folder, header, lines, options, progress);
+    let mut run = Run::new(learner, plan, data, folder, header, lines, options, progress)?;
     run.go().map_err(|error| match error {
         Error::NotFinite { step, layer, .. } => {
             Error::NotFinite { step, layer, checkpoint: run.newest_weights() }

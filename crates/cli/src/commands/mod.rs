@@ -3,6 +3,7 @@
 pub mod bench;
 mod data;
 mod eval;
+mod init;
 mod inspect;
 mod reproduce;
 mod train;
@@ -42,6 +43,7 @@ pub fn run(arguments: Arguments) -> Result<Done> {
 fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Command) -> Result<Done> {
     match command {
         Command::Reproduce(args) => reproduce::run(device, settings, args),
+        Command::Init(args) => init::run(settings, args),
         Command::Train(args) => train::run(device, settings, args),
         Command::Eval(args) => eval::run(device, args),
         Command::Inspect(args) => inspect::run(args),

@@ -190,7 +190,7 @@ where
         1000 => boxed::<M, C, 1000, D>(device, trunk, spec)?,
         other => {
             let what = format!(
-                "there is no head for {other} classes; use data with another number of classes: choose one of {CLASSES:?}"
+                "there is no head for {other} classes; choose one of {CLASSES:?}, and data with as many"
             );
             return Err(Error::Option { model: spec.name, what });
         }

@@ -1,14 +1,16 @@
-//! Line plots with error bars, as SVG and in the terminal.
+//! Line plots with error bars, as SVG and in the terminal; [`Maps`] of numbers as PNG.
 //!
 //! One [`Figure`] renders both ways. A series has a hue; a published series drawn in the hue of a measured one is the
 //! same model in the paper: same colour, but dashed with hollow markers.
 
 mod axis;
 mod canvas;
+mod maps;
 mod svg;
 mod terminal;
 
 pub use axis::{Axis, Scale, Tick};
+pub use maps::{Map, Maps};
 
 use crate::stats::Seeded;
 

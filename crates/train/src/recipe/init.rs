@@ -1,12 +1,14 @@
 //! Which initial weights a recipe asks for: by name, or in all their parts.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, fs, marker::PhantomData, path::Path};
 
 use inductive_init::{Filters, Strategy};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
+
+use crate::{Error, Result};
 
 /// What has names.
 pub trait Named: Sized + Clone {
@@ -44,6 +46,23 @@ pub enum Init<T> {
 }
 
 impl<T: Named> Init<T> {
+    /// Reads the parts from a TOML file: the table of a recipe, on its own.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::StrategyText`] with line and column.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self>
+    where
+        T: DeserializeOwned,
+    {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(Error::io("read the initial weights", path))?;
+        let parts = toml::from_str(&text).map_err(|error| Error::StrategyText {
+            path: path.to_owned(),
+            problem: error.to_string().trim_end().to_owned(),
+        })?;
+        Ok(Self::Given(Box::new(parts)))
+    }
+
     /// What is asked for; `None` for a name that does not exist.
     pub fn get(&self) -> Option<T> {
         match self {

@@ -1,0 +1,56 @@
+//! `inductive init`: new weights as a file for timm and for training, and pictures of their attention.
+
+mod pictures;
+mod request;
+mod show;
+
+use dfdx::prelude::Cpu;
+use inductive_analysis::target_mass;
+use inductive_checkpoint::{save, write_atomic};
+use inductive_train::{Initial, Probe};
+
+use crate::{
+    args::Init,
+    commands::{Done, Settings},
+    error::Result,
+    output::{note, say, terminal},
+    progress::SolveView,
+};
+use request::Request;
+
+/// Everything is made before anything is written.
+pub fn run(settings: &Settings, args: Init) -> Result<Done> {
+    if args.list {
+        say(show::strategies().terminal(&terminal()))?;
+        return Ok(Done::Complete);
+    }
+    let request = Request::new(args)?;
+    let data = request.recipe.load_data()?;
+    data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
+
+    let view = SolveView::new(settings.plain, request.solver_steps()?);
+    let initial = Initial::new(&request.recipe, request.classes, &|progress| view.heard(progress))?;
+    drop(view);
+    initial.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+
+    let device = Cpu::default();
+    let probe = Probe::new(&*data.test, &*initial.model)?;
+    let attention = probe.attention(&device, &*initial.model)?;
+    let masses = attention.iter().zip(&initial.initialised.layers);
+    let masses: Vec<f64> = masses.map(|(record, layer)| target_mass(record, &layer.targets)).collect();
+    let mut pictures = Vec::new();
+    if let Some(paths) = request.pictures.as_ref().filter(|_| !attention.is_empty()) {
+        let blank = Probe::blank(&*initial.model).attention(&device, &*initial.model)?;
+        pictures.push((&paths.attention, pictures::maps(&attention).png()?));
+        pictures.push((&paths.position, pictures::maps(&blank).png()?));
+    }
+
+    save(&*initial.model, &request.out, &request.metadata()?)?;
+    for (path, png) in &pictures {
+        write_atomic(path, png)?;
+    }
+    show::layers(&request, &initial, &masses, probe.count())?;
+    show::files(&request, &initial, &attention, probe.count())?;
+    show::next(&request, initial.model.spec(), &*data.test)?;
+    Ok(Done::Complete)
+}

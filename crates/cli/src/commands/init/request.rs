@@ -1,0 +1,115 @@
+//! What `init` was asked for, settled: a recipe that begins with these weights, and the files.
+
+use std::path::{Path, PathBuf};
+
+use inductive_checkpoint::{Metadata, check_writable};
+use inductive_init::Strategy;
+use inductive_train::{Init, Recipe};
+use serde::Serialize;
+
+use super::show;
+use crate::{
+    args,
+    error::{Error, Result},
+};
+
+/// A request that can be meant; its files can be written.
+pub struct Request {
+    /// The run that begins with these weights.
+    pub recipe: Recipe,
+    pub classes: usize,
+    /// Where the weights go.
+    pub out: PathBuf,
+    /// None if they are not wanted.
+    pub pictures: Option<Pictures>,
+    /// Files that were there before.
+    pub replaced: Vec<PathBuf>,
+}
+
+/// Where the pictures go: beside the weights.
+pub struct Pictures {
+    pub attention: PathBuf,
+    pub position: PathBuf,
+}
+
+/// The lines of a recipe that decide its first weights.
+#[derive(Serialize)]
+struct Lines<'a> {
+    model: &'a str,
+    seed: u64,
+    data: &'a str,
+    init: Option<&'a Init<Strategy>>,
+}
+
+impl Request {
+    pub fn new(args: args::Init) -> Result<Self> {
+        let Some(strategy) = args.strategy else { return Err(Error::Usage(show::no_strategy())) };
+        let (Some(model), Some(out)) = (args.model, args.out) else {
+            return Err(Error::Usage("inductive init: give a MODEL and --out FILE".to_owned()));
+        };
+        let recipe = Recipe {
+            model,
+            seed: args.seed,
+            data: args.data,
+            init: Some(strategy_of(&strategy)?),
+            ..Recipe::default()
+        };
+        recipe.validate()?;
+        let beside = |name: &str| out.with_extension(name);
+        let pictures = (!args.no_pictures)
+            .then(|| Pictures { attention: beside("attention.png"), position: beside("position.png") });
+        let request = Self { recipe, classes: args.classes, out, pictures, replaced: Vec::new() };
+        // Before the weights are solved for, which takes its time.
+        for file in request.files() {
+            check_writable(file)?;
+        }
+        let replaced = request.files().into_iter().filter(|file| file.exists()).map(Path::to_owned).collect();
+        Ok(Self { replaced, ..request })
+    }
+
+    fn files(&self) -> Vec<&Path> {
+        let pictures = self.pictures.iter().flat_map(|it| [it.attention.as_path(), it.position.as_path()]);
+        std::iter::once(self.out.as_path()).chain(pictures).collect()
+    }
+
+    /// Steps of all gradient solves; 0 where nothing is solved in steps.
+    pub fn solver_steps(&self) -> Result<u64> {
+        let spec = self.recipe.model_spec()?;
+        let strategy = self.recipe.init.as_ref().and_then(Init::get);
+        let impulse = strategy.as_ref().and_then(Strategy::impulse);
+        Ok(impulse.map_or(0, |impulse| impulse.steps(spec.depth, spec.heads) as u64))
+    }
+
+    /// A recipe of a run on `data` that begins with these weights.
+    pub fn recipe_lines(&self, data: &str) -> Result<String> {
+        let Recipe { model, seed, init, .. } = &self.recipe;
+        toml::to_string(&Lines { model, seed: *seed, data, init: init.as_ref() }).map_err(|error| {
+            Error::Usage(format!("--strategy or --seed: no recipe can hold it: {error}; give another"))
+        })
+    }
+
+    /// What the file says about itself.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let entries = [
+            ("model", self.recipe.model.clone()),
+            ("classes", self.classes.to_string()),
+            ("weights", "initial".to_owned()),
+            ("recipe", self.recipe_lines(&self.recipe.data)?),
+        ];
+        Ok(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+}
+
+/// A name, or a file.
+fn strategy_of(text: &str) -> Result<Init<Strategy>> {
+    if Strategy::named(text).is_some() {
+        return Ok(text.into());
+    }
+    if text.ends_with(".toml") || Path::new(text).is_file() {
+        return Ok(Init::read(text)?);
+    }
+    Err(Error::Usage(format!(
+        "no strategy `{text}`; give a .toml file with the parts of one, or a name:\n{}",
+        show::names()
+    )))
+}

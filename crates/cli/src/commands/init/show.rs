@@ -1,0 +1,160 @@
+//! What `init` prints.
+
+use inductive_attention::AttentionRecord;
+use inductive_data::Dataset;
+use inductive_init::Strategy;
+use inductive_models::{LayerInitialised, ModelSpec, Pool};
+use inductive_papers::table::{Cell, Column, Table};
+use inductive_train::Initial;
+
+use super::request::{Pictures, Request};
+use crate::{
+    error::Result,
+    output::{say, terminal},
+};
+
+/// The names of all strategies.
+pub fn strategies() -> Table {
+    let mut table = Table::new("Initial weights", [Column::left("--strategy"), Column::left("what")]);
+    for name in Strategy::NAMES {
+        table.row([Cell::text(name), Cell::text(Strategy::describe(name).unwrap_or_default())]);
+    }
+    table.note("Or a .toml file with the parts of a strategy, as `init` has them in a recipe.");
+    table
+}
+
+/// The same in lines, for an error.
+pub fn names() -> String {
+    let line = |name: &str| format!("  {name:<24} {}", Strategy::describe(name).unwrap_or_default());
+    Strategy::NAMES.map(line).join("\n")
+}
+
+/// The error of a request without `--strategy`.
+pub fn no_strategy() -> String {
+    format!("inductive init: which weights? Give --strategy with a .toml file, or one of:\n{}", names())
+}
+
+/// What each layer aims at and reaches. masses: attention to the targets on images, one per layer.
+pub fn layers(request: &Request, initial: &Initial, masses: &[f64], images: usize) -> Result<()> {
+    let (recipe, spec) = (&request.recipe, initial.model.spec());
+    let strategy = recipe.init.as_ref().map(ToString::to_string).unwrap_or_default();
+    let title = format!("{}, {strategy}, seed {}", recipe.model, recipe.seed);
+    let numbers = ["mass", "hits, %", "MSE", "uniform MSE", "mass on images"].map(Column::right);
+    let columns = [Column::left("layer"), Column::left("offsets of the heads")].into_iter().chain(numbers);
+    let mut table = Table::new(title, columns);
+    for (layer, mass) in initial.initialised.layers.iter().zip(masses) {
+        let Some(quality) = &layer.quality else { continue };
+        table.row([
+            Cell::text(&layer.name),
+            Cell::text(offsets(layer, spec)),
+            Cell::number(quality.mass(), 3),
+            Cell::number(100.0 * quality.hits(), 1),
+            Cell::number(quality.mse(), 5),
+            Cell::number(quality.uniform_mse(), 5),
+            Cell::number(*mass, 3),
+        ]);
+    }
+    if table.rows.is_empty() {
+        return say(format!("{}: this strategy aims at no attention map.", table.title));
+    }
+    let tokens = spec.grid().tokens() as f64;
+    table.note(format!(
+        "Offsets: rows down and columns to the right of the query. Mass: attention to the target, 1/{tokens} = {:.4} if \
+         uniform; hits: queries that attend to it most; on what the layer is solved on, mean of the heads.",
+        tokens.recip()
+    ));
+    table.note(format!("On images: {images} of {}, in the whole model.", recipe.data));
+    say(table.terminal(&terminal()))
+}
+
+fn offsets(layer: &LayerInitialised, spec: &ModelSpec) -> String {
+    let offsets = layer.targets.iter().map(|target| target.offset(spec.grid()));
+    let show =
+        |offset: Option<_>| offset.map_or("scrambled".to_owned(), |it| format!("{it}").replace(' ', ""));
+    offsets.map(show).collect::<Vec<_>>().join(" ")
+}
+
+/// What was written.
+pub fn files(
+    request: &Request,
+    initial: &Initial,
+    attention: &[AttentionRecord<f32>],
+    images: usize,
+) -> Result<()> {
+    let written = |path: &std::path::Path, what: &str| {
+        let replaced =
+            if request.replaced.iter().any(|it| it == path) { ", in place of an earlier file" } else { "" };
+        say(format!("written: {} ({what}{replaced})", path.display()))
+    };
+    let parameters = initial.model.num_params();
+    written(&request.out, &format!("{parameters} parameters, {} classes, timm's names", request.classes))?;
+    let Some(Pictures { attention: maps, position }) = &request.pictures else { return Ok(()) };
+    let Some(heads) = attention.iter().map(|record| record.heads).max() else {
+        return say("no pictures: the model has no attention");
+    };
+    written(maps, &format!("mean attention over {images} images of {}", request.recipe.data))?;
+    written(position, "attention on an image of one colour: position alone")?;
+    say(format!(
+        "  each picture: {} rows of layers, {heads} columns of heads; queries down, keys across, a class token first; black is 0, \
+         the lightest the number above the map",
+        attention.len()
+    ))
+}
+
+/// What to do with it.
+pub fn next(request: &Request, spec: &ModelSpec, data: &dyn Dataset) -> Result<()> {
+    let (recipe, out) = (&request.recipe, request.out.display());
+    let fits = data.num_classes() == request.classes && (data.height(), data.width()) == spec.image;
+    let data = if fits { recipe.data.as_str() } else { "folder:DIR" };
+    let lines = request.recipe_lines(data)?;
+    say(format!(
+        "\nnext: inductive train RECIPE.toml, whose run begins with these weights on data of {} classes if RECIPE.toml says",
+        request.classes
+    ))?;
+    say(lines
+        .trim_end()
+        .lines()
+        .map(|line| format!("    {line}").trim_end().to_owned() + "\n")
+        .collect::<String>())?;
+    if let Some(model) = timm_model(spec) {
+        say("or in Python")?;
+        say("    import timm, safetensors.torch")?;
+        say(format!("    model = {model}"))?;
+        say(format!("    model.load_state_dict(safetensors.torch.load_file({:?}))", out.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The timm models of the same name and the same parameters.
+const OF_TIMM: [&str; 9] = [
+    "deit_tiny_patch16_224",
+    "deit_small_patch16_224",
+    "deit_base_patch16_224",
+    "convit_tiny",
+    "convit_small",
+    "convit_base",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+];
+
+/// Python that makes the model in timm, where timm has it.
+fn timm_model(spec: &ModelSpec) -> Option<String> {
+    let ModelSpec { name, classes, patch, embed_dim, depth, heads, .. } = spec;
+    if OF_TIMM.contains(&name.as_str()) {
+        return Some(format!("timm.create_model({name:?}, num_classes={classes})"));
+    }
+    let (class, more) = match (spec.family.as_str(), spec.pool) {
+        ("vit", Pool::Token) => ("vision_transformer.VisionTransformer", String::new()),
+        ("vit", Pool::Average) => {
+            ("vision_transformer.VisionTransformer", ", class_token=False, global_pool=\"avg\"".to_owned())
+        }
+        ("convit", _) => ("convit.ConVit", format!(", local_up_to_layer={}", spec.local_up_to_layer)),
+        _ => return None,
+    };
+    Some(format!(
+        "timm.models.{class}(img_size={}, patch_size={patch}, embed_dim={embed_dim}, depth={depth}, num_heads={heads}, \
+         num_classes={classes}{more})",
+        spec.image.0
+    ))
+}

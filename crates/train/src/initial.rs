@@ -1,0 +1,58 @@
+//! The weights that a run begins with.
+
+use dfdx::prelude::Cpu;
+use inductive_models::{Initialised, Model, Zoo, initialise, initialise_filters};
+
+use crate::{
+    Init, Recipe, Result,
+    seeds::{Purpose, derive},
+};
+
+/// A model before its first update.
+pub struct Initial {
+    /// The model, on the CPU, where its weights are drawn whatever device it trains on.
+    pub model: Box<dyn Model<f32, Cpu>>,
+    /// What the recipe's strategy did; empty without one.
+    pub initialised: Initialised,
+    /// What model and strategy have to say to the user.
+    pub warnings: Vec<String>,
+}
+
+impl Initial {
+    /// The model of `recipe` for so many classes, bit for bit as a run of this recipe begins.
+    ///
+    /// `progress` hears of gradient solves, which take seconds.
+    ///
+    /// # Errors
+    /// As [`Recipe::validate`]; [`Error::Model`](crate::Error::Model) for a number of classes without a head and for a
+    /// strategy that the model has no place for.
+    pub fn new(
+        recipe: &Recipe,
+        classes: usize,
+        progress: &(dyn Fn(inductive_init::Progress) + Sync),
+    ) -> Result<Self> {
+        recipe.validate()?;
+        let device = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
+        let mut built = device.build_model(&recipe.model, &recipe.build_options(classes))?;
+        let strategy = recipe.init.as_ref().and_then(Init::get);
+        let seed = derive(recipe.seed, Purpose::Init, 0);
+        let design = |strategy| initialise(&mut *built.model, &strategy, seed, progress);
+        let initialised = strategy.map(design).transpose()?.unwrap_or_default();
+        if let Some(filters) = recipe.filters.as_ref().and_then(Init::get) {
+            initialise_filters(&mut *built.model, &filters, derive(recipe.seed, Purpose::Init, 1))?;
+        }
+        let mut warnings = built.warnings;
+        warnings.extend(initialised.warnings.iter().cloned());
+        Ok(Self { model: built.model, initialised, warnings })
+    }
+}
+
+impl std::fmt::Debug for Initial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Initial")
+            .field("model", self.model.spec())
+            .field("initialised", &self.initialised)
+            .field("warnings", &self.warnings)
+            .finish()
+    }
+}
