@@ -190,6 +190,10 @@ impl StudyProgress for StudyView {
             time(left)
         ));
     }
+
+    fn reporting(&mut self) {
+        note("making the report; exact experiments, where there are any, take up to a minute");
+    }
 }
 
 /// Gradient solves of initial weights, which several threads report from.

@@ -94,12 +94,15 @@ impl Filters {
         Some(Self { shape, amplitude: Amplitude::Side, distinct: None })
     }
 
-    /// [`Filters::draw`] with the random numbers of layer `layer` of a model.
+    /// [`Filters::draw`] with the random numbers of layer `layer` of a model; biases have numbers of their own, so that they are
+    /// the same whatever the filters.
     ///
     /// # Errors
     /// As [`Filters::draw`].
     pub fn of_layer(&self, channels: usize, kernel: usize, seed: u64, layer: u64) -> Result<FilterInit> {
-        self.draw(channels, kernel, &mut stream(Purpose::Filters, seed, layer, 0))
+        let mut drawn = self.draw(channels, kernel, &mut stream(Purpose::Filters, seed, layer, 0))?;
+        drawn.bias = bias(channels, kernel, &mut stream(Purpose::Filters, seed, layer, 1));
+        Ok(drawn)
     }
 
     /// Draws a layer's `kernel` x `kernel` filters, `kernel` odd, and its biases.
@@ -121,8 +124,7 @@ impl Filters {
             let index = if channel < drawn { channel } else { rng.gen_range(0..drawn) };
             weight.extend(filters[index].iter().map(|v| *v as f32));
         }
-        let bias = uniform(1, channels, (kernel as f64).recip(), rng).to_f32();
-        Ok(FilterInit { weight, bias })
+        Ok(FilterInit { weight, bias: bias(channels, kernel, rng) })
     }
 
     fn squared_norm(&self, kernel: usize) -> f64 {
@@ -161,6 +163,11 @@ impl Filters {
             }
         }
     }
+}
+
+/// PyTorch's: uniform on +-1 / K.
+fn bias(channels: usize, kernel: usize, rng: &mut impl Rng) -> Vec<f32> {
+    uniform(1, channels, (kernel as f64).recip(), rng).to_f32()
 }
 
 fn constant(what: &'static str, expected: &'static str, got: usize) -> Error {
@@ -218,6 +225,15 @@ mod tests {
     fn different(init: &FilterInit, kernel: usize) -> usize {
         let bits = |filter: &[f32]| filter.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         init.weight.chunks_exact(kernel * kernel).map(bits).collect::<HashSet<_>>().len()
+    }
+
+    #[test]
+    fn biases_of_a_layer_do_not_depend_on_the_filters() {
+        let of = |name: &str, layer| Filters::named(name).unwrap().of_layer(6, 3, 1, layer).unwrap();
+        let biases = Filters::NAMES.map(|name| of(name, 2).bias);
+        assert!(biases.iter().all(|bias| *bias == biases[0]));
+        assert_ne!(of("random", 3).bias, biases[0]);
+        assert_ne!(of("random", 2).weight, of("impulse", 2).weight);
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub struct Impulse {
     pub kernel: usize,
     /// Which offset each head gets.
     pub offsets: Offsets,
-    /// Control: keys in random order (per head, the same in all layers), as sharp as impulses but not local.
+    /// Control: keys in random order (per head, the same in all layers): one key per query as with impulses, but not local.
+    /// On sines and cosines, where neighbours look alike, such a map cannot be reached: attention stays nearly uniform.
     pub scrambled: bool,
     /// How weights are found.
     pub solver: Solver,
@@ -97,7 +98,7 @@ impl Impulse {
         let Solver::Gradient(gradient) = self.solver else { return 0 };
         let solves =
             if self.shared { layers.min(1 + usize::from(self.first != self.others)) } else { layers };
-        solves * heads * gradient.steps
+        solves.saturating_mul(heads).saturating_mul(gradient.steps)
     }
 }
 

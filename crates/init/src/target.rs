@@ -45,7 +45,7 @@ pub enum Offsets {
     Ordered,
     /// One per head, as listed.
     Given(Vec<Offset>),
-    /// Control: drawn per head from the whole grid, up to half its rows and columns away, so that maps are as sharp but
+    /// Control: drawn per head from the whole grid, up to half its rows and columns away, one patch per query but
     /// not local. The window plays no part.
     Anywhere,
 }
@@ -61,6 +61,12 @@ impl Offsets {
     pub fn draw(&self, heads: usize, kernel: usize, grid: Grid, rng: &mut impl Rng) -> Result<Vec<Offset>> {
         if kernel.is_multiple_of(2) {
             return Err(Error::EvenKernel { kernel });
+        }
+        // Farther than the grid is wide there is no patch; and the squares below stay in range.
+        let widest = 2 * grid.rows.max(grid.cols).max(2) - 1;
+        if kernel > widest {
+            let (what, expected) = ("kernel of the offsets", "at most twice the grid's side, less one");
+            return Err(Error::Constant { what, expected, got: kernel as f64 });
         }
         match self {
             Self::Random => {

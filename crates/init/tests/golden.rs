@@ -163,7 +163,7 @@ fn mimetic_heads_look_at_the_patch_itself() {
 }
 
 #[test]
-fn scrambled_impulses_and_far_ones_are_as_sharp_as_near_ones() {
+fn scrambled_impulses_are_as_sharp_as_near_ones_on_a_learned_embedding_and_not_on_sines() {
     let dims = Dims { width: 192, heads: 3, grid: Grid::square(8), class_token: false };
     let position = learned(64, 192, &mut rng(1)).to_f32();
     for name in ["impulse", "impulse-scrambled", "impulse-anywhere"] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use inductive_init::{
     AttentionInit, Dims, FilterInit, Filters, Initializer, LinearInit, Progress, Quality, QueryKeyChoice,
-    Strategy, Target, ValueProjChoice,
+    Solver, Strategy, Target, ValueProjChoice,
 };
 use inductive_ops::Backend;
 
@@ -76,6 +76,11 @@ pub fn initialise<D: Backend<f32>>(
     if let Some((names, _)) = parts.position.as_ref().filter(|_| strategy.position_scale != 1.0) {
         values.extend(names.iter().map(|name| (name.clone(), initializer.position())));
     }
+    if let Some((name, _)) = values.iter().find(|(_, values)| values.iter().any(|v| !v.is_finite())) {
+        let what =
+            format!("the strategy's constants are too large: `{name}` would not be finite; lower them");
+        return Err(Error::Option { model: spec.name, what });
+    }
     model.for_each_parameter_mut(&mut |p| match values.remove(p.name()) {
         Some(new) => p.copy_from(&new),
         None => Ok(()),
@@ -127,12 +132,17 @@ fn is_plain(strategy: &Strategy) -> bool {
 
 /// What there is to say of impulses that did not come out: attention little sharper than uniform.
 fn warning(name: &str, strategy: &Strategy, quality: &Quality) -> Option<String> {
-    let impulse = matches!(strategy.query_key, QueryKeyChoice::Impulse(_));
-    (impulse && quality.mass() < 2.0 * quality.uniform_mass()).then(|| {
-        format!(
-            "{name}: {quality}. The closed form wants a random position embedding; for sines and cosines take `impulse3`"
-        )
-    })
+    let impulse = strategy.impulse().filter(|_| quality.mass() < 2.0 * quality.uniform_mass())?;
+    let advice = match impulse.solver {
+        Solver::ClosedForm(_) => {
+            "The closed form wants a random position embedding; for sines and cosines take `impulse3`"
+        }
+        Solver::Gradient(_) => {
+            "The solver wants positions that tell patches apart, and targets that they can express: more steps, another \
+             pseudo-input, targets that are not scrambled"
+        }
+    };
+    Some(format!("{name}: {quality}. {advice}"))
 }
 
 /// The parameters of a model that initial weights are written to.
@@ -376,6 +386,16 @@ mod tests {
         assert_ne!(filled["blocks.0.0.fn.0.weight"], filled["blocks.1.0.fn.0.weight"]);
         let error = initialise_filters(&mut *built("deit_micro"), &impulse, 3).unwrap_err().to_string();
         assert!(error.contains("deit_micro") && error.contains("convmixer"), "{error}");
+    }
+
+    #[test]
+    fn constants_that_overflow_are_refused_and_change_nothing() {
+        let mut model = built("deit_micro");
+        let before = values(&*model);
+        let strategy = Strategy { position_scale: 1e40, ..Strategy::named("kaiming").unwrap() };
+        let error = initialise(&mut *model, &strategy, 1, &|_| ()).unwrap_err().to_string();
+        assert!(error.contains("`pos_embed`") && error.contains("lower"), "{error}");
+        assert_eq!(values(&*model), before);
     }
 
     #[test]

@@ -93,6 +93,28 @@ fn stopping_anywhere_and_resuming_changes_no_bit() {
 }
 
 #[test]
+fn a_run_with_designed_weights_and_frozen_parameters_resumes_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let recipe = Recipe {
+        model: "deit_micro".to_owned(),
+        init: Some("impulse".into()),
+        freeze: vec!["blocks.0.attn.qkv.*".to_owned()],
+        ..tiny_recipe()
+    };
+    let undisturbed = run_to_end(&recipe, &at("undisturbed"));
+    assert!(undisturbed.iter().all(|line| line.target_mass.len() == 4));
+    run_until(&recipe, &at("stopped"), 8);
+    assert_eq!(run_to_end(&recipe, &at("stopped")), undisturbed);
+    assert_same_run(&at("undisturbed"), &at("stopped"));
+    let start = |name: &str| fs::read_to_string(at(name).join("start.json")).unwrap();
+    assert_eq!(start("undisturbed"), start("stopped"));
+    fs::write(at("stopped").join("start.json"), "{").unwrap();
+    let error = finished(&recipe, at("stopped")).unwrap_err();
+    assert!(matches!(&error, Error::State { path, .. } if path.ends_with("start.json")), "{error}");
+}
+
+#[test]
 fn lines_from_after_the_last_checkpoint_are_not_doubled() {
     let folder = tempfile::tempdir().unwrap();
     let (undisturbed, stopped) = (folder.path().join("undisturbed"), folder.path().join("stopped"));

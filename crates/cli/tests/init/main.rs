@@ -70,7 +70,7 @@ fn files_that_cannot_be_read_or_written_leave_nothing() {
     let strategy = |name: &str, code: i32, says: &[&str]| {
         refuses(d, &[&["deit_micro", "--strategy", name], &OUT[..]].concat(), code, says);
     };
-    strategy("missing.toml", FAILURE, &["missing.toml", "read the strategy"]);
+    strategy("missing.toml", FAILURE, &["missing.toml", "read the initial weights"]);
     fs::write(d.join("wrong.toml"), "linear = \"kaiming\"\nquery_keys = \"linear\"\n").unwrap();
     strategy("wrong.toml", USAGE, &["wrong.toml", "line 2", "query_keys", "value_proj"]);
     let data = ["--data", "cifar10:nowhere"];

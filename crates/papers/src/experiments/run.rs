@@ -21,6 +21,8 @@ pub trait StudyProgress {
     fn cell(&mut self, index: usize, cell: &Cell) -> Box<dyn Progress + '_>;
     /// A cell has ended, or had its result from an earlier start (`stored`).
     fn done(&mut self, index: usize, result: &CellResult, stored: bool);
+    /// All cells are done; what is computed without training, and the report, come next.
+    fn reporting(&mut self);
 }
 
 /// How a study ended.
@@ -93,6 +95,7 @@ pub fn run<D: Zoo>(
         }
     }
     let results: Vec<CellResult> = results.into_iter().flatten().collect();
+    progress.reporting();
     let mut report = (study.protocol.report)(&study.request, &results)?;
     report.command = study.request.command.clone();
     for notice in notices {

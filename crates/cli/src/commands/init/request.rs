@@ -13,6 +13,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// Stands for no strategy: what the model begins with otherwise.
+pub const OWN: &str = "own";
+
 /// A request that can be meant; its files can be written.
 pub struct Request {
     /// The run that begins with these weights.
@@ -51,11 +54,15 @@ impl Request {
             model,
             seed: args.seed,
             data: args.data,
-            init: Some(strategy_of(&strategy)?),
+            init: if strategy == OWN { None } else { Some(strategy_of(&strategy)?) },
             ..Recipe::default()
         };
         recipe.validate()?;
-        let beside = |name: &str| out.with_extension(name);
+        let stem = match out.extension() {
+            Some(extension) if extension == "safetensors" => out.with_extension(""),
+            _ => out.clone(),
+        };
+        let beside = |name: &str| PathBuf::from(format!("{}.{name}", stem.display()));
         let pictures = (!args.no_pictures)
             .then(|| Pictures { attention: beside("attention.png"), position: beside("position.png") });
         let request = Self { recipe, classes: args.classes, out, pictures, replaced: Vec::new() };

@@ -7,17 +7,24 @@ use inductive_models::{LayerInitialised, ModelSpec, Pool};
 use inductive_papers::table::{Cell, Column, Table};
 use inductive_train::Initial;
 
-use super::request::{Pictures, Request};
+use super::request::{OWN, Pictures, Request};
 use crate::{
     error::Result,
     output::{say, terminal},
 };
 
+/// All names with what they stand for.
+fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = "what the model begins with otherwise: timm's; ConViT's local attention; EIT's authors'";
+    let named = Strategy::NAMES.into_iter().map(|name| (name, Strategy::describe(name).unwrap_or_default()));
+    std::iter::once((OWN, own)).chain(named)
+}
+
 /// The names of all strategies.
 pub fn strategies() -> Table {
     let mut table = Table::new("Initial weights", [Column::left("--strategy"), Column::left("what")]);
-    for name in Strategy::NAMES {
-        table.row([Cell::text(name), Cell::text(Strategy::describe(name).unwrap_or_default())]);
+    for (name, what) in described() {
+        table.row([Cell::text(name), Cell::text(what)]);
     }
     table.note("Or a .toml file with the parts of a strategy, as `init` has them in a recipe.");
     table
@@ -25,8 +32,7 @@ pub fn strategies() -> Table {
 
 /// The same in lines, for an error.
 pub fn names() -> String {
-    let line = |name: &str| format!("  {name:<24} {}", Strategy::describe(name).unwrap_or_default());
-    Strategy::NAMES.map(line).join("\n")
+    described().map(|(name, what)| format!("  {name:<24} {what}")).collect::<Vec<_>>().join("\n")
 }
 
 /// The error of a request without `--strategy`.
@@ -37,7 +43,7 @@ pub fn no_strategy() -> String {
 /// What each layer aims at and reaches. masses: attention to the targets on images, one per layer.
 pub fn layers(request: &Request, initial: &Initial, masses: &[f64], images: usize) -> Result<()> {
     let (recipe, spec) = (&request.recipe, initial.model.spec());
-    let strategy = recipe.init.as_ref().map(ToString::to_string).unwrap_or_default();
+    let strategy = recipe.init.as_ref().map_or_else(|| OWN.to_owned(), ToString::to_string);
     let title = format!("{}, {strategy}, seed {}", recipe.model, recipe.seed);
     let numbers = ["mass", "hits, %", "MSE", "uniform MSE", "mass on images"].map(Column::right);
     let columns = [Column::left("layer"), Column::left("offsets of the heads")].into_iter().chain(numbers);
@@ -87,7 +93,9 @@ pub fn files(
         say(format!("written: {} ({what}{replaced})", path.display()))
     };
     let parameters = initial.model.num_params();
-    written(&request.out, &format!("{parameters} parameters, {} classes, timm's names", request.classes))?;
+    let family = initial.model.spec().family.as_str();
+    let names = if ["simple_vit", "eit"].contains(&family) { "" } else { ", timm's names" };
+    written(&request.out, &format!("{parameters} parameters, {} classes{names}", request.classes))?;
     let Some(Pictures { attention: maps, position }) = &request.pictures else { return Ok(()) };
     let Some(heads) = attention.iter().map(|record| record.heads).max() else {
         return say("no pictures: the model has no attention");

@@ -57,13 +57,21 @@ impl Measured<'_> {
         self.of(arm, when, |m| m.test_top1)
     }
 
-    /// The largest stable rank of a block's tokens before and after training, by seed.
-    pub fn largest_rank(&self, arm: Arm) -> [(&'static str, Seeded); 2] {
-        let largest = |list: &[f64]| list.iter().copied().fold(f64::NAN, f64::max);
-        let start = self
-            .runs(arm)
-            .filter_map(|run| Some((run.cell.seed, largest(&run.result.start.as_ref()?.stable_rank))));
-        [("start", start.collect()), ("end", self.of(arm, When::End, |m| largest(&m.stable_rank)))]
+    /// The largest stable ranks of a block's tokens by seed: when, which, and the ranks.
+    pub fn largest_ranks(&self, arm: Arm) -> [(&'static str, &'static str, Seeded); 4] {
+        // Not f64::max, which passes over a block that is no number.
+        let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
+        let largest = |list: &[f64]| list.iter().copied().reduce(larger).unwrap_or(f64::NAN);
+        let start = |list: fn(&Inside) -> &Vec<f64>| -> Seeded {
+            let runs = self.runs(arm);
+            runs.filter_map(|run| Some((run.cell.seed, largest(list(run.result.start.as_ref()?))))).collect()
+        };
+        [
+            ("start", "sr2", start(|it| &it.stable_rank)),
+            ("start", "sr1", start(|it| &it.nuclear_rank)),
+            ("end", "sr2", self.of(arm, When::End, |m| largest(&m.stable_rank))),
+            ("end", "sr1", self.of(arm, When::End, |m| largest(&m.nuclear_rank))),
+        ]
     }
 
     /// Adds all tables and figures.
@@ -247,7 +255,9 @@ impl Measured<'_> {
         )
         .caption("Mean over layers and seeds; uniform attention has 0.016.");
         let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len() as f64;
-        for (hue, arm) in self.scale.arms.iter().enumerate() {
+        let shown = ["mimetic", "impulse", "impulse3", "impulse-scrambled"];
+        let arms = self.scale.arms.iter().filter(|arm| arm.init.is_some_and(|init| shown.contains(&init)));
+        for (hue, arm) in arms.enumerate() {
             let start = self.layers(*arm, |run| run.result.start.as_ref().map(|it| &it.target_mass));
             if start.is_empty() {
                 continue;

@@ -13,8 +13,9 @@ use crate::{
     table::{Cell, Column, Table},
 };
 
-/// At 32 pixels: class token and learned positions; none of the latter and gated attention; neither, beside a convolution.
-const MODELS: [&str; 3] = ["deit_micro", "convit_micro", "eit_micro"];
+/// At 32 pixels: class token and learned positions; average pooling and fixed positions; gated attention; attention beside a
+/// convolution; convolution alone.
+const MODELS: [&str; 5] = ["deit_micro", "vit_micro_gap", "convit_micro", "eit_micro", "convmixer_micro"];
 
 /// Adds the table.
 pub(super) fn add(report: &mut Report, scale: &Scale) -> Result<()> {
