@@ -365,9 +365,13 @@ mod tests {
         let names = changed(&before, &after);
         assert!(names.contains(&"blocks.3.attn.qkv.weight".to_owned()), "{names:?}");
         assert!(names.iter().all(|name| !name.ends_with("position") && !name.ends_with("alpha")));
-        let masses: Vec<f64> =
-            done.layers.iter().map(|layer| layer.quality.as_ref().unwrap().mass()).collect();
-        assert!(masses.len() == 4 && masses.iter().all(|mass| *mass > 0.1), "{masses:?}");
+        // The published scale of 0.1 is made for 64 channels per head; 24 of them aim less sharply.
+        let quality: Vec<&Quality> = done.layers.iter().flat_map(|layer| &layer.quality).collect();
+        assert!(
+            quality.len() == 4 && quality.iter().all(|it| it.mass() > 2.0 * it.uniform_mass()),
+            "{quality:?}"
+        );
+        assert!(done.warnings.is_empty(), "{:?}", done.warnings);
     }
 
     #[test]

@@ -167,7 +167,7 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(i, cell)| {
-                let noise = 0.1 * cell.seed as f64 + 0.004 * (i * i % 97) as f64;
+                let noise = 0.1 * cell.seed as f64 + 0.004 * (i.pow(3) % 89) as f64;
                 let top1 = top1(cell.variant) + noise;
                 finished(cell, top1)
             })
