@@ -219,7 +219,7 @@ mod tests {
         });
         assert_eq!(verdict(&report, "si.5"), Verdict::Fails);
         let text = report.markdown();
-        for part in ["manual overrides", "SVHN", "Food-101", "impulse > mimetic"] {
+        for part in ["manual overrides", "SVHN", "Food-101", "impulse (closed form) > mimetic"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
