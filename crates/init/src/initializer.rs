@@ -42,6 +42,16 @@ pub struct LinearInit {
     pub bias: Vec<f32>,
 }
 
+impl LinearInit {
+    /// Layers of the same inputs in one: their outputs one after the other.
+    pub fn stacked(layers: &[&Self]) -> Self {
+        Self {
+            weight: layers.iter().flat_map(|layer| layer.weight.iter().copied()).collect(),
+            bias: layers.iter().flat_map(|layer| layer.bias.iter().copied()).collect(),
+        }
+    }
+}
+
 /// An attention layer's initial weights, each `[D, D]` as `[out, in]`, row-major, with a bias `[D]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionInit {
@@ -63,11 +73,17 @@ pub struct AttentionInit {
 impl AttentionInit {
     /// Queries, keys and values in one layer: weight `[3 D, D]`, bias `[3 D]`.
     pub fn qkv(&self) -> LinearInit {
-        let parts = [&self.query, &self.key, &self.value];
-        LinearInit {
-            weight: parts.iter().flat_map(|part| part.weight.iter().copied()).collect(),
-            bias: parts.iter().flat_map(|part| part.bias.iter().copied()).collect(),
-        }
+        LinearInit::stacked(&[&self.query, &self.key, &self.value])
+    }
+
+    /// Query and key weights of so many heads, for [`Quality::measure`] on an input of one's own.
+    ///
+    /// # Errors
+    /// [`Error::Heads`] unless `heads` divides the width.
+    pub fn query_key(&self, heads: usize) -> Result<QueryKey> {
+        let width = self.query.bias.len();
+        let matrix = |layer: &LinearInit| Matrix::from_f32(width, width, &layer.weight);
+        QueryKey::new(heads, matrix(&self.query)?, matrix(&self.key)?)
     }
 }
 

@@ -6,8 +6,8 @@
 use std::sync::Mutex;
 
 use inductive_init::{
-    Basis, Dims, Gradient, Initializer, Matrix, Offsets, Progress, Quality, QueryKey, SinCos, Solver,
-    Strategy, Target, layer_norm, learned,
+    Basis, Dims, Gradient, Initializer, Matrix, Offsets, Progress, Quality, SinCos, Solver, Strategy, Target,
+    layer_norm, learned,
 };
 use inductive_ops::Grid;
 use rand::SeedableRng;
@@ -61,8 +61,7 @@ fn with_content(side: usize, scale: f64, content: f64) -> f64 {
     let strategy = Strategy { position_scale: scale, ..Strategy::impulse_closed_form() };
     let initializer = Initializer::new(strategy, dims, &position, 0).unwrap();
     let layer = initializer.layer(0).unwrap();
-    let square = |weight| Matrix::from_f32(192, 192, weight).unwrap();
-    let weights = QueryKey::new(3, square(&layer.query.weight), square(&layer.key.weight)).unwrap();
+    let weights = layer.query_key(3).unwrap();
     let mut input = Matrix::from_f32(dims.tokens(), 192, &initializer.position()).unwrap();
     // of deviation 0.02
     let images = learned(dims.tokens(), 192, &mut rng(2));

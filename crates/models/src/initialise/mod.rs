@@ -212,14 +212,10 @@ impl Parts {
 
     /// `name`: `blocks.0.attn`, with queries, keys and values in one layer or, in gated attention, values in their own.
     fn put_attention(&self, name: &str, init: &AttentionInit, values: &mut BTreeMap<String, Vec<f32>>) {
-        let join = |layers: &[&LinearInit]| LinearInit {
-            weight: layers.iter().flat_map(|layer| layer.weight.iter().copied()).collect(),
-            bias: layers.iter().flat_map(|layer| layer.bias.iter().copied()).collect(),
-        };
         if self.linear.contains_key(&format!("{name}.qkv")) {
             self.put(&format!("{name}.qkv"), init.qkv(), values);
         } else {
-            self.put(&format!("{name}.qk"), join(&[&init.query, &init.key]), values);
+            self.put(&format!("{name}.qk"), LinearInit::stacked(&[&init.query, &init.key]), values);
             self.put(&format!("{name}.v"), init.value.clone(), values);
         }
         self.put(&format!("{name}.proj"), init.proj.clone(), values);

@@ -1,7 +1,5 @@
 //! ConvMixer whose depthwise filters are never trained: random, softmax, impulses, and boxes that cannot tell places apart.
 
-use inductive_train::Synthetic;
-
 use super::{
     super::{CellResult, Preset, Protocol, Request, Result},
     arms::{self, Arm, Scale},
@@ -65,13 +63,7 @@ const ARMS: [[Arm; 5]; 4] =
     [arms_of!(MIDDLE, "64k3"), arms_of!(NARROW, "32k3"), arms_of!(WIDE, "128k3"), arms_of!(LARGE, "64k5")];
 
 fn scale(preset: Preset) -> Scale {
-    let small = super::scale(preset);
-    Scale {
-        seeds: if preset == Preset::Small { 3 } else { 2 },
-        synthetic: Synthetic { train: small.synthetic.train.min(20_000), ..small.synthetic },
-        arms: ARMS.as_flattened(),
-        ..small
-    }
+    super::side_study(preset, ARMS.as_flattened())
 }
 
 fn report(request: &Request, results: &[CellResult]) -> Result<Report> {

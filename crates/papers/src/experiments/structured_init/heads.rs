@@ -1,7 +1,5 @@
 //! The number of heads at a fixed width: what impulses and mimetic weights gain and lose with narrow heads.
 
-use inductive_train::Synthetic;
-
 use super::{
     super::{CellResult, Preset, Protocol, Request, Result},
     arms::{self, Arm, Scale},
@@ -57,13 +55,7 @@ const ALL: [Arm; 9] = {
 };
 
 fn scale(preset: Preset) -> Scale {
-    let small = super::scale(preset);
-    Scale {
-        seeds: if preset == Preset::Small { 3 } else { 2 },
-        synthetic: Synthetic { train: small.synthetic.train.min(20_000), ..small.synthetic },
-        arms: &ALL,
-        ..small
-    }
+    super::side_study(preset, &ALL)
 }
 
 /// The arm with so many heads and these weights.

@@ -79,6 +79,17 @@ fn full(preset: Preset) -> Scale {
     }
 }
 
+/// Sizes of a study beside the main one, with fewer seeds.
+fn side_study(preset: Preset, arms: &'static [arms::Arm]) -> Scale {
+    let main = scale(preset);
+    Scale {
+        seeds: if preset == Preset::Small { 3 } else { 2 },
+        synthetic: Synthetic { train: main.synthetic.train.min(20_000), ..main.synthetic },
+        arms,
+        ..main
+    }
+}
+
 /// What the runs of a comparison say.
 fn trained(request: &Request, scale: &Scale, results: &[CellResult]) -> Result<Report> {
     let measured = tables::Measured { results, scale };

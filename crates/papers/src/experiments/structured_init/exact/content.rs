@@ -1,8 +1,6 @@
 //! What is left of the closed form's impulses once images are added to the position embedding.
 
-use inductive_init::{
-    Dims, Initializer, LEARNED_STD, Matrix, Quality, QueryKey, Strategy, layer_norm, learned,
-};
+use inductive_init::{Dims, Initializer, LEARNED_STD, Matrix, Quality, Strategy, layer_norm, learned};
 use inductive_ops::Grid;
 
 use super::{
@@ -65,8 +63,7 @@ fn with_content(side: usize, factor: f64, deviation: f64, seed: u64) -> Result<f
     let strategy = Strategy { position_scale: factor, ..Strategy::impulse_closed_form() };
     let initializer = Initializer::new(strategy, dims, &position, seed)?;
     let layer = initializer.layer(0)?;
-    let square = |weight: &[f32]| Matrix::from_f32(WIDTH, WIDTH, weight);
-    let weights = QueryKey::new(3, square(&layer.query.weight)?, square(&layer.key.weight)?)?;
+    let weights = layer.query_key(3)?;
     let mut input = Matrix::from_f32(dims.tokens(), WIDTH, &initializer.position())?;
     let scale = deviation / LEARNED_STD;
     input.values_mut().iter_mut().zip(images.values()).for_each(|(v, image)| *v += scale * image);

@@ -1,8 +1,8 @@
 //! What all initial weights reach on all grids, by number of heads.
 
 use inductive_init::{
-    ClosedForm, Dims, Gradient, Initializer, Linear, Matrix, Mixture, Offsets, Quality, QueryKey,
-    QueryKeyChoice, SinCos, Solver, Strategy, Target, layer_norm, learned,
+    ClosedForm, Dims, Gradient, Initializer, Linear, Mixture, Offsets, Quality, QueryKeyChoice, SinCos,
+    Solver, Strategy, Target, layer_norm, learned,
 };
 use inductive_ops::Grid;
 
@@ -74,8 +74,7 @@ fn reached(arm: &Arm, grid: Grid, heads: usize) -> Result<Quality> {
     if let Some(quality) = layer.quality {
         return Ok(quality);
     }
-    let square = |weight: &[f32]| Matrix::from_f32(WIDTH, WIDTH, weight);
-    let weights = QueryKey::new(heads, square(&layer.query.weight)?, square(&layer.key.weight)?)?;
+    let weights = layer.query_key(heads)?;
     let offsets = Offsets::Ordered.draw(heads, 3, grid, &mut rng(0))?;
     let targets: Vec<_> =
         offsets.into_iter().map(|offset| Target::impulse(grid, offset)).collect::<Result<_, _>>()?;
