@@ -1,7 +1,6 @@
 //! What a run is: everything that decides its result, as one TOML file.
 
 mod init;
-mod length;
 mod subset;
 #[cfg(test)]
 mod tests;
@@ -10,7 +9,7 @@ mod validate;
 
 use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
-use inductive_schedule::{Clock, Duration, EmaDecay};
+use inductive_schedule::{Clock, Duration, EmaDecay, length};
 use serde::{Deserialize, Serialize};
 
 pub use init::{Init, Named};
