@@ -6,6 +6,7 @@
 //! | [`Gpsa`]: gated positional self-attention | `convit.GPSA` |
 //! | [`ConvAttention`]: attention beside a depthwise convolution (EIT) | none; the authors' `EIT_T` |
 //! | [`PositionMixed`]: queries and keys of tokens mixed with positions (2401.12511) | none |
+//! | [`ConvAsAttention`]: a convolution that can become attention with the same output (T-CNN, PRS) | none; `Conv2d` before |
 //!
 //! All implement [`TokenMixer`], which is what a transformer block is built over; on request a mixer tells what it
 //! did ([`AttentionRecord`]). The first two are dfdx modules too: `forward` for inference, `forward_mut` for training.
@@ -24,6 +25,7 @@
 //! # Ok::<(), inductive_ops::Error>(())
 //! ```
 
+mod conv_as_attention;
 mod decreasing;
 mod gpsa;
 mod init;
@@ -32,6 +34,9 @@ mod mhsa;
 mod mixer;
 mod position_mixed;
 
+pub use conv_as_attention::{
+    ConvAsAttention, Gate, GateForm, HeadPosition, Operator, Positions, Reparameterization, SHARP, SwitchLayer, SwitchMixer,
+};
 pub use decreasing::{ConvAttention, conv_channels};
 pub use gpsa::{Gpsa, LocalInit, PosProj, kernel_offsets};
 pub use init::{Normal, Uniform, he, normal, zeros};

@@ -2,12 +2,13 @@
 //! trunk is compiled once for all of them.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Linear, Uniform};
+use inductive_attention::{Layout, Linear, Reparameterization, SwitchLayer, Uniform};
 use inductive_ops::{Backend, DropPath};
 
 use crate::{
-    BatchStatistics, ModelSpec, Result,
+    BatchStatistics, ModelSpec, Result, Switchable,
     model::{Context, Images, Logits, Model, Record},
+    switch,
 };
 
 /// The head that a trunk has in timm.
@@ -43,6 +44,16 @@ pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D>
 
     /// How the tokens of block `index` lie on the image.
     fn layout(&self, index: usize) -> Layout;
+
+    /// The layers that can leave convolution, first to last, with their names.
+    fn switches(&self) -> Vec<(String, &dyn SwitchLayer)> {
+        Vec::new()
+    }
+
+    /// The same, to be changed.
+    fn switches_mut(&mut self) -> Vec<(String, &mut dyn SwitchLayer)> {
+        Vec::new()
+    }
 }
 
 /// A trunk with a linear head. Parameters of the trunk have no prefix; the head's are `head.weight`, `head.bias` unless
@@ -131,7 +142,16 @@ impl<M: Trunk<C, E, D>, const C: usize, const CLASSES: usize, E: Dtype, D: Backe
     }
 
     fn gates(&self) -> Vec<Vec<f64>> {
-        self.trunk.gates()
+        let switched = self.switchable().unwrap_or_default();
+        if switched.is_empty() { self.trunk.gates() } else { switched.into_iter().map(|it| it.gates).collect() }
+    }
+
+    fn switchable(&self) -> Result<Vec<Switchable>> {
+        switch::describe(self.trunk.switches())
+    }
+
+    fn reparameterize(&mut self, index: usize, how: &Reparameterization) -> Result<()> {
+        switch::reparameterize(&self.spec.name, self.trunk.switches_mut(), index, how)
     }
 
     fn layout(&self, index: usize) -> Layout {

@@ -8,6 +8,7 @@
 //! | [`Resnet`] | ResNet (1512.03385) |
 //! | [`SimpleVit`] | SimpleViT with positions in queries and keys (2401.12511) |
 //! | [`ConvMixer`] | ConvMixer (2201.09792) |
+//! | [`Prs`] | staged network whose layers leave convolution for attention (for 2210.01370) |
 //! | [`Convit`] | ConViT (2103.10697); with no gated layers it is the paper's own DeiT control |
 //!
 //! ```
@@ -34,11 +35,13 @@ mod initialise;
 mod layers;
 mod model;
 mod pooled_vit;
+mod prs;
 mod registry;
 mod resnet;
 mod simple_vit;
 mod spec;
 mod stem;
+mod switch;
 mod vit;
 
 pub use batch_norm::{BatchNorm, BatchStatistics};
@@ -53,6 +56,7 @@ pub use initialise::{Initialised, LayerInitialised, initialise, initialise_filte
 pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, Record};
 pub use pooled_vit::PooledVit;
+pub use prs::{Downsample, Prs};
 pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
 pub use resnet::{
     BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckStage, CifarResnet,
@@ -63,4 +67,5 @@ pub use resnet::{
 pub use simple_vit::{NormedPatches, SimpleVit};
 pub use spec::{ConvMixerSpec, EitSpec, ModelSpec, Overlap, Pool};
 pub use stem::{OverlappingPatches, Stem};
+pub use switch::{StagesSpec, Switchable};
 pub use vit::Vit;

@@ -1,11 +1,11 @@
 //! What every model can do, behind a trait object: the typed inside is hidden, batch and classes are run-time.
 
 use dfdx::prelude::*;
-use inductive_attention::{AttentionRecord, Layout};
+use inductive_attention::{AttentionRecord, Layout, Reparameterization};
 use inductive_ops::{Backend, DropPath, Parameters, Readout};
 use inductive_schedule::drop_path_rates;
 
-use crate::{BatchStatistics, ModelSpec, Result};
+use crate::{BatchStatistics, ModelSpec, Result, Switchable};
 
 /// `[batch, 3, height, width]`
 pub type Images<E, D, T = NoneTape> = Tensor<(usize, usize, usize, usize), E, D, T>;
@@ -115,8 +115,22 @@ pub trait Model<E: Dtype, D: Backend<E>>: Parameters<E, D> {
         statistics: &mut BatchStatistics<E>,
     ) -> Result<Logits<E, D, OwnedTape<E, D>>>;
 
-    /// `sigma(gating_param)` of each gated layer's heads; empty for models without gates.
+    /// The share of position in each gated layer's heads, `sigma(gating_param)` in ConViT; empty for models without gates.
+    /// Layers that can leave convolution have gates from the start, which are 1 until then.
     fn gates(&self) -> Vec<Vec<f64>>;
+
+    /// The layers that can leave convolution for attention, first to last, as they are now; empty for most models.
+    ///
+    /// # Errors
+    /// A layer whose buffer `operator` holds no known code.
+    fn switchable(&self) -> Result<Vec<Switchable>>;
+
+    /// Makes layer `index` of [`Model::switchable`] attention.
+    ///
+    /// # Errors
+    /// [`crate::Error::Option`] if there is no such layer; [`crate::Error::Op`] as [`Reparameterization::check`]. The model is
+    /// then as before.
+    fn reparameterize(&mut self, index: usize, how: &Reparameterization) -> Result<()>;
 
     /// How the tokens of block `index` lie on the image.
     fn layout(&self, index: usize) -> Layout;

@@ -3,14 +3,14 @@
 use inductive_ops::{Grid, Window};
 use serde::{Deserialize, Serialize};
 
-use crate::ResnetSpec;
+use crate::{ResnetSpec, StagesSpec};
 
 /// What a model is: the numbers that its type fixes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
     /// Registry name.
     pub name: String,
-    /// Architecture: `vit`, `convit`, `eit`, `simple_vit`, `resnet` or `convmixer`.
+    /// Architecture: `vit`, `convit`, `eit`, `simple_vit`, `resnet`, `convmixer` or `prs`.
     pub family: String,
     /// Height and width of the images, pixels.
     pub image: (usize, usize),
@@ -42,6 +42,9 @@ pub struct ModelSpec {
     /// What a ConvMixer is; `None` for the other families. Of the fields above it has those that a ResNet has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convmixer: Option<ConvMixerSpec>,
+    /// The stages of a `prs_*`; `None` for the other families. Width is the last stage's, depth all blocks', the grid the first's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<StagesSpec>,
 }
 
 /// What a ConvMixer is beyond patches, width and depth.

@@ -1,15 +1,18 @@
 //! The trait that gives each operation its implementation: composition by default, kernel on the CPU.
 
 use dfdx::{
-    prelude::{Const, Cpu, Device, Dtype, Gradients, HasShape, Merge, Rank0, Shape, Tape, Tensor},
+    prelude::{
+        Const, Cpu, Device, Dtype, Gradients, HasShape, Merge, Rank0, Rank2, ReshapeTo, Shape, Tape, Tensor,
+    },
     tensor::NoneTape,
 };
 
 use crate::{
-    AdamWStep, Affine, AttentionDims, Branch, ChannelStatistics, Error, GatedSelfAttentionWeights, Grid,
-    MlpWeights, Moments, PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention,
-    batch_norm, branch, channels, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm,
-    linear, max_pool2d, mlp, patch_embed, relu, residual, softmax, tokens,
+    AdamWStep, Affine, AttentionDims, Border, Branch, ChannelStatistics, ContentWeights,
+    ConvAsAttentionWeights, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, PositionalGate,
+    Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm, branch, channels,
+    conv_as_attention, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear,
+    max_pool2d, mlp, patch_embed, relu, replicate_pad, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -265,6 +268,69 @@ pub trait Backend<E: Dtype>: Device<E> {
         let dims = conv2d::check_images::<S, O, I, KH, KW>(images.shape(), window)?;
         let y = conv2d::images_composition(dims, images, weight, bias, image_gradient)
             .map_err(|e| Error::device("conv2d_images", e))?;
+        Ok((y, dims.out))
+    }
+
+    /// A `K x K` convolution as attention with `H = K * K` full-width heads over the tokens of a grid; returns the tokens
+    /// of the queries, every `stride`-th of every `stride`-th row, and their grid.
+    ///
+    /// `y = bias + sum_h W_h (C_h + g_h (P_h - C_h)) x` with positional maps `P`, content maps `C` and shares `g`; without
+    /// content, `P` alone, which is computed once per call. See [`ConvAsAttentionWeights`] and [`Border`].
+    ///
+    /// x: `[batch, grid.tokens(), C]`; result: `[batch, tokens, O]` for a grid of `size.div_ceil(stride)`.
+    fn conv_as_attention<
+        const O: usize,
+        const C: usize,
+        const K: usize,
+        const H: usize,
+        const QK: usize,
+        T: Tape<E, Self>,
+    >(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        grid: Grid,
+        stride: usize,
+        border: Border,
+        weights: ConvAsAttentionWeights<'_, O, C, K, H, QK, E, Self>,
+    ) -> Result<(Tensor<(usize, usize, Const<O>), E, Self, T>, Grid)> {
+        let qk = weights.content.map(|_| QK);
+        let dims = conv_as_attention::check::<O, C, K, H>(x.shape(), grid, stride, border, qk)?;
+        let y = conv_as_attention::composition(dims, x, weights)
+            .map_err(|e| Error::device("conv_as_attention", e))?;
+        Ok((y, dims.out))
+    }
+
+    /// The attention probabilities of [`Backend::conv_as_attention`], `[batch, H, queries, keys]`, for inspection.
+    ///
+    /// With [`Border::Zero`] what a head sees of the ring is left out: its rows then sum to less than 1.
+    fn conv_as_attention_map<const C: usize, const H: usize, const QK: usize>(
+        &self,
+        x: &Tensor<(usize, usize, Const<C>), E, Self>,
+        grid: Grid,
+        stride: usize,
+        border: Border,
+        position: &Tensor<Rank2<H, 3>, E, Self>,
+        content: Option<ContentWeights<'_, C, H, QK, E, Self>>,
+    ) -> Result<Tensor<(usize, usize, usize, usize), E, Self>> {
+        let dims =
+            conv_as_attention::check_map::<C, H>(x.shape(), grid, stride, border, content.map(|_| QK))?;
+        conv_as_attention::map(dims, x.clone(), position, content)
+            .and_then(|maps| maps.try_contiguous())
+            .map_err(|e| Error::device("conv_as_attention_map", e))
+    }
+
+    /// A grid with `pad` more patches on each side, which repeat the nearest of the old ones (PyTorch's `F.pad` with
+    /// `mode="replicate"`); returns its tokens, row by row, and it.
+    ///
+    /// x: `[batch, grid.tokens(), C]`; result: `[batch, (rows + 2 pad) * (cols + 2 pad), C]`.
+    fn replicate_pad<const C: usize, T: Tape<E, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), E, Self, T>,
+        grid: Grid,
+        pad: usize,
+    ) -> Result<(Tensor<(usize, usize, Const<C>), E, Self, T>, Grid)> {
+        let dims = replicate_pad::check(x.shape(), grid, pad)?;
+        let y = replicate_pad::composition(dims, x).map_err(|e| Error::device("replicate_pad", e))?;
         Ok((y, dims.out))
     }
 
