@@ -35,7 +35,8 @@ mod mixer;
 mod position_mixed;
 
 pub use conv_as_attention::{
-    ConvAsAttention, Gate, GateForm, HeadPosition, Operator, Positions, Reparameterization, SHARP, SwitchLayer, SwitchMixer,
+    ConvAsAttention, Gate, GateForm, HeadPosition, Operator, Positions, Reparameterization, SHARP,
+    SwitchLayer, SwitchMixer,
 };
 pub use decreasing::{ConvAttention, conv_channels};
 pub use gpsa::{Gpsa, LocalInit, PosProj, kernel_offsets};

@@ -143,7 +143,11 @@ impl<M: Trunk<C, E, D>, const C: usize, const CLASSES: usize, E: Dtype, D: Backe
 
     fn gates(&self) -> Vec<Vec<f64>> {
         let switched = self.switchable().unwrap_or_default();
-        if switched.is_empty() { self.trunk.gates() } else { switched.into_iter().map(|it| it.gates).collect() }
+        if switched.is_empty() {
+            self.trunk.gates()
+        } else {
+            switched.into_iter().map(|it| it.gates).collect()
+        }
     }
 
     fn switchable(&self) -> Result<Vec<Switchable>> {

@@ -190,6 +190,7 @@ impl<
             classes: 1000,
             resnet: None,
             convmixer: None,
+            stages: None,
             eit: Some(EitSpec {
                 overlap: STEM::OVERLAP,
                 conv_channels: BLOCKS::conv_channels(),

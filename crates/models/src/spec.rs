@@ -135,10 +135,14 @@ impl ModelSpec {
     }
 
     /// Multiplications and additions (pairs) of one image's forward pass, attention products included: what the
-    /// reference implementation computes. Norms, activations, pooling and biases are not counted.
+    /// reference implementation computes. Norms, activations, pooling and biases are not counted. Layers that can leave
+    /// convolution count as convolutions: [`StagesSpec::attention_macs`] says what is added.
     pub fn macs(&self) -> u64 {
         if let Some(resnet) = &self.resnet {
             return resnet.macs(self.image, self.classes);
+        }
+        if let Some(stages) = &self.stages {
+            return self.patch_macs() + stages.macs(self.grid().tokens(), self.mlp_ratio) + self.head_macs();
         }
         let blocks: u64 = (0..self.depth).map(|layer| self.block_macs(layer).all).sum();
         self.patch_macs() + blocks + self.head_macs()
@@ -158,9 +162,9 @@ impl ModelSpec {
         self.macs() - last.map_or(0, |last| self.block_macs(last).not_of_class_token)
     }
 
-    /// Those that [`ModelSpec::block_macs`] tells of; a ResNet's are counted as a whole.
+    /// Those that [`ModelSpec::block_macs`] tells of; those of a ResNet and of stages are counted as a whole.
     fn counted_blocks(&self) -> usize {
-        if self.resnet.is_some() { 0 } else { self.depth }
+        if self.resnet.is_some() || self.stages.is_some() { 0 } else { self.depth }
     }
 
     /// Those of the patch embedding, or a ResNet's first convolution.
@@ -172,7 +176,8 @@ impl ModelSpec {
             Some(overlap) => (overlap.kernel, overlap.grids(self.image).map_or(0, |(map, _)| map.tokens())),
             None => (self.patch, self.grid().tokens()),
         };
-        (places * self.embed_dim * 3 * side * side) as u64
+        let width = self.stages.as_ref().and_then(|it| it.widths.first()).unwrap_or(&self.embed_dim);
+        (places * width * 3 * side * side) as u64
     }
 
     fn overlap(&self) -> Option<Overlap> {
@@ -271,6 +276,29 @@ mod tests {
         assert_eq!(spec.patch_macs(), patches);
         assert_eq!(spec.macs(), patches + 2 * 6 * (5 * 9 + 5 * 5) + 50);
         assert_eq!([spec.macs_of_layers(), spec.macs_of_logits()], [spec.macs(); 2]);
+    }
+
+    #[test]
+    fn stages_have_the_macs_counted_by_hand() {
+        // 4 x 4 patches of 2 x 2 pixels, then 2 x 2: one block of 5 channels, two of 7.
+        let spec = ModelSpec {
+            image: (8, 8),
+            patch: 2,
+            embed_dim: 7,
+            depth: 3,
+            mlp_ratio: 4.0,
+            classes: 10,
+            stages: Some(StagesSpec { widths: vec![5, 7], blocks: vec![1, 2] }),
+            ..ModelSpec::default()
+        };
+        let patches = 16 * 5 * 12;
+        assert_eq!(spec.patch_macs(), patches);
+        let blocks = 16 * 17 * 25 + 4 * 4 * 5 * 7 + 2 * 4 * 17 * 49;
+        assert_eq!(spec.macs(), patches + blocks + 70);
+        assert_eq!([spec.macs_of_layers(), spec.macs_of_logits()], [spec.macs(); 2]);
+        // 9 heads of 16: aggregation, scores, queries and keys
+        let attention = |n: u64, c: u64| 9 * n * n * c + 9 * n * n * 16 + 2 * 9 * n * c * 16;
+        assert_eq!(spec.stages.unwrap().attention_macs(16, 9, 16), attention(16, 5) + 2 * attention(4, 7));
     }
 
     #[test]

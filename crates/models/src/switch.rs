@@ -29,6 +29,32 @@ pub struct StagesSpec {
     pub blocks: Vec<usize>,
 }
 
+impl StagesSpec {
+    /// Multiplications and additions (pairs) of all blocks, their mixers as 3x3 convolutions, and of the 2x2 convolutions
+    /// between the stages. tokens: of the first stage; mlp_ratio: hidden channels of an MLP per channel.
+    pub fn macs(&self, tokens: usize, mlp_ratio: f64) -> u64 {
+        let blocks = self.sum(tokens, |n, c| 9 * n * c * c + 2 * n * c * (mlp_ratio * c as f64) as usize);
+        let between = self.widths.windows(2).enumerate().map(|(stage, widths)| {
+            let places = tokens >> (2 * (stage + 1));
+            (4 * places * widths[0] * widths[1]) as u64
+        });
+        blocks + between.sum::<u64>()
+    }
+
+    /// What is added when all layers are attention with this many heads and numbers in a query: aggregation over the
+    /// tokens, scores, projections of queries and keys. Attention by position alone has only the first, and of sharp
+    /// positions one product per head and token.
+    pub fn attention_macs(&self, tokens: usize, heads: usize, query: usize) -> u64 {
+        self.sum(tokens, |n, c| heads * (n * n * c + n * n * query + 2 * n * c * query))
+    }
+
+    /// Over all blocks, of their tokens and channels.
+    fn sum(&self, tokens: usize, of: impl Fn(usize, usize) -> usize) -> u64 {
+        let stages = self.widths.iter().zip(&self.blocks).enumerate();
+        stages.map(|(stage, (width, blocks))| (blocks * of(tokens >> (2 * stage), *width)) as u64).sum()
+    }
+}
+
 /// Layers by name, first to last.
 pub(crate) type Switches<'a> = Vec<(String, &'a dyn SwitchLayer)>;
 /// Layers by name, first to last, to be changed.

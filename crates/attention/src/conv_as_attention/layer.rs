@@ -1,9 +1,7 @@
 //! The layer: a convolution's weight, and what it needs as attention.
 
 use dfdx::prelude::*;
-use inductive_ops::{
-    Backend, Border, ContentWeights, ConvAsAttentionWeights, Error, Grid, Result, Window,
-};
+use inductive_ops::{Backend, Border, ContentWeights, ConvAsAttentionWeights, Error, Grid, Result, Window};
 
 use super::{GateForm, HeadPosition, Operator, Positions, Reparameterization, SwitchLayer};
 use crate::{
@@ -134,7 +132,12 @@ impl<
                 ),
                 Self::tensor("gate", |s| &s.gate, |s| &mut s.gate, TensorOptions::reset_to_ones()),
                 Self::tensor("qk.weight", |s| &s.qk, |s| &mut s.qk, TensorOptions::reset_with(normal)),
-                Self::tensor("operator", |s| &s.operator, |s| &mut s.operator, TensorOptions::detached(zeros)),
+                Self::tensor(
+                    "operator",
+                    |s| &s.operator,
+                    |s| &mut s.operator,
+                    TensorOptions::detached(zeros),
+                ),
             ),
             |(weight, bias, pos_proj, gate, qk, operator)| ConvAsAttention {
                 weight,
@@ -205,7 +208,7 @@ impl<
             Operator::Attention(form) => Some(self.content(form)),
             Operator::Convolution | Operator::Positional => None,
         };
-        Ok(device.conv_as_attention_map(x.clone(), grid, S, Self::BORDER, &position, content)?.as_vec())
+        Ok(device.conv_as_attention_map(x, grid, S, Self::BORDER, &position, content)?.as_vec())
     }
 
     fn content(&self, form: GateForm) -> ContentWeights<'_, I, H, QK, E, D> {
@@ -221,7 +224,8 @@ impl<
         let full = || -> Result<_, D::Err> {
             let groups = I / IG;
             let shape = (O, groups, IG, K * K);
-            let mask = (0..O * groups).map(|n| if n / groups / (O / groups) == n % groups { E::ONE } else { E::default() });
+            let mask = (0..O * groups)
+                .map(|n| if n / groups / (O / groups) == n % groups { E::ONE } else { E::default() });
             let mask: Tensor<(usize, usize), E, D> =
                 self.weight.device().try_tensor_from_vec(mask.collect(), (O, groups))?;
             let blocks = self.weight.retaped::<T>().try_reshape_like(&(O, IG, K * K))?;
@@ -325,7 +329,13 @@ impl<
     fn attention(&self, tokens: &Tokens<C, E, D>, layout: &Layout) -> Result<AttentionRecord<E>> {
         check(tokens.shape().1, layout)?;
         let map = self.map(tokens, layout.grid)?;
-        Ok(AttentionRecord { map, batch: tokens.shape().0, heads: H, layout: *layout, gates: Some(self.gates()?) })
+        Ok(AttentionRecord {
+            map,
+            batch: tokens.shape().0,
+            heads: H,
+            layout: *layout,
+            gates: Some(self.gates()?),
+        })
     }
 }
 

@@ -7,12 +7,9 @@ mod reparameterization;
 mod tests;
 
 pub use layer::{ConvAsAttention, SwitchMixer};
-pub use reparameterization::{
-    Gate, GateForm, HeadPosition, Operator, Positions, Reparameterization, SHARP,
-};
+pub use reparameterization::{Gate, GateForm, HeadPosition, Operator, Positions, Reparameterization, SHARP};
 
 use inductive_ops::Result;
-
 
 /// A layer that can leave convolution for attention, whatever its shapes.
 pub trait SwitchLayer {

@@ -111,18 +111,12 @@ pub enum Gate {
 }
 
 /// How a layer leaves convolution. The default keeps its function: sharp positions, a linear gate at 1.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reparameterization {
     /// Where the heads look.
     pub positions: Positions,
     /// Between position and content.
     pub gate: Gate,
-}
-
-impl Default for Reparameterization {
-    fn default() -> Self {
-        Self { positions: Positions::default(), gate: Gate::default() }
-    }
 }
 
 impl Default for Positions {
@@ -245,11 +239,13 @@ mod tests {
     fn scattered_centres_have_their_deviation_and_differ_between_layers_and_seeds() {
         let centres = |seed, layer| {
             let rows = Positions::Scattered { std: 2.0, alpha: 0.5, seed }.rows(31, layer).unwrap();
-            rows.chunks_exact(3).flat_map(|r| {
-                let head = HeadPosition::of_row([r[0], r[1], r[2]]);
-                assert_eq!(head.alpha, 0.5);
-                [head.dx, head.dy]
-            }).collect::<Vec<_>>()
+            rows.chunks_exact(3)
+                .flat_map(|r| {
+                    let head = HeadPosition::of_row([r[0], r[1], r[2]]);
+                    assert_eq!(head.alpha, 0.5);
+                    [head.dx, head.dy]
+                })
+                .collect::<Vec<_>>()
         };
         let drawn = centres(3, 0);
         let deviation = (drawn.iter().map(|c| c * c).sum::<f64>() / drawn.len() as f64).sqrt();

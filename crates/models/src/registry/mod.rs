@@ -2,6 +2,7 @@
 
 mod convmixer;
 mod eit;
+mod prs;
 mod resnet;
 mod simple_vit;
 mod transformers;
@@ -92,7 +93,7 @@ pub fn build<D: Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<B
 /// All models, in a fixed order.
 pub fn entries() -> Vec<Entry> {
     let of_convolution = [resnet::entries(), convmixer::entries()].concat();
-    [transformers::entries(), simple_vit::entries(), eit::entries(), of_convolution].concat()
+    [transformers::entries(), simple_vit::entries(), eit::entries(), of_convolution, prs::entries()].concat()
 }
 
 fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
@@ -102,6 +103,7 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
     let built = match spec.family.as_str() {
         "convmixer" => convmixer::build(device, spec, options)?,
         "eit" => eit::build(device, spec, options)?,
+        "prs" => prs::build(device, spec, options)?,
         "resnet" => resnet::build(device, spec, options)?,
         "simple_vit" => simple_vit::build(device, spec, options)?,
         _ => transformers::build(device, spec, options)?,
