@@ -60,12 +60,9 @@ pub(crate) type Switches<'a> = Vec<(String, &'a dyn SwitchLayer)>;
 /// Layers by name, first to last, to be changed.
 pub(crate) type SwitchesMut<'a> = Vec<(String, &'a mut dyn SwitchLayer)>;
 
-/// Puts the name of the module that holds them before the names of layers.
-pub(crate) fn within<L>(module: &str, layers: Vec<(String, L)>) -> impl Iterator<Item = (String, L)> {
-    layers.into_iter().map(move |(name, layer)| {
-        let name = if name.is_empty() { module.to_owned() } else { format!("{module}.{name}") };
-        (name, layer)
-    })
+/// Layers with the name of the module that holds them before their own.
+pub(crate) fn within<L>(module: impl std::fmt::Display, layers: Vec<(String, L)>) -> Vec<(String, L)> {
+    layers.into_iter().map(|(name, layer)| (format!("{module}.{name}"), layer)).collect()
 }
 
 pub(crate) fn describe(switches: Switches<'_>) -> Result<Vec<Switchable>> {
