@@ -57,7 +57,7 @@ pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, Record};
 pub use pooled_vit::PooledVit;
 pub use prs::{Downsample, Prs};
-pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
+pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find, find_switchable};
 pub use resnet::{
     BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckStage, CifarResnet,
     CifarResnet4, CifarResnet20, CifarResnet32, CifarResnet44, CifarResnet56, CifarResnet110, CifarStem,
