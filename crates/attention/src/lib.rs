@@ -8,7 +8,7 @@
 //! | [`PositionMixed`]: queries and keys of tokens mixed with positions (2401.12511) | none |
 //!
 //! All implement [`TokenMixer`], which is what a transformer block is built over; on request a mixer tells what it
-//! did ([`AttentionRecord`]). The first two are dfdx modules too: `forward` for inference, `forward_mut` for training.
+//! did ([`AttentionRecord`]); a model keeps what they leave behind as [`Point`]s. The first two are dfdx modules too: `forward` for inference, `forward_mut` for training.
 //!
 //! ```
 //! use dfdx::prelude::*;
@@ -30,6 +30,7 @@ mod init;
 mod linear;
 mod mhsa;
 mod mixer;
+mod point;
 mod position_mixed;
 
 pub use decreasing::{ConvAttention, conv_channels};
@@ -38,4 +39,5 @@ pub use init::{Normal, Uniform, he, normal, zeros};
 pub use linear::{Linear, Packed};
 pub use mhsa::Mhsa;
 pub use mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens};
+pub use point::{FeatureMap, OperatorKind, Point};
 pub use position_mixed::PositionMixed;

@@ -33,6 +33,7 @@ mod error;
 mod initialise;
 mod layers;
 mod model;
+mod points;
 mod pooled_vit;
 mod registry;
 mod resnet;

@@ -1,7 +1,7 @@
 //! The parts of residual blocks: a convolution without bias, and what may stand beside the branch.
 
 use dfdx::prelude::*;
-use inductive_attention::{Tokens, he};
+use inductive_attention::{OperatorKind, Tokens, he};
 use inductive_ops::{Activation, Backend, Grid, Result, Window};
 
 use crate::batch_norm::{BatchNorm, BatchStatistics};
@@ -42,6 +42,11 @@ impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D
     /// Its window.
     pub fn window() -> Window {
         Window::square(K, S, K / 2)
+    }
+
+    /// What it is at the moment.
+    pub fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Convolution
     }
 
     /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]` and its grid.
