@@ -66,7 +66,8 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
         [("resnet_micro", "resnet_micro_switch", "layer4"), ("prs_nano", "prs_nano", "stages.1")]
     {
         let weights = train(d, model);
-        let args = ["reparameterize", model, "--weights", &weights, "--out", "some.safetensors", "--layers", part];
+        let args =
+            ["reparameterize", model, "--weights", &weights, "--out", "some.safetensors", "--layers", part];
         let [out, errors] = succeeds(d, &args);
         assert!(apart(&out) < 1e-4, "{out}");
         assert!(!errors.contains("warning"), "{errors}");
@@ -75,7 +76,16 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
         assert_eq!(accuracy(d, target, "some.safetensors"), accuracy(d, model, &weights));
 
         // The file says its model: the rest of the layers, alpha 16.
-        let args = ["reparameterize", "some.safetensors", "--out", "all.safetensors", "--layers", "all", "--alpha", "16"];
+        let args = [
+            "reparameterize",
+            "some.safetensors",
+            "--out",
+            "all.safetensors",
+            "--layers",
+            "all",
+            "--alpha",
+            "16",
+        ];
         let [out, _] = succeeds(d, &args);
         assert!(apart(&out) < 1e-4, "{out}");
         assert_eq!(out.matches(" convolution ").count(), if model == "prs_nano" { 3 } else { 4 }, "{out}");
@@ -88,7 +98,8 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
         assert_eq!(operators, vec![2.0; if model == "prs_nano" { 6 } else { 8 }]);
 
         let soft = ["--gate", "sigmoid:1", "--alpha", "1"];
-        let args = ["reparameterize", model, "--weights", &weights, "--out", "soft.safetensors", "--layers", "all"];
+        let args =
+            ["reparameterize", model, "--weights", &weights, "--out", "soft.safetensors", "--layers", "all"];
         let [out, errors] = succeeds(d, &[&args[..], &soft].concat());
         assert!(apart(&out) > 1e-3 && errors.contains("does not compute what it computed"), "{out}{errors}");
     }
@@ -117,19 +128,44 @@ fn requests_that_cannot_be_meant_write_nothing() {
     usage(&["--layers", "all", "--gate", "linear:1.5", out[0], out[1]], &["1.5", "0 to 1"]);
     usage(&["--layers", "all", "--alpha", "-2", out[0], out[1]], &["alpha is -2"]);
     let all = ["--layers", "all", out[0], out[1]];
-    refuses(d, &[&["resnet_mikro", "--weights", "x"], &all[..]].concat(), USAGE, &["did you mean `resnet_micro`?"]);
+    refuses(
+        d,
+        &[&["resnet_mikro", "--weights", "x"], &all[..]].concat(),
+        USAGE,
+        &["did you mean `resnet_micro`?"],
+    );
     refuses(d, &[&["resnet_micro"], &all[..]].concat(), USAGE, &["--weights FILE"]);
-    refuses(d, &[&["deit_micro", "--weights", &weights], &all[..]].concat(), USAGE, &["deit_micro", "prs_micro"]);
+    refuses(
+        d,
+        &[&["deit_micro", "--weights", &weights], &all[..]].concat(),
+        USAGE,
+        &["deit_micro", "prs_micro"],
+    );
     refuses(d, &[&["resnet_micro", "--weights", "none"], &all[..]].concat(), FAILURE, &["none"]);
-    refuses(d, &[&["resnet20_cifar", "--weights", &weights], &all[..]].concat(), FAILURE, &["resnet_micro/last"]);
+    refuses(
+        d,
+        &[&["resnet20_cifar", "--weights", &weights], &all[..]].concat(),
+        FAILURE,
+        &["resnet_micro/last"],
+    );
 
     fs::write(d.join("torn.safetensors"), &fs::read(d.join(&weights)).unwrap()[..5000]).unwrap();
     refuses(d, &[&["torn.safetensors"], &all[..]].concat(), FAILURE, &["torn.safetensors"]);
     let mut bare = TensorWriter::new();
     bare.add("conv1.weight", &[1], &[1.0_f32]).unwrap();
     bare.write(d.join("bare.safetensors")).unwrap();
-    refuses(d, &[&["bare.safetensors"], &all[..]].concat(), USAGE, &["which model", "--weights bare.safetensors"]);
-    refuses(d, &[&["resnet_micro", "--weights", "bare.safetensors"], &all[..]].concat(), USAGE, &["number of classes"]);
+    refuses(
+        d,
+        &[&["bare.safetensors"], &all[..]].concat(),
+        USAGE,
+        &["which model", "--weights bare.safetensors"],
+    );
+    refuses(
+        d,
+        &[&["resnet_micro", "--weights", "bare.safetensors"], &all[..]].concat(),
+        USAGE,
+        &["number of classes"],
+    );
     let folder = ["--layers", "all", "--out", "no/such/folder.safetensors"];
     refuses(d, &[&["resnet_micro", "--weights", &weights], &folder[..]].concat(), FAILURE, &["no/such"]);
 }
