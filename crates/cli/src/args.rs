@@ -27,6 +27,8 @@ pub enum Command {
     Reproduce(Reproduce),
     /// Writes a model with new weights, for timm and for training, and pictures of its attention.
     Init(Init),
+    /// Turns convolutions of a trained network into attention that computes the same.
+    Reparameterize(Reparameterize),
     /// Trains a model as a recipe says.
     Train(Train),
     /// Measures the accuracy of saved weights.
@@ -101,6 +103,32 @@ pub struct Init {
     /// Writes the weights alone; otherwise `.attention.png` and `.position.png` come beside them.
     #[arg(long)]
     pub no_pictures: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Reparameterize {
+    /// The model's name: a `resnet*` or `prs_*`; or a file of weights that says its model.
+    pub model: String,
+    /// The trained weights, a `.safetensors` file with timm's names.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Which layers, by name or by how their names begin: `layer4`, `layer3.0.conv1,stages.1`, or `all`. Without it those
+    /// that could are listed.
+    #[arg(long, value_name = "NAMES")]
+    pub layers: Option<String>,
+    /// Where the weights go, safetensors.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Locality strength; attention leaks 4 exp(-alpha) to the nearest patches. From 16 on the function stays to the last bits.
+    #[arg(long, default_value_t = 20.0, value_name = "ALPHA", allow_negative_numbers = true)]
+    pub alpha: f64,
+    /// The gate between position and content: `linear:SHARE` (1 keeps the function), `sigmoid:LAMBDA` (ConViT's; 1 there) or
+    /// `held` (position alone).
+    #[arg(long, default_value = "linear:1", value_name = "GATE")]
+    pub gate: String,
+    /// Data as for `reproduce`; logits before and after are compared on some of the test images.
+    #[arg(long, default_value = "synthetic")]
+    pub data: String,
 }
 
 #[derive(Debug, Args)]

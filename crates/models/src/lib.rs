@@ -57,12 +57,14 @@ pub use layers::{LayerNorm, PatchEmbed};
 pub use model::{BlockRecord, Context, Images, Logits, Model, Record};
 pub use pooled_vit::PooledVit;
 pub use prs::{Downsample, Prs};
-pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find};
+pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find, find_switchable};
 pub use resnet::{
     BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckStage, CifarResnet,
     CifarResnet4, CifarResnet20, CifarResnet32, CifarResnet44, CifarResnet56, CifarResnet110, CifarStem,
-    Conv, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18, Resnet18Cifar,
-    Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
+    Conv, Convolution, Identity, ImagenetStem, NoStage, Projection, ResidualBlock, Resnet, Resnet18,
+    Resnet18Cifar, Resnet34, Resnet50, ResnetSpec, ResnetStage, ResnetStem, Shortcut, Stage,
+    SwitchBottleneckStage, SwitchCifarResnet, SwitchCifarResnet4, SwitchConv, SwitchDownStage, SwitchResnet,
+    SwitchResnet50,
 };
 pub use simple_vit::{NormedPatches, SimpleVit};
 pub use spec::{ConvMixerSpec, EitSpec, ModelSpec, Overlap, Pool};

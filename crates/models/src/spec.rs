@@ -123,6 +123,11 @@ struct BlockMacs {
 }
 
 impl ModelSpec {
+    /// Whether it has layers that can leave convolution for attention.
+    pub fn can_switch(&self) -> bool {
+        self.stages.is_some() || self.resnet.as_ref().is_some_and(|resnet| resnet.switchable > 0)
+    }
+
     /// Patches of an image: rows and columns of tokens; the last grid of a ResNet.
     pub fn grid(&self) -> Grid {
         if let Some(resnet) = &self.resnet {

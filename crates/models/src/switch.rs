@@ -60,12 +60,9 @@ pub(crate) type Switches<'a> = Vec<(String, &'a dyn SwitchLayer)>;
 /// Layers by name, first to last, to be changed.
 pub(crate) type SwitchesMut<'a> = Vec<(String, &'a mut dyn SwitchLayer)>;
 
-/// Puts the name of the module that holds them before the names of layers.
-pub(crate) fn within<L>(module: &str, layers: Vec<(String, L)>) -> impl Iterator<Item = (String, L)> {
-    layers.into_iter().map(move |(name, layer)| {
-        let name = if name.is_empty() { module.to_owned() } else { format!("{module}.{name}") };
-        (name, layer)
-    })
+/// Layers with the name of the module that holds them before their own.
+pub(crate) fn within<L>(module: impl std::fmt::Display, layers: Vec<(String, L)>) -> Vec<(String, L)> {
+    layers.into_iter().map(|(name, layer)| (format!("{module}.{name}"), layer)).collect()
 }
 
 pub(crate) fn describe(switches: Switches<'_>) -> Result<Vec<Switchable>> {
@@ -97,4 +94,145 @@ pub(crate) fn reparameterize(
         return Err(Error::Option { model: model.to_owned(), what });
     };
     Ok(layer.reparameterize(how, index)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BatchStatistics, BottleneckStage, CifarStem, Classifier, Images, Model, ModelSpec, NoStage, Prs,
+        Resnet, SwitchBottleneckStage, SwitchResnet, Trunk,
+    };
+    use dfdx::prelude::*;
+    use inductive_attention::{Gate, GateForm, Positions};
+    use inductive_ops::{DropPath, Parameters};
+
+    type Staged = Prs<6, 12, 2, 16, 20, 2, 2, 16, f32, Cpu>;
+    type Basic = SwitchResnet<CifarStem<4, f32, Cpu>, 1, 1, 1, 2, 4, 6, 8, 16, 16, f32, Cpu>;
+    type Narrow = Resnet<
+        CifarStem<4, f32, Cpu>,
+        BottleneckStage<4, 4, 8, 1, 1, f32, Cpu>,
+        BottleneckStage<8, 6, 12, 2, 1, f32, Cpu>,
+        SwitchBottleneckStage<12, 4, 16, 2, 2, f32, Cpu>,
+        NoStage,
+        8,
+        12,
+        16,
+        16,
+        16,
+        16,
+    >;
+
+    fn images() -> Images<f32, Cpu> {
+        let values = (0..3 * 3 * 256).map(|i| ((i * i % 1009) as f32 / 504.0) - 1.0).collect();
+        Cpu::default().tensor_from_vec(values, (3, 3, 16, 16))
+    }
+
+    /// With weights and running statistics that are not those of a new model, whose branches are nothing.
+    fn boxed<M>() -> Box<dyn Model<f32, Cpu>>
+    where
+        M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M> + 'static,
+    {
+        let dev = Cpu::seed_from_u64(5);
+        let spec = ModelSpec { name: "small".to_owned(), ..ModelSpec::default() };
+        let mut model = Classifier::<M, 16, 10, f32, Cpu>::new(&dev, M::build(&dev), spec).unwrap();
+        model
+            .for_each_parameter_mut(&mut |p| match p.trainable() && p.shape().len() == 1 {
+                true => {
+                    p.copy_from(&(0..p.numel()).map(|i| 0.6 + 0.3 * (i as f32).sin()).collect::<Vec<_>>())
+                }
+                false => Ok(()),
+            })
+            .unwrap();
+        let mut statistics = BatchStatistics::default();
+        model.forward_batch(images().leaky_traced(), DropPath::default(), &mut statistics).unwrap();
+        statistics.fold_into(&mut model).unwrap();
+        Box::new(model)
+    }
+
+    fn networks() -> [(Box<dyn Model<f32, Cpu>>, &'static [&'static str]); 3] {
+        const STAGED: &[&str] = &[
+            "stages.0.blocks.0.mixer",
+            "stages.0.blocks.1.mixer",
+            "stages.1.blocks.0.mixer",
+            "stages.1.blocks.1.mixer",
+        ];
+        const BASIC: &[&str] = &[
+            "layer3.0.conv1",
+            "layer3.0.conv2",
+            "layer4.0.conv1",
+            "layer4.0.conv2",
+            "layer4.1.conv1",
+            "layer4.1.conv2",
+        ];
+        let narrow: &[&str] = &["layer3.0.conv2", "layer3.1.conv2"];
+        [(boxed::<Staged>(), STAGED), (boxed::<Basic>(), BASIC), (boxed::<Narrow>(), narrow)]
+    }
+
+    fn logits(model: &dyn Model<f32, Cpu>) -> Vec<f32> {
+        model.forward(images(), None).unwrap().as_vec()
+    }
+
+    /// The largest difference.
+    fn apart(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn layers_switch_one_by_one_and_the_network_computes_what_it_computed() {
+        for (mut model, names) in networks() {
+            let layers = model.switchable().unwrap();
+            assert_eq!(layers.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), names);
+            let before = logits(&*model);
+            assert!(apart(&before, &vec![before[0]; before.len()]) > 0.1, "nothing to compare");
+            for index in (0..names.len()).rev() {
+                model.reparameterize(index, &Reparameterization::default()).unwrap();
+                assert!(apart(&logits(&*model), &before) < 1e-4, "{}", names[index]);
+                let now = model.switchable().unwrap();
+                let switched = |it: &Switchable| it.operator == Operator::Attention(GateForm::Linear);
+                assert!(now.iter().enumerate().all(|(i, it)| switched(it) == (i >= index)));
+            }
+            assert!(model.gates().iter().flatten().all(|gate| *gate == 1.0));
+            // Not because nothing happens: soft positions and an open gate change the function.
+            let soft =
+                Reparameterization { positions: Positions::Kernel { alpha: 1.0 }, gate: Gate::Sigmoid(1.0) };
+            model.reparameterize(0, &soft).unwrap();
+            assert!(apart(&logits(&*model), &before) > 1e-3);
+            assert!((model.gates()[0][0] - 0.731).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn idle_parameters_are_named_in_full() {
+        for (mut model, names) in networks() {
+            let mut all = Vec::new();
+            model
+                .for_each_parameter(&mut |p| {
+                    all.push(p.name().to_owned());
+                    Ok(())
+                })
+                .unwrap();
+            let idle = |model: &dyn Model<f32, Cpu>| model.switchable().unwrap().swap_remove(1).idle;
+            let [position, gate, qk] =
+                ["pos_proj.weight", "gate", "qk.weight"].map(|it| format!("{}.{it}", names[1]));
+            assert_eq!(idle(&*model), [&position, &gate, &qk].map(Clone::clone));
+            assert!(idle(&*model).iter().all(|name| all.contains(name)), "{all:?}");
+            model.reparameterize(1, &Reparameterization { gate: Gate::Held, ..Default::default() }).unwrap();
+            assert_eq!(idle(&*model), [gate, qk]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_switch_says_so() {
+        for (mut model, names) in networks() {
+            let error =
+                model.reparameterize(names.len(), &Reparameterization::default()).unwrap_err().to_string();
+            assert!(error.contains(&format!("there are {}", names.len())), "{error}");
+        }
+        let mut plain =
+            boxed::<crate::BasicResnet<CifarStem<4, f32, Cpu>, 1, 1, 1, 1, 4, 6, 8, 16, 16, f32, Cpu>>();
+        assert!(plain.switchable().unwrap().is_empty());
+        let error = plain.reparameterize(0, &Reparameterization::default()).unwrap_err().to_string();
+        assert!(error.contains("no layer can leave convolution"), "{error}");
+    }
 }

@@ -87,6 +87,15 @@ impl Probe {
         Ok(record.blocks.into_iter().filter_map(|block| block.attention).collect())
     }
 
+    /// Logits of the images, `[count, classes]`.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn logits<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Vec<f32>> {
+        let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
+        Ok(model.forward(images, None)?.as_vec())
+    }
+
     /// `count` images that are normalised already.
     #[cfg(test)]
     pub(crate) fn of(images: Vec<f32>, count: usize) -> Self {

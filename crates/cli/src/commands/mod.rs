@@ -5,6 +5,7 @@ mod data;
 mod eval;
 mod init;
 mod inspect;
+mod reparameterize;
 mod reproduce;
 mod train;
 
@@ -44,6 +45,7 @@ fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Comman
     match command {
         Command::Reproduce(args) => reproduce::run(device, settings, args),
         Command::Init(args) => init::run(settings, args),
+        Command::Reparameterize(args) => reparameterize::run(device, args),
         Command::Train(args) => train::run(device, settings, args),
         Command::Eval(args) => eval::run(device, args),
         Command::Inspect(args) => inspect::run(args),

@@ -116,6 +116,25 @@ pub fn find(name: &str) -> Result<Entry> {
     entries().into_iter().find(|e| e.spec.name == name).ok_or_else(|| unknown(name))
 }
 
+/// The model of this name, or the one with the same weights and more, whose layers can leave convolution.
+///
+/// # Errors
+/// [`Error::UnknownModel`]; [`Error::Option`] for a model that has no such counterpart.
+pub fn find_switchable(name: &str) -> Result<Entry> {
+    let own = find(name)?;
+    if own.spec.can_switch() {
+        return Ok(own);
+    }
+    find(&format!("{name}_switch")).map_err(|_| {
+        let can: Vec<String> =
+            entries().into_iter().filter(|it| it.spec.can_switch()).map(|it| it.spec.name).collect();
+        let can: Vec<&str> = can.iter().map(|it| it.strip_suffix("_switch").unwrap_or(it)).collect();
+        let what =
+            format!("none of its layers can leave convolution; these have such layers: {}", can.join(", "));
+        Error::Option { model: name.to_owned(), what }
+    })
+}
+
 fn unknown(name: &str) -> Error {
     let distance = |entry: &Entry| edit_distance(&entry.spec.name, name);
     let nearest = entries().into_iter().min_by_key(distance).filter(|e| distance(e) <= name.len().max(4) / 2);

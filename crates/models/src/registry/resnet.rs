@@ -6,7 +6,10 @@ use inductive_ops::Backend;
 use super::{BuildOptions, Built, Entry, on_device, with_head};
 use crate::{
     ModelSpec, ResnetSpec, Result,
-    resnet::{CifarResnet, CifarResnet4, Resnet18, Resnet34, Resnet50},
+    resnet::{
+        CifarResnet, CifarResnet4, ImagenetStem, Resnet18, Resnet34, Resnet50, SwitchCifarResnet,
+        SwitchCifarResnet4, SwitchResnet, SwitchResnet50,
+    },
 };
 
 /// One table: name, type, channels of the features, side of the image, what it is.
@@ -64,4 +67,11 @@ zoo! {
     // ResNet-18 for 32 pixels, and a narrow one: 5.65 times the parameters of `eit_micro` with 100 classes
     "resnet18_cifar": CifarResnet4<64, 128, 256, 512, f32, D>, 512, 32, ResnetSpec::basic(false, &[2; 4], &[64, 128, 256, 512]);
     "resnet_micro": CifarResnet4<28, 56, 112, 224, f32, D>, 224, 32, ResnetSpec::basic(false, &[2; 4], &[28, 56, 112, 224]);
+    // the same with 3x3 convolutions in the last stages that can become attention
+    "resnet18_switch": SwitchResnet<ImagenetStem<64, f32, D>, 2, 2, 2, 2, 64, 128, 256, 512, 224, f32, D>, 512, 224, ResnetSpec::basic(true, &[2, 2, 2, 2], &[64, 128, 256, 512]).switching(2);
+    "resnet34_switch": SwitchResnet<ImagenetStem<64, f32, D>, 3, 4, 6, 3, 64, 128, 256, 512, 224, f32, D>, 512, 224, ResnetSpec::basic(true, &[3, 4, 6, 3], &[64, 128, 256, 512]).switching(2);
+    "resnet50_switch": SwitchResnet50<f32, D>, 2048, 224, ResnetSpec::bottleneck(&[3, 4, 6, 3], &[64, 128, 256, 512]).switching(2);
+    "resnet20_cifar_switch": SwitchCifarResnet<3, f32, D>, 64, 32, three(3).switching(1);
+    "resnet18_cifar_switch": SwitchCifarResnet4<64, 128, 256, 512, f32, D>, 512, 32, ResnetSpec::basic(false, &[2; 4], &[64, 128, 256, 512]).switching(2);
+    "resnet_micro_switch": SwitchCifarResnet4<28, 56, 112, 224, f32, D>, 224, 32, ResnetSpec::basic(false, &[2; 4], &[28, 56, 112, 224]).switching(2);
 }

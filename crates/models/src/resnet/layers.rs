@@ -1,7 +1,7 @@
 //! The parts of residual blocks: a convolution without bias, and what may stand beside the branch.
 
 use dfdx::prelude::*;
-use inductive_attention::{Tokens, he};
+use inductive_attention::{ConvAsAttention, SwitchLayer, Tokens, he};
 use inductive_ops::{Activation, Backend, Grid, Result, Window};
 
 use crate::batch_norm::{BatchNorm, BatchStatistics};
@@ -51,6 +51,65 @@ impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D
         grid: Grid,
     ) -> Result<(Tokens<O, E, D, T>, Grid)> {
         x.device().clone().conv2d(x, grid, &self.weight, None, Self::window())
+    }
+}
+
+/// A convolution of a block, or what takes its place.
+pub trait Convolution<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
+    TensorCollection<E, D>
+{
+    /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]` and its grid.
+    fn convolve<T: Tape<E, D>>(
+        &self,
+        x: Tokens<I, E, D, T>,
+        grid: Grid,
+    ) -> Result<(Tokens<O, E, D, T>, Grid)>;
+
+    /// The layer, if it can leave convolution.
+    fn switch(&self) -> Option<&dyn SwitchLayer> {
+        None
+    }
+
+    /// The same, to be changed.
+    fn switch_mut(&mut self) -> Option<&mut dyn SwitchLayer> {
+        None
+    }
+}
+
+impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D: Backend<E>>
+    Convolution<I, O, E, D> for Conv<I, O, K, S, E, D>
+{
+    fn convolve<T: Tape<E, D>>(
+        &self,
+        x: Tokens<I, E, D, T>,
+        grid: Grid,
+    ) -> Result<(Tokens<O, E, D, T>, Grid)> {
+        self.apply(x, grid)
+    }
+}
+
+/// A 3x3 convolution without bias, zeros around the grid, that can become attention with 9 heads: T-CNN's layer
+/// (arXiv 2106.05795).
+pub type SwitchConv<const I: usize, const O: usize, const S: usize, E, D> =
+    ConvAsAttention<I, O, I, 3, 9, 144, S, true, false, E, D>;
+
+impl<const I: usize, const O: usize, const S: usize, E: Dtype, D: Backend<E>> Convolution<I, O, E, D>
+    for SwitchConv<I, O, S, E, D>
+{
+    fn convolve<T: Tape<E, D>>(
+        &self,
+        x: Tokens<I, E, D, T>,
+        grid: Grid,
+    ) -> Result<(Tokens<O, E, D, T>, Grid)> {
+        self.apply(x, grid)
+    }
+
+    fn switch(&self) -> Option<&dyn SwitchLayer> {
+        Some(self)
+    }
+
+    fn switch_mut(&mut self) -> Option<&mut dyn SwitchLayer> {
+        Some(self)
     }
 }
 

@@ -16,19 +16,24 @@ use inductive_attention::{Layout, Tokens};
 use inductive_ops::{Activation, Backend, Grid, Window};
 
 pub use block::{BasicBlock, Bottleneck, ResidualBlock};
-pub use layers::{Conv, Identity, Projection, Shortcut};
+pub use layers::{Conv, Convolution, Identity, Projection, Shortcut, SwitchConv};
 pub use sizes::{
     BasicResnet, CifarResnet, CifarResnet4, CifarResnet20, CifarResnet32, CifarResnet44, CifarResnet56,
-    CifarResnet110, Resnet18, Resnet18Cifar, Resnet34, Resnet50,
+    CifarResnet110, Resnet18, Resnet18Cifar, Resnet34, Resnet50, SwitchCifarResnet, SwitchCifarResnet4,
+    SwitchResnet, SwitchResnet50,
 };
 pub use spec::ResnetSpec;
-pub use stage::{BasicDownStage, BasicStage, BottleneckStage, NoStage, ResnetStage, Stage};
+pub use stage::{
+    BasicDownStage, BasicStage, BottleneckStage, NoStage, ResnetStage, Stage, SwitchBottleneckStage,
+    SwitchDownStage,
+};
 
 use crate::{
     Result,
     batch_norm::BatchNorm,
     classifier::{HeadInit, HeadStyle, Trunk},
     model::{Context, Images},
+    switch::{Switches, SwitchesMut, within},
 };
 use layers::strided;
 
@@ -253,5 +258,18 @@ where
             }
         }
         Layout::patches(grid)
+    }
+
+    fn switches(&self) -> Switches<'_> {
+        let Self { layer1, layer2, layer3, layer4, .. } = self;
+        let stages = [layer1.switches(), layer2.switches(), layer3.switches(), layer4.switches()];
+        stages.into_iter().zip(1..).flat_map(|(layers, i)| within(format_args!("layer{i}"), layers)).collect()
+    }
+
+    fn switches_mut(&mut self) -> SwitchesMut<'_> {
+        let Self { layer1, layer2, layer3, layer4, .. } = self;
+        let stages =
+            [layer1.switches_mut(), layer2.switches_mut(), layer3.switches_mut(), layer4.switches_mut()];
+        stages.into_iter().zip(1..).flat_map(|(layers, i)| within(format_args!("layer{i}"), layers)).collect()
     }
 }

@@ -1,6 +1,9 @@
 //! The sizes of ResNet that have names, as types.
 
-use super::{BasicDownStage, BasicStage, BottleneckStage, CifarStem, ImagenetStem, NoStage, Resnet};
+use super::{
+    BasicDownStage, BasicStage, BottleneckStage, CifarStem, ImagenetStem, NoStage, Resnet,
+    SwitchBottleneckStage, SwitchDownStage,
+};
 
 /// Four stages of `N1` to `N4` basic blocks with `W1` to `W4` channels, for square images of `SIDE` pixels.
 pub type BasicResnet<
@@ -80,3 +83,63 @@ pub type CifarResnet44<E, D> = CifarResnet<7, E, D>;
 pub type CifarResnet56<E, D> = CifarResnet<9, E, D>;
 /// 110 layers for CIFAR, 1.7 M parameters.
 pub type CifarResnet110<E, D> = CifarResnet<18, E, D>;
+
+/// [`BasicResnet`] in whose last two stages every 3x3 convolution can become attention: on the maps before them attention
+/// would cost far more than all the rest.
+pub type SwitchResnet<
+    STEM,
+    const N1: usize,
+    const N2: usize,
+    const N3: usize,
+    const N4: usize,
+    const W1: usize,
+    const W2: usize,
+    const W3: usize,
+    const W4: usize,
+    const SIDE: usize,
+    E,
+    D,
+> = Resnet<
+    STEM,
+    BasicStage<W1, N1, E, D>,
+    BasicDownStage<W1, W2, N2, E, D>,
+    SwitchDownStage<W2, W3, N3, E, D>,
+    SwitchDownStage<W3, W4, N4, E, D>,
+    W1,
+    W2,
+    W3,
+    W4,
+    SIDE,
+    SIDE,
+>;
+/// [`Resnet50`] in whose last two stages every 3x3 convolution can become attention.
+pub type SwitchResnet50<E, D> = Resnet<
+    ImagenetStem<64, E, D>,
+    BottleneckStage<64, 64, 256, 1, 3, E, D>,
+    BottleneckStage<256, 128, 512, 2, 4, E, D>,
+    SwitchBottleneckStage<512, 256, 1024, 2, 6, E, D>,
+    SwitchBottleneckStage<1024, 512, 2048, 2, 3, E, D>,
+    256,
+    512,
+    1024,
+    2048,
+    224,
+    224,
+>;
+/// [`CifarResnet4`] in whose last two stages, on 8x8 and 4x4 patches, every 3x3 convolution can become attention.
+pub type SwitchCifarResnet4<const W1: usize, const W2: usize, const W3: usize, const W4: usize, E, D> =
+    SwitchResnet<CifarStem<W1, E, D>, 2, 2, 2, 2, W1, W2, W3, W4, 32, E, D>;
+/// [`CifarResnet`] in whose last stage, on 8x8 patches, every 3x3 convolution can become attention.
+pub type SwitchCifarResnet<const N: usize, E, D> = Resnet<
+    CifarStem<16, E, D>,
+    BasicStage<16, N, E, D>,
+    BasicDownStage<16, 32, N, E, D>,
+    SwitchDownStage<32, 64, N, E, D>,
+    NoStage,
+    16,
+    32,
+    64,
+    64,
+    32,
+    32,
+>;

@@ -15,17 +15,26 @@ pub struct ResnetSpec {
     pub blocks: Vec<usize>,
     /// Width of each stage: channels of its 3x3 convolutions. The stem has that of the first.
     pub widths: Vec<usize>,
+    /// How many of the last stages have 3x3 convolutions that can become attention.
+    #[serde(default)]
+    pub switchable: usize,
 }
 
 impl ResnetSpec {
     /// A ResNet of basic blocks.
     pub fn basic(imagenet_stem: bool, blocks: &[usize], widths: &[usize]) -> Self {
-        Self { bottleneck: false, imagenet_stem, blocks: blocks.to_vec(), widths: widths.to_vec() }
+        let (blocks, widths) = (blocks.to_vec(), widths.to_vec());
+        Self { bottleneck: false, imagenet_stem, blocks, widths, switchable: 0 }
     }
 
     /// A ResNet of bottlenecks with the stem for ImageNet.
     pub fn bottleneck(blocks: &[usize], widths: &[usize]) -> Self {
-        Self { bottleneck: true, imagenet_stem: true, blocks: blocks.to_vec(), widths: widths.to_vec() }
+        Self { bottleneck: true, ..Self::basic(true, blocks, widths) }
+    }
+
+    /// The same with 3x3 convolutions in the last `stages` stages that can become attention.
+    pub fn switching(self, stages: usize) -> Self {
+        Self { switchable: stages, ..self }
     }
 
     /// Channels of the features.

@@ -6,11 +6,12 @@ use inductive_ops::{Backend, Grid};
 
 use super::{
     block::{BasicBlock, Bottleneck, ResidualBlock},
-    layers::{Identity, Projection},
+    layers::{Identity, Projection, SwitchConv},
 };
 use crate::{
     Result,
     model::{BlockRecord, Context},
+    switch::{Switches, SwitchesMut, within},
 };
 
 /// Part of a ResNet that takes `I` channels and gives `O`.
@@ -29,6 +30,12 @@ pub trait ResnetStage<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
         grid: Grid,
         context: &mut Context<'_, E>,
     ) -> Result<(Tokens<O, E, D, T>, Grid)>;
+
+    /// Its layers that can leave convolution, by their names in the stage.
+    fn switches(&self) -> Switches<'_>;
+
+    /// The same, to be changed.
+    fn switches_mut(&mut self) -> SwitchesMut<'_>;
 }
 
 /// `N` blocks: one that changes width and grid, then `N - 1` that do not.
@@ -46,6 +53,35 @@ pub type BasicStage<const W: usize, const N: usize, E, D> =
 /// `N` basic blocks of `O` channels on half the rows and columns: a later stage.
 pub type BasicDownStage<const I: usize, const O: usize, const N: usize, E, D> =
     Stage<BasicBlock<I, O, 2, Projection<I, O, 2, E, D>, E, D>, BasicBlock<O, O, 1, Identity, E, D>, N>;
+/// [`BasicDownStage`] whose 3x3 convolutions can become attention.
+pub type SwitchDownStage<const I: usize, const O: usize, const N: usize, E, D> = Stage<
+    BasicBlock<
+        I,
+        O,
+        2,
+        Projection<I, O, 2, E, D>,
+        E,
+        D,
+        SwitchConv<I, O, 2, E, D>,
+        SwitchConv<O, O, 1, E, D>,
+    >,
+    BasicBlock<O, O, 1, Identity, E, D, SwitchConv<O, O, 1, E, D>, SwitchConv<O, O, 1, E, D>>,
+    N,
+>;
+/// [`BottleneckStage`] whose 3x3 convolutions can become attention.
+pub type SwitchBottleneckStage<
+    const I: usize,
+    const MID: usize,
+    const O: usize,
+    const S: usize,
+    const N: usize,
+    E,
+    D,
+> = Stage<
+    Bottleneck<I, MID, O, S, Projection<I, O, S, E, D>, E, D, SwitchConv<MID, MID, S, E, D>>,
+    Bottleneck<O, MID, O, 1, Identity, E, D, SwitchConv<MID, MID, 1, E, D>>,
+    N,
+>;
 /// `N` bottlenecks, the first with stride `S`.
 pub type BottleneckStage<
     const I: usize,
@@ -105,6 +141,16 @@ where
         }
         Ok((x, grid))
     }
+
+    fn switches(&self) -> Switches<'_> {
+        let blocks = self.rest.iter().zip(1..).map(|(block, i)| within(i, block.switches()));
+        [within(0, self.first.switches())].into_iter().chain(blocks).flatten().collect()
+    }
+
+    fn switches_mut(&mut self) -> SwitchesMut<'_> {
+        let blocks = self.rest.iter_mut().zip(1..).map(|(block, i)| within(i, block.switches_mut()));
+        [within(0, self.first.switches_mut())].into_iter().chain(blocks).flatten().collect()
+    }
 }
 
 /// Records the output of a block.
@@ -144,5 +190,13 @@ impl<const C: usize, E: Dtype, D: Backend<E>> ResnetStage<C, C, E, D> for NoStag
         _: &mut Context<'_, E>,
     ) -> Result<(Tokens<C, E, D, T>, Grid)> {
         Ok((x, grid))
+    }
+
+    fn switches(&self) -> Switches<'_> {
+        Vec::new()
+    }
+
+    fn switches_mut(&mut self) -> SwitchesMut<'_> {
+        Vec::new()
     }
 }
