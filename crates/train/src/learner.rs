@@ -12,7 +12,7 @@ use crate::{
     freeze::Frozen,
     loss::{count_top, smooth_targets},
     seeds::{Purpose, derive},
-    switching::{self, Roles},
+    switching::Roles,
 };
 
 /// Model, optimizer and average, as a recipe says; everything that an update changes.
@@ -68,7 +68,6 @@ impl<D: Zoo> Learner<D> {
     ) -> Result<Self> {
         let frozen = Frozen(&recipe.freeze);
         frozen.check(&*model)?;
-        switching::check(recipe, &*model)?;
         let optimizer = AdamW::new(device, &*model, recipe.adamw(), decays, |name| frozen.has(name))?;
         let ema = recipe.ema.map(|decay| Ema::new(device, &*model, decay)).transpose()?;
         let mut learner = Self {

@@ -45,7 +45,6 @@ impl<'a, D: Zoo> Run<'a, D> {
     pub fn new(
         learner: Learner<D>,
         plan: Plan,
-        switching: Switching,
         data: RunData,
         folder: RunFolder,
         header: StateHeader,
@@ -53,6 +52,7 @@ impl<'a, D: Zoo> Run<'a, D> {
         options: &'a TrainOptions,
         progress: &'a mut dyn Progress,
     ) -> Result<Self> {
+        let switching = Switching::new(&header.recipe, &plan, learner.model())?;
         let probe = Probe::new(&**data.test.dataset(), learner.model())?;
         let now = Instant::now();
         let saved = (now, header.position.step);

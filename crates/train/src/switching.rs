@@ -6,7 +6,7 @@ use inductive_attention::{GateForm, Operator, Reparameterization};
 use inductive_models::{Model, Zoo};
 use inductive_ops::{Backend, Parameters};
 
-use crate::{Error, Learner, Plan, Recipe, Result};
+use crate::{Learner, Plan, Recipe, Result};
 
 /// When the layers of a run switch, and which have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,24 +19,16 @@ pub(crate) struct Switching {
 }
 
 impl Switching {
-    /// What `recipe` says for `model`.
+    /// What `recipe` says for `model`, of which some layers may have switched in an earlier start of the run.
     ///
     /// # Errors
     /// For times that do not fit the model or the run.
     pub fn new<D: Backend<f32>>(recipe: &Recipe, plan: &Plan, model: &dyn Model<f32, D>) -> Result<Self> {
         let Some(switch) = &recipe.switch else { return Ok(Self::default()) };
-        let layers = model.switchable()?.len();
-        let times = switch.times.steps(layers, plan.run_size())?;
-        Ok(Self { times, how: switch.how(recipe.seed), done: vec![false; layers] })
-    }
-
-    /// Takes over which layers of `model` have switched, in an earlier start of the run.
-    pub fn look<D: Backend<f32>>(&mut self, model: &dyn Model<f32, D>) -> Result<()> {
-        if !self.times.is_empty() {
-            let layers = model.switchable()?;
-            self.done = layers.iter().map(|layer| layer.operator != Operator::Convolution).collect();
-        }
-        Ok(())
+        let layers = model.switchable()?;
+        let times = switch.times.steps(layers.len(), plan.run_size())?;
+        let done = layers.iter().map(|layer| layer.operator != Operator::Convolution).collect();
+        Ok(Self { times, how: switch.how(recipe.seed), done })
     }
 
     /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names.
@@ -109,20 +101,6 @@ pub(crate) fn head_positions<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Resu
         .map(|layer| layer.heads.iter().map(|head| [head.dx, head.dy, head.alpha].map(number)).collect())
         .collect();
     Ok(if positions.iter().all(Vec::is_empty) { Vec::new() } else { positions })
-}
-
-/// Refuses a recipe that switches layers of a model without such layers.
-pub(crate) fn check<D: Backend<f32>>(recipe: &Recipe, model: &dyn Model<f32, D>) -> Result<()> {
-    match &recipe.switch {
-        Some(switch) if model.switchable()?.is_empty() => Err(Error::Recipe {
-            field: "switch",
-            got: format!("{} with {}", switch.times, recipe.model),
-            expected: "a model with layers that can leave convolution, `prs_*` or `resnet*_switch`; choose one, or leave \
-                       the table out"
-                .to_owned(),
-        }),
-        _ => Ok(()),
-    }
 }
 
 impl<D: Zoo> Learner<D> {

@@ -42,7 +42,7 @@ pub fn train<D: Zoo>(
     let fingerprint = data.fingerprint();
     let plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
     let mut learner = Learner::new(device, &recipe, data.classes)?;
-    let mut switching = Switching::new(&recipe, &plan, learner.model())?;
+    Switching::new(&recipe, &plan, learner.model())?;
     let folder = RunFolder::open(folder.as_ref())?;
     folder.claim(&recipe)?;
     // Again: another process may have trained here in the meantime.
@@ -60,7 +60,6 @@ pub fn train<D: Zoo>(
         }
         None => StateHeader { position: Position::default(), recipe: recipe.clone(), data: fingerprint },
     };
-    switching.look(learner.model())?;
     let lines = read_metrics(folder.metrics(), header.position.step)?;
     write_metrics(&folder.metrics(), &lines)?;
     Environment::current::<D>().append(&folder.env())?;
@@ -75,7 +74,7 @@ pub fn train<D: Zoo>(
         step: header.position.step,
         folder: folder.path(),
     });
-    let mut run = Run::new(learner, plan, switching, data, folder, header, lines, options, progress)?;
+    let mut run = Run::new(learner, plan, data, folder, header, lines, options, progress)?;
     run.go().map_err(|error| match error {
         Error::NotFinite { step, layer, .. } => {
             Error::NotFinite { step, layer, checkpoint: run.newest_weights() }

@@ -191,9 +191,12 @@ fn what_does_not_fit_the_model_or_the_run_is_refused_by_name_and_leaves_no_trace
         latest: Duration::Epochs(latest),
     };
     let positions = |positions: Positions| with(|switch| switch.positions = positions);
+    let model = |name: &str| Recipe { model: name.to_owned(), ..switching_recipe() };
     let gate = |gate: Gate| with(|switch| switch.gate = gate);
     for (recipe, problem) in [
-        (Recipe { model: "convit_micro".to_owned(), ..switching_recipe() }, "`prs_*`"),
+        (model("convit_micro"), "`model` is convit_micro, of which no layer can leave convolution"),
+        (model("convit_micro"), "prs_micro"),
+        (model("resnet_micro"), "expected `resnet_micro_switch`, which is the same"),
         (at(SwitchTimes::Layers(vec![None; 5])), "layers has 5 times, but the model has 6 layers"),
         (at(ends(2.0, 1.0)), "earliest, 2 epochs, is after latest, 1 epoch"),
         (at(ends(f64::NAN, 1.0)), "earliest is NaN"),

@@ -1,11 +1,12 @@
 //! When and how the layers of a model leave convolution for attention, as a recipe says it.
 
 use inductive_attention::{Gate, Positions, Reparameterization};
+use inductive_models::{ModelSpec, entries, find_switchable};
 use inductive_schedule::SwitchTimes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Result,
+    Error, Result,
     seeds::{Purpose, derive},
 };
 
@@ -52,9 +53,25 @@ impl SwitchRecipe {
         Reparameterization { positions, gate: self.gate }
     }
 
-    /// Refuses numbers that cannot be meant, whatever model and run.
-    pub(crate) fn validate(&self) -> Result<()> {
+    /// Refuses numbers that cannot be meant, and a model without a layer that can switch. How many it has, and how long the
+    /// run is, is not known yet.
+    pub(crate) fn validate(&self, model: &ModelSpec) -> Result<()> {
         self.times.check()?;
-        Ok(self.how(0).check()?)
+        self.how(0).check()?;
+        if model.can_switch() {
+            return Ok(());
+        }
+        let expected = match find_switchable(&model.name) {
+            Ok(same) => format!("`{}`, which is the same with layers that can", same.spec.name),
+            Err(_) => {
+                let all = entries().into_iter().filter(|it| it.spec.can_switch());
+                all.map(|it| it.spec.name).collect::<Vec<_>>().join(", ")
+            }
+        };
+        Err(Error::Recipe {
+            field: "model",
+            got: format!("{}, of which no layer can leave convolution as `switch` asks", model.name),
+            expected,
+        })
     }
 }

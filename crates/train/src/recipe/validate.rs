@@ -3,7 +3,7 @@
 use inductive_data::DataSpec;
 use inductive_schedule::{Clock, Duration};
 
-use super::{Init, Named, Recipe, SwitchRecipe};
+use super::{Init, Named, Recipe};
 use crate::{Error, Result};
 
 /// More images per update than any published recipe uses, and few enough to count in any integer.
@@ -54,7 +54,9 @@ impl Recipe {
         }
         known("init", self.init.as_ref())?;
         known("filters", self.filters.as_ref())?;
-        self.switch.as_ref().map_or(Ok(()), SwitchRecipe::validate)?;
+        if let Some(switch) = &self.switch {
+            switch.validate(&self.model_spec()?)?;
+        }
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));
         }
