@@ -2,6 +2,7 @@
 
 mod init;
 mod subset;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use init::{Init, Named};
 pub use subset::{Choice, SubsetSpec};
+pub use switch::SwitchRecipe;
 pub use text::Difference;
 
 use crate::{Result, optimizer::AdamWConfig};
@@ -106,6 +108,9 @@ pub struct Recipe {
     /// Moving average of the weights, evaluated beside them: `decay`, and `warmup` (default false). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaDecay>,
+    /// When and how layers leave convolution for attention, in models with such layers (`prs_*`). Default: they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchRecipe>,
     /// Random changes of the training images.
     pub augment: Augment,
     /// Size of the synthetic set; without meaning for other data.
@@ -199,6 +204,7 @@ impl Default for Recipe {
             init: None,
             filters: None,
             ema: None,
+            switch: None,
             augment: Augment::default(),
             synthetic: Synthetic::default(),
             keep: Keep::default(),
