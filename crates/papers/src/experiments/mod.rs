@@ -13,7 +13,7 @@ mod structured_init;
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use inductive_train::{Recipe, RunResult};
+use inductive_train::{Choice, Recipe, RunResult, SubsetSpec};
 
 pub use error::{Error, Result};
 pub use run::{Ended, StudyProgress, run};
@@ -105,6 +105,25 @@ impl Request {
 /// A share as text: `0.05` is `5%`.
 fn percent(fraction: f64) -> String {
     format!("{}%", (fraction * 1e4).round() / 100.0)
+}
+
+/// Images of CIFAR, which may be there in part.
+const CIFAR: f64 = 50_000.0;
+
+/// The share of the data: of CIFAR a number of images for each class, so that it means the same where only a part is there.
+fn subset(data: &str, fraction: f64) -> SubsetSpec {
+    let classes = match data.split(':').next() {
+        Some("cifar10") => Some(10.0),
+        Some("cifar100") => Some(100.0),
+        _ => None,
+    };
+    match classes {
+        _ if fraction >= 1.0 => SubsetSpec::All,
+        Some(classes) => {
+            SubsetSpec::Part { choice: Choice::First, amount: CIFAR * fraction / classes, percent: false }
+        }
+        None => SubsetSpec::Part { choice: Choice::First, amount: 100.0 * fraction, percent: true },
+    }
 }
 
 /// One run of a study.

@@ -3,7 +3,12 @@
 use inductive_train::Metrics;
 
 use super::CellResult;
-use crate::Seeded;
+use crate::{
+    Seeded, Verdict,
+    stats::t_quantile,
+    table::{Cell as Entry, Column, Table},
+    verdict::Judged,
+};
 
 /// Finished runs of one arm at a share of the data.
 fn runs<'a>(
@@ -48,6 +53,56 @@ pub(super) fn profile(
 ) -> String {
     let values = layers(results, variant, fraction, list);
     values.iter().map(|value| format!("{value:.2}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether two sides are within `bound` of each other: `None` where the seeds cannot say.
+pub(super) fn alike(judged: &Judged, bound: f64) -> Option<bool> {
+    let interval = judged.interval?;
+    if -bound <= interval.low && interval.high <= bound {
+        return Some(true);
+    }
+    (judged.verdict != Verdict::Undecided).then_some(false)
+}
+
+/// Comparisons that no claim is judged by, each with the question it belongs to; those without a pair are left out.
+pub(super) fn comparisons(title: &str, unit: &str, questions: &[(&str, Judged)]) -> Table {
+    let columns = [
+        Column::left("question"),
+        Column::left("statement"),
+        Column::right(format!("difference, {unit}")),
+        Column::right("95 % interval"),
+        Column::right("n"),
+        Column::left("verdict"),
+    ];
+    let mut table = Table::new(title, columns);
+    for (group, judged) in questions.iter().filter(|(_, judged)| judged.n > 0) {
+        let interval = judged.interval.map(|it| format!("{:+.1} to {:+.1}", it.low, it.high));
+        table.row([
+            Entry::text(*group),
+            Entry::text(&judged.statement),
+            judged.difference.map_or(Entry::Empty, |it| Entry::text(format!("{it:+.1}"))),
+            interval.map_or(Entry::Empty, Entry::text),
+            Entry::count(judged.n),
+            Entry::text(judged.verdict.to_string()),
+        ]);
+    }
+    table.note(
+        "Intervals are Student-t's and not widened for the number of comparisons: of twenty that have no effect one is expected \
+         to be decided by chance.",
+    );
+    table
+}
+
+/// The most seeds worth naming.
+const MANY_SEEDS: usize = 10_000;
+
+/// How many paired seeds would decide an undecided comparison if mean and spread of the differences stayed as they are.
+pub(super) fn seeds_needed(judged: &Judged) -> Option<usize> {
+    let (difference, interval) = (judged.difference?.abs(), judged.interval?);
+    let half = 0.5 * (interval.high - interval.low);
+    let deviation = half * (judged.n as f64).sqrt() / t_quantile(0.975, judged.n - 1);
+    let decides = |n: &usize| t_quantile(0.975, n - 1) * deviation / (*n as f64).sqrt() < difference;
+    (judged.verdict == Verdict::Undecided).then(|| (judged.n + 1..=MANY_SEEDS).find(decides))?
 }
 
 /// A finished run with this accuracy.

@@ -40,6 +40,7 @@ impl Report {
             out += &judged(claim);
         }
         list(&mut out, "What differs from the paper", &self.differences);
+        list(&mut out, "Next step", &self.next_steps);
         let facts: Vec<String> =
             self.environment.iter().map(|it| format!("{}: {}", it.name, it.value)).collect();
         list(&mut out, "Environment", &facts);

@@ -55,6 +55,8 @@ pub struct Report {
     pub claims: Vec<ClaimVerdict>,
     /// What differs from the paper: data, resolution, epochs, width.
     pub differences: Vec<String>,
+    /// What should be run next, and why.
+    pub next_steps: Vec<String>,
     /// Machine and versions.
     pub environment: Vec<Fact>,
     /// The command that runs it again.
@@ -94,6 +96,12 @@ impl Report {
     /// Adds a difference from the paper.
     pub fn differs(&mut self, line: impl Into<String>) -> &mut Self {
         self.differences.push(line.into());
+        self
+    }
+
+    /// Adds what should be run next.
+    pub fn next_step(&mut self, line: impl Into<String>) -> &mut Self {
+        self.next_steps.push(line.into());
         self
     }
 

@@ -1,9 +1,9 @@
 //! The runs: models with initial weights, at one size of the data.
 
 use inductive_schedule::Duration;
-use inductive_train::{Augment, Choice, Keep, Recipe, SubsetSpec, Synthetic};
+use inductive_train::{Augment, Keep, Recipe, Synthetic};
 
-use super::super::{Cell, Request, Result, percent};
+use super::super::{Cell, Request, Result, percent, subset};
 
 /// One side of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,25 +109,6 @@ const FILTERS: &str = "blocks.*.0.fn.0.*";
 
 /// Evaluations of a run; the first is "early".
 pub(super) const EVALUATIONS: f64 = 3.0;
-
-/// Images of CIFAR, which may be there in part.
-const CIFAR: f64 = 50_000.0;
-
-/// The share of the data: of CIFAR a number of images for each class, so that it means the same where only a part is there.
-fn subset(data: &str, fraction: f64) -> SubsetSpec {
-    let classes = match data.split(':').next() {
-        Some("cifar10") => Some(10.0),
-        Some("cifar100") => Some(100.0),
-        _ => None,
-    };
-    match classes {
-        _ if fraction >= 1.0 => SubsetSpec::All,
-        Some(classes) => {
-            SubsetSpec::Part { choice: Choice::First, amount: CIFAR * fraction / classes, percent: false }
-        }
-        None => SubsetSpec::Part { choice: Choice::First, amount: 100.0 * fraction, percent: true },
-    }
-}
 
 /// All runs, seed by seed: a study that is stopped early has whole pairs.
 pub(super) fn cells(request: &Request, scale: &Scale) -> Result<Vec<Cell>> {

@@ -1,7 +1,10 @@
 //! What the papers claim of trained models, as comparisons of runs.
 
 use super::{
-    super::Result,
+    super::{
+        Result,
+        results::{alike, comparisons},
+    },
     arms::{
         ANYWHERE, Arm, DEFAULT, DEFAULT_V, IMPULSE, IMPULSE_GRADIENT, MIMETIC, MIMETIC_V, POOLED_DEFAULT,
         POOLED_IMPULSE, POOLED_MIMETIC, POOLED_MIMETIC_V, POOLED_SCRAMBLED, POOLED_TRUNC, SCALED, SCRAMBLED,
@@ -10,8 +13,8 @@ use super::{
     tables::{Measured, When},
 };
 use crate::{
-    Published, Report, Verdict,
-    table::{Cell as Entry, Column, Table},
+    Published, Report,
+    table::Table,
     verdict::{Check, ClaimTest, Comparison, Judged},
 };
 
@@ -43,7 +46,7 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     // Said before the runs: the two are not told apart at this size.
     for (impulse, mimetic) in [(POOLED_IMPULSE, POOLED_MIMETIC), (IMPULSE, MIMETIC)] {
         let judged = better(impulse, mimetic, When::End).judge();
-        both = match alike(&judged) {
+        both = match alike(&judged, ALIKE) {
             Some(alike) => both.check(Check {
                 statement: format!(
                     "{}: impulse and mimetic are within {ALIKE} point of each other",
@@ -105,15 +108,6 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
 /// How near impulse and mimetic weights have to be to count as alike, points.
 const ALIKE: f64 = 1.0;
 
-/// Whether two sides are alike: `None` where the seeds cannot say.
-fn alike(judged: &Judged) -> Option<bool> {
-    let interval = judged.interval?;
-    if -ALIKE <= interval.low && interval.high <= ALIKE {
-        return Some(true);
-    }
-    (judged.verdict != Verdict::Undecided).then_some(false)
-}
-
 /// What counts as "much smaller": a quarter.
 const MUCH_SMALLER: f64 = 0.25;
 
@@ -128,33 +122,10 @@ fn kind(arm: Arm) -> &'static str {
 
 /// What is asked beside the claims.
 fn controls(questions: &[(&str, Judged)]) -> Table {
-    let columns = [
-        Column::left("question"),
-        Column::left("statement"),
-        Column::right("difference, points"),
-        Column::right("95 % interval"),
-        Column::right("n"),
-        Column::left("verdict"),
-    ];
-    let mut table = Table::new("Controls, and impulse against mimetic, paired by seed", columns);
-    for (group, judged) in questions.iter().filter(|(_, judged)| judged.n > 0) {
-        let interval = judged.interval.map(|it| format!("{:+.1} to {:+.1}", it.low, it.high));
-        table.row([
-            Entry::text(*group),
-            Entry::text(&judged.statement),
-            judged.difference.map_or(Entry::Empty, |it| Entry::text(format!("{it:+.1}"))),
-            interval.map_or(Entry::Empty, Entry::text),
-            Entry::count(judged.n),
-            Entry::text(judged.verdict.to_string()),
-        ]);
-    }
+    let mut table = comparisons("Controls, and impulse against mimetic, paired by seed", "points", questions);
     table.note(
         "The scrambled pattern of the gradient solve is not sharp: sines and cosines cannot express it, and attention stays nearly \
          uniform. At offsets from the whole grid about half of the patches have no target, inside the window nine in ten do.",
-    );
-    table.note(
-        "Intervals are Student-t's and not widened for the number of comparisons: of twenty that have no effect one is expected \
-         to be decided by chance.",
     );
     table
 }
