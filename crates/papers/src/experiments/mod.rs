@@ -7,6 +7,7 @@
 mod convit;
 mod eit;
 mod error;
+mod prs;
 mod results;
 mod run;
 mod structured_init;
@@ -53,8 +54,8 @@ impl FromStr for Preset {
         match text {
             "paper" => Err(Error::Preset {
                 name: text.to_owned(),
-                why: "it is not built: ImageNet does not fit the in-memory data sets, and RandAugment, mixup and repeated \
-                      augmentation are missing; "
+                why: "it is not built: ImageNet does not fit the in-memory data sets, RandAugment, mixup and repeated \
+                      augmentation are missing, and of PRS no recipe is available; "
                     .to_owned(),
             }),
             _ => Self::ALL
@@ -174,6 +175,12 @@ pub fn protocols() -> Vec<Protocol> {
         structured_init::HEADS,
         structured_init::CONVMIXER,
         structured_init::FULL,
+        prs::SCHEDULE,
+        prs::EXACT,
+        prs::GATES,
+        prs::FRACTIONS,
+        prs::ABLATION,
+        prs::OFFSETS,
     ]
 }
 

@@ -43,7 +43,7 @@ impl SwitchRecipe {
     }
 
     /// How a layer is changed in a run with this seed, which decides scattered positions together with their own.
-    pub(crate) fn how(&self, run_seed: u64) -> Reparameterization {
+    pub fn how(&self, run_seed: u64) -> Reparameterization {
         let positions = match self.positions {
             Positions::Scattered { std, alpha, seed } => {
                 Positions::Scattered { std, alpha, seed: derive(run_seed, Purpose::Switch, seed) }

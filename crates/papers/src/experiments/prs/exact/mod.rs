@@ -1,0 +1,77 @@
+//! What can be checked of the switch from convolution to attention without a study: claim prs.C1, and which gradients are left.
+
+mod gradients;
+mod layer;
+mod network;
+
+use super::super::{Preset, Request, Result};
+use crate::{Published, Report, verdict::judge_exact};
+
+/// How much is computed.
+struct Scale {
+    /// Random kernels and inputs of the toy layer.
+    draws: u64,
+    /// Updates of the networks before they switch.
+    updates: u64,
+    /// Test images whose logits are compared.
+    images: usize,
+}
+
+fn scale(preset: Preset) -> Scale {
+    match preset {
+        Preset::Smoke => Scale { draws: 20, updates: 12, images: 16 },
+        Preset::Quick | Preset::Small => Scale { draws: 20, updates: 60, images: 128 },
+    }
+}
+
+/// The report of the exact part alone.
+pub(super) fn report(request: &Request) -> Result<Report> {
+    let mut report = Report::new("PRS: a convolution becomes attention with the same function");
+    report.ran(
+        "A 3x3 convolution of random weights in f64 against the attention layer it becomes; two networks trained for a few updates \
+         on synthetic images, before and after all their layers switch; gradients right after a switch.",
+    );
+    add(&mut report, request)?;
+    report.next_step("what training makes of layers that have switched: `--table schedule`");
+    Ok(report)
+}
+
+/// Adds the exact part.
+pub(super) fn add(report: &mut Report, request: &Request) -> Result<()> {
+    let scale = scale(request.preset);
+    let mut checks = layer::add(report, &scale)?;
+    checks.extend(network::add(report, &scale)?);
+    gradients::add(report)?;
+    report.claim(judge_exact(Published::embedded()?.claim("prs.C1")?, checks));
+    report.differs(
+        "reference values of the toy layer are computations of this project's notes with one other kernel; no publication prints \
+         them",
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Verdict;
+
+    #[test]
+    fn a_switch_keeps_the_function_at_the_smallest_size() {
+        let request = Request {
+            paper: "prs".to_owned(),
+            table: Some("exact".to_owned()),
+            data: "synthetic".to_owned(),
+            preset: Preset::Smoke,
+            seeds: None,
+            runs: "runs".into(),
+            command: String::new(),
+        };
+        let report = report(&request).unwrap();
+        let claim = &report.claims[0];
+        assert_eq!((claim.id.as_str(), claim.verdict), ("prs.C1", Verdict::Holds), "{claim:#?}");
+        assert!(claim.checks.len() > 30, "{}", claim.checks.len());
+        let names: Vec<_> = report.tables.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["locality", "gate", "borders", "networks", "gradients"]);
+        assert!(report.tables.iter().all(|it| !it.table.rows.is_empty()));
+    }
+}
