@@ -47,12 +47,15 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
     let fraction = scale.fractions[0];
     let top1 = |variant: &str| of_arm(results, variant, fraction, |m| m.test_top1);
     let mut report = Report::new("PRS: ConViT's ablation on little data");
-    report.ran("Asked: is ConViT's order of gates, initial positions and trained attention (its Table 3, 10 % of ImageNet) found here?");
+    report.ran(
+        "Asked: is ConViT's order of gates, initial positions and trained attention (its Table 3, 10 % of ImageNet) found \
+         here?",
+    );
     report.ran(arms::network(request));
     report.ran(arms::how(request, &scale));
     report.ran(
-        "Attention from the first update in all arms, with alpha 1 and a sigmoid gate of 1 (a share of position of 0.731) unless an arm \
-         says otherwise. Random positions: N(0, 0.02^2), nearly uniform attention.",
+        "Attention from the first update in all arms, with alpha 1 and a sigmoid gate of 1 (a share of position of 0.731) \
+         unless an arm says otherwise. Random positions: N(0, 0.02^2), nearly uniform attention.",
     );
     let mut table = Table::new(
         "Top-1 accuracy, mean over seeds ± standard deviation (n)",
@@ -74,15 +77,26 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
             Entry::published(&published.value("convit", "table3", row, "10% data top1")),
         ]);
     }
-    table.note("Below a: points, paired by seed. The paper's numbers are of ConViT-S+ on ImageNet; its e is DeiT, which has learned positions.");
+    table.note(
+        "Below a: points, paired by seed. The paper's numbers are of ConViT-S+ on ImageNet; its e is DeiT, which has \
+         learned positions.",
+    );
     report.table("ablation", table).figure("ablation", figure(published, &top1));
     report.claim(claim(published, &top1)?.judge());
-    report.differs("e: content alone; the paper's DeiT has a position embedding, this network has none, so e knows places only from patches and the stage between");
-    report.differs("f and g: everything of the layer is frozen, the output weights too, which have random initial values here and are the identity in ConViT's values");
+    report.differs(
+        "e: content alone; the paper's DeiT has a position embedding, this network has none, so e knows places only from \
+         patches and the stage between",
+    );
+    report.differs(
+        "f and g: everything of the layer is frozen, the output weights too, which have random initial values here and are \
+         the identity in ConViT's values",
+    );
     for line in arms::DIFFERENCES {
         report.differs(line);
     }
-    report.next_step("the arms in which b and c, d and f differ need more seeds than this: in the paper too they are close");
+    report.next_step(
+        "the arms in which b and c, d and f differ need more seeds than this: in the paper too they are close",
+    );
     Ok(report)
 }
 

@@ -170,9 +170,9 @@ pub(super) fn cells(request: &Request, scale: &Scale) -> Result<Vec<Cell>> {
 /// What the network is.
 pub(super) fn network(request: &Request) -> String {
     format!(
-        "`{MODEL}` on `{}`, preset `{}`: patches of 4 pixels, 3 blocks of 48 channels on 8x8 patches and 3 of 96 on 4x4; in each a \
-         3x3 convolution (replicate border) that can become attention with 9 heads of full width, and an MLP. No position \
-         embedding, average pooling.",
+        "`{MODEL}` on `{}`, preset `{}`: patches of 4 pixels, 3 blocks of 48 channels on 8x8 patches and 3 of 96 on 4x4; \
+         in each a 3x3 convolution (replicate border) that can become attention with 9 heads of full width, and an MLP. No \
+         position embedding, average pooling.",
         request.data, request.preset
     )
 }
@@ -187,11 +187,11 @@ pub(super) fn how(request: &Request, scale: &Scale) -> String {
         })
         .collect();
     format!(
-        "Every run: {}, {} in batches of {}, AdamW, learning rate 1e-3 with 5 % warm-up and a cosine that no switch touches, weight \
-         decay 0.05, label smoothing 0.1, crop and flip, no drop path. Runs of a seed have the same initial weights, order of \
-         images and number of updates, and the same parameters, of which those of attention rest until a layer switches; the \
-         images are the first of each class in every run, so intervals leave out their choice. Accuracy is that of the last \
-         weights.",
+        "Every run: {}, {} in batches of {}, AdamW, learning rate 1e-3 with 5 % warm-up and a cosine that no switch \
+         touches, weight decay 0.05, label smoothing 0.1, crop and flip, no drop path. Runs of a seed have the same \
+         initial weights, order of images and number of updates, and the same parameters, of which those of attention rest \
+         until a layer switches; the images are the first of each class in every run, so intervals leave out their choice. \
+         Accuracy is that of the last weights.",
         shares.join(", "),
         scale.length,
         scale.batch_size
@@ -200,13 +200,13 @@ pub(super) fn how(request: &Request, scale: &Scale) -> String {
 
 /// What differs from the paper in every table.
 pub(super) const DIFFERENCES: [&str; 5] = [
-    "nothing here repeats a table of arXiv 2210.01370: its text, tables and hyperparameters were not available. Results are of \
-     a PRS-style schedule (project choice of first and last switch time, alpha, gate)",
+    "nothing here repeats a table of arXiv 2210.01370: its text, tables and hyperparameters were not available. Results \
+     are of a PRS-style schedule (project choice of first and last switch time, alpha, gate)",
     "architecture: ours, two stages at 32 pixels; the paper's is not known",
-    "schedule: the abstract says that late layers leave convolution earlier, linearly in depth; the ends, 25 % and 75 % of the \
-     run, are ours",
-    "switch: sharp positions (alpha 20) and a linear gate from 1, projected to [0, 1], keep the function exactly; the form of \
-     the paper's gate is not known",
-    "optimizer: the convolution's moments go on as those of the attention's output weights, what is new begins with moments of \
-     zero; the paper's choice is not known",
+    "schedule: the abstract says that late layers leave convolution earlier, linearly in depth; the ends, 25 % and 75 % of \
+     the run, are ours",
+    "switch: sharp positions (alpha 20) and a linear gate from 1, projected to [0, 1], keep the function exactly; the form \
+     of the paper's gate is not known",
+    "optimizer: the convolution's moments go on as those of the attention's output weights, what is new begins with \
+     moments of zero; the paper's choice is not known",
 ];

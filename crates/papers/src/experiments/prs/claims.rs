@@ -77,8 +77,9 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
             None => "the seeds cannot say",
         };
         table.note(format!(
-            "Whether \"held\", which switches as the others but stays with positions, is within {NEGLIGIBLE} point of convolution \
-             throughout: {same}. What differs between the two is what the switch does to the optimizer, and trained positions.",
+            "Whether \"held\", which switches as the others but stays with positions, is within {NEGLIGIBLE} point of \
+             convolution throughout: {same}. What differs between the two is what the switch does to the optimizer, and \
+             trained positions.",
         ));
     }
     report.table("controls", table);
@@ -111,15 +112,17 @@ fn next_steps(report: &mut Report, questions: &[(&str, Judged)]) {
         let Some(difference) = judged.difference else { continue };
         if let Some(seeds) = seeds_needed(judged) {
             report.next_step(format!(
-                "{}: {difference:+.1} points so far, undecided; at this mean and spread {seeds} paired seeds would decide it \
-                 (`--seeds {seeds}`; finished runs are kept)",
+                "{}: {difference:+.1} points so far, undecided; at this mean and spread {seeds} paired seeds would decide \
+                 it (`--seeds {seeds}`; finished runs are kept)",
                 judged.statement
             ));
         }
     }
-    report.next_step("longer runs: the effect of a switch that comes in early training may not be that of one in 300 epochs");
     report.next_step(
-        "the paper's own architecture, switch times and CIFAR-100 protocol, once its text is at hand; until then no number of it \
-         stands beside these",
+        "longer runs: the effect of a switch that comes in early training may not be that of one in 300 epochs",
+    );
+    report.next_step(
+        "the paper's own architecture, switch times and CIFAR-100 protocol, once its text is at hand; until then no number \
+         of it stands beside these",
     );
 }

@@ -6,7 +6,7 @@ use inductive_train::{FourierPoint, Metrics};
 
 use super::{
     super::Result,
-    arms::{Arm, FROM_START, NEVER, SWEEP},
+    arms::{Arm, FROM_START, NEVER, RANDOM, SWEEP},
     correlation::spearman,
     tables::Measured,
 };
@@ -44,6 +44,7 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     let convolution = across(NEVER, OperatorKind::Convolution);
     let zero = |of: &Seeded| -> Seeded { of.iter().map(|(seed, _)| (seed, 0.0)).collect() };
     let apart = attention.minus(&convolution).summary().map(|difference| difference.mean < 0.0);
+    let random = across(RANDOM, OperatorKind::Attention).summary().map(|change| change.mean < 0.0);
     report.claim(
         ClaimTest::new(published.claim("prs.C3")?)
             .piece(Comparison::new(
@@ -59,6 +60,7 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
                 zero(&convolution),
             ))
             .observe("the change across attention is below that across convolutions, in the mean", apart)
+            .observe("the change across attention from random positions is below 0, in the mean", random)
             .judge(),
     );
 
@@ -123,8 +125,9 @@ fn filters(measured: &Measured<'_>) -> Table {
         }
     }
     table.note(
-        "Relative log amplitude at the highest frequency of the half-diagonal (arXiv 2202.06709), after less before; negative: a \
-         low-pass filter. Its authors warn that 32 pixels are too few: 8 x 8 patches have four frequencies, 4 x 4 have two.",
+        "Relative log amplitude at the highest frequency of the half-diagonal (arXiv 2202.06709), after less before; \
+         negative: a low-pass filter. Its authors warn that 32 pixels are too few: 8 x 8 patches have four frequencies, 4 \
+         x 4 have two.",
     );
     table
 }
@@ -164,7 +167,9 @@ fn over_depth(measured: &Measured<'_>) -> Figure {
         Axis::linear("operator, from the stem"),
         Axis::linear("relative log amplitude"),
     )
-    .caption("Mean over seeds of the stream after each operator, by the share of the run in which all layers are convolutions.");
+    .caption(
+        "Mean over seeds of the stream after each operator, by the share of the run in which all layers are convolutions.",
+    );
     for (hue, (percent, arm)) in SWEEP.into_iter().enumerate() {
         let depth = measured.last(arm).map(|m| m.fourier.len()).min().unwrap_or(0);
         let at = |point: usize| measured.of(arm, |m| m.fourier.get(point).map_or(f64::NAN, |it| it.stream));

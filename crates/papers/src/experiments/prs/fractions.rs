@@ -18,7 +18,8 @@ use crate::{
 pub(in super::super) const FRACTIONS: Protocol = Protocol {
     paper: "prs",
     table: "fractions",
-    about: "convolution, attention from blurred convolution and from random positions at fractions of the data, epochs x 1/f",
+    about: "convolution, attention from blurred convolution and from random positions at fractions of the data, epochs x \
+            1/f",
     cells: |request| arms::cells(request, &scale(request.preset)),
     report,
 };
@@ -45,7 +46,10 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
     let published = Published::embedded()?;
     let top1 = |arm: Arm, fraction| -> Seeded { of_arm(results, arm.variant, fraction, |m| m.test_top1) };
     let mut report = Report::new("PRS: the convolutional bias at fractions of the data");
-    report.ran("Asked: does it matter more with less data that attention begins as convolution (arXiv 2210.01370, abstract; ConViT, Table 2)?");
+    report.ran(
+        "Asked: does it matter more with less data that attention begins as convolution (arXiv 2210.01370, abstract; \
+         ConViT, Table 2)?",
+    );
     report.ran(arms::network(request));
     report.ran(arms::how(request, &scale));
     report
@@ -81,7 +85,10 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         ]);
         points.push(TrendPoint { label, x: fraction, leader, baseline });
     }
-    table.note("Gap: 100 (blurred / random - 1), in percent, paired by seed. The paper's numbers are ConViT's (arXiv 2103.10697), of ImageNet.");
+    table.note(
+        "Gap: 100 (blurred / random - 1), in percent, paired by seed. The paper's numbers are ConViT's (arXiv 2103.10697), \
+         of ImageNet.",
+    );
     report.table("fractions", table).figure("fractions", figure(&scale, &top1));
     report.claim(
         lead_grows_as_x_shrinks(published.claim("prs.C5")?, "from convolution", "from random", &points)

@@ -36,12 +36,15 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
     let fraction = scale.fractions[0];
     let mut report = Report::new("PRS: do gates leave position, and late layers first?");
     report.ran(
-        "Asked: ConViT's gates leave position in the late layers first (its Fig. 6), an independent precedent for late layers that leave \
-         convolution first. Do they here?",
+        "Asked: ConViT's gates leave position in the late layers first (its Fig. 6), an independent precedent for late \
+         layers that leave convolution first. Do they here?",
     );
     report.ran(arms::network(request));
     report.ran(arms::how(request, &scale));
-    report.ran("Attention from the first update with ConViT's initial values: alpha 1, a sigmoid gate of 1, share of position 0.731.");
+    report.ran(
+        "Attention from the first update with ConViT's initial values: alpha 1, a sigmoid gate of 1, share of position \
+         0.731.",
+    );
 
     let correlation = |of: fn(&[f64]) -> f64| -> Seeded {
         let last = |run: &CellResult| Some((run.cell.seed, of(&run.result.metrics.last()?.gates)));

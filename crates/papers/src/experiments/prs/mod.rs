@@ -96,21 +96,25 @@ fn trained(request: &Request, scale: &Scale, results: &[CellResult]) -> Result<R
         "PRS-style schedule (project choice of first and last switch time, alpha, gate): when layers leave convolution",
     );
     report.ran(
-        "Asked: is it better on little data if late layers leave convolution for attention before early ones (arXiv 2210.01370, \
-         abstract), and is an intermediate switch better than none and than attention from the start?",
+        "Asked: is it better on little data if late layers leave convolution for attention before early ones (arXiv \
+         2210.01370, abstract), and is an intermediate switch better than none and than attention from the start?",
     );
     report.ran(arms::network(request));
     report.ran(arms::how(request, scale));
     report.ran(
-        "A layer that leaves convolution keeps its function: the kernel's slices become the output weights of 9 heads, sharp positions \
-         (alpha 20) select one patch each, and the gate is 1. From then on positions, gates, queries and keys are trained too.",
+        "A layer that leaves convolution keeps its function: the kernel's slices become the output weights of 9 heads, \
+         sharp positions (alpha 20) select one patch each, and the gate is 1. From then on positions, gates, queries and \
+         keys are trained too.",
     );
     measured.add(&mut report);
     fourier::add(&mut report, &measured)?;
     claims::add(&mut report, &measured)?;
     report.table("not-tested", not_tested()?);
     let data = request.data.split(':').next().unwrap_or_default();
-    report.differs(format!("data: {data} at 32 pixels, a tenth of the images; the abstract names CIFAR-100, its protocol is not known"));
+    report.differs(format!(
+        "data: {data} at 32 pixels, a tenth of the images; the abstract names CIFAR-100, its protocol is not \
+         known"
+    ));
     for line in arms::DIFFERENCES {
         report.differs(line);
     }

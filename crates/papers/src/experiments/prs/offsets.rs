@@ -87,10 +87,16 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         results.iter().map(|run| (run.cell.seed, of(run))).collect()
     };
     let mut report = Report::new("PRS: do scattered heads come to the offsets of a kernel?");
-    report.ran("Asked: nine heads that attend by position around random centres learn the offsets of a grid in the first layers (Cordonnier et al.).");
+    report.ran(
+        "Asked: nine heads that attend by position around random centres learn the offsets of a grid in the first layers \
+         (Cordonnier et al.).",
+    );
     report.ran(arms::network(request));
     report.ran(arms::how(request, &scale));
-    report.ran("Attention by position alone from the first update, centres from N(0, 2^2) in patches, alpha 0.5, other ones for each seed.");
+    report.ran(
+        "Attention by position alone from the first update, centres from N(0, 2^2) in patches, alpha 0.5, other ones for \
+         each seed.",
+    );
 
     let columns = [Column::left("quantity"), Column::right("start"), Column::right("end")];
     let mut table =
@@ -115,19 +121,25 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         table.row([Entry::text(name), Entry::measured(&of(start), 2), Entry::measured(&of(end), 2)]);
     }
     table.note(format!(
-        "An offset counts once, however many heads are there. The discs of radius {NEAR} around the offsets cover 79 % of a grid, so a head \
-         within the grid is near some offset by chance: compare with the start.",
+        "An offset counts once, however many heads are there. The discs of radius {NEAR} around the offsets cover 79 % of \
+         a grid, so a head within the grid is near some offset by chance: compare with the start.",
     ));
     report.table("heads", table);
     if let Some(run) = results.first() {
         report.figure("heads", paths(run));
     }
     report.claim(test.judge());
-    report.differs("Cordonnier et al.: six layers of 400 channels, 300 epochs of CIFAR-10, widths learned per head; here 8 x 8 patches and a short run");
+    report.differs(
+        "Cordonnier et al.: six layers of 400 channels, 300 epochs of CIFAR-10, widths learned per head; here 8 x 8 \
+         patches and a short run",
+    );
     for line in arms::DIFFERENCES {
         report.differs(line);
     }
-    report.next_step("a longer run: AdamW moves a centre by about lr / (2 alpha) patches with each update, so few of them leave centres where they began");
+    report.next_step(
+        "a longer run: AdamW moves a centre by about lr / (2 alpha) patches with each update, so few of them leave centres \
+         where they began",
+    );
     Ok(report)
 }
 

@@ -137,8 +137,9 @@ impl Measured<'_> {
             ]);
         }
         table.note(
-            "Share of position in attention, mean over heads; 1 for a convolution. Non-locality: mean attention distance in patches. \
-             High-frequency share of the output of each block. Means over seeds on a fixed batch of test images.",
+            "Share of position in attention, mean over heads; 1 for a convolution. Non-locality: mean attention distance \
+             in patches. High-frequency share of the output of each block. Means over seeds on a fixed batch of test \
+             images.",
         );
         table
     }
@@ -158,7 +159,10 @@ impl Measured<'_> {
         .series(uniform)
         .series(at("late layers first", 1, LATE_FIRST, 50.0))
         .series(at("early layers first", 2, EARLY_FIRST, 50.0))
-        .caption("Mean ± sd over seeds. 0 %: attention from the start, with the function of convolution; 100 %: convolution throughout.")
+        .caption(
+            "Mean ± sd over seeds. 0 %: attention from the start, with the function of convolution; 100 %: convolution \
+             throughout.",
+        )
     }
 
     fn times_by_layer(&self) -> Figure {

@@ -2,11 +2,10 @@
 
 use dfdx::prelude::*;
 use inductive_attention::{Gate, Positions, Reparameterization, SwitchLayer};
-use inductive_ops::Grid;
 
 use super::{
     super::super::Result,
-    layer::{Toy, failed},
+    toy::{GRID, Toy, failed},
 };
 use crate::{
     Report,
@@ -26,7 +25,7 @@ fn norms(alpha: f64, gate: Gate) -> Result<Norms> {
     let mut toy = Toy::<false>::new(0)?;
     let how = Reparameterization { positions: Positions::Kernel { alpha }, gate };
     toy.layer.reparameterize(&how, 0).map_err(failed)?;
-    let (y, _) = toy.layer.apply(toy.x.leaky_trace(), Grid::square(8)).map_err(failed)?;
+    let (y, _) = toy.layer.apply(toy.x.leaky_trace(), GRID).map_err(failed)?;
     let gradients = y.square().sum().backward();
     let norm = |values: Vec<f64>| values.iter().map(|v| v * v).sum::<f64>().sqrt();
     let of_gate = || norm(gradients.get(&toy.layer.gate).as_vec());
@@ -48,10 +47,10 @@ pub(super) fn add(report: &mut Report) -> Result<()> {
         table.row([&check.statement, &check.computed, &check.expected, agrees].map(Cell::text));
     }
     table.note(
-        "Norms over the heads, of the sum of squares of the toy layer's output. A linear gate of 1 keeps the function and still has a \
-         gradient; a sigmoid near 1 has next to none. Sharp positions have gradients of the order of what leaks, so that a layer \
-         that keeps its function leaves convolution by its gates first. AdamW divides by the gradient's size, which its eps of 1e-8 \
-         ends.",
+        "Norms over the heads, of the sum of squares of the toy layer's output. A linear gate of 1 keeps the function and \
+         still has a gradient; a sigmoid near 1 has next to none. Sharp positions have gradients of the order of what \
+         leaks, so that a layer that keeps its function leaves convolution by its gates first. AdamW divides by the \
+         gradient's size, which its eps of 1e-8 ends.",
     );
     report.table("gradients", table);
     Ok(())

@@ -1,25 +1,17 @@
-//! The toy layer: an 8 x 8 map, 3 channels in, 4 out, in f64; how far attention is from the convolution it came from.
+//! How far the toy layer's attention is from the convolution it came from.
 
-use dfdx::prelude::*;
-use inductive_attention::{ConvAsAttention, Gate, Positions, Reparameterization, SwitchLayer, Tokens};
-use inductive_ops::Grid;
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use inductive_attention::{Gate, SwitchLayer};
 
-use super::{super::super::Result, Scale};
+use super::{
+    super::super::Result,
+    Scale,
+    toy::{GRID, OUTER, SIDE, Toy, failed},
+};
 use crate::{
     Report, Seeded,
     table::{Cell, Column, Table},
     verdict::Check,
 };
-
-const SIDE: usize = 8;
-const GRID: Grid = Grid { rows: SIDE, cols: SIDE };
-const INNER: usize = 3;
-const OUTER: usize = 4;
-
-/// The layer; `ZERO`: with a ring of zeros around the map, as zero padding.
-pub(super) type Layer<const ZERO: bool> =
-    ConvAsAttention<INNER, OUTER, INNER, 3, 9, 18, 1, ZERO, false, f64, Cpu>;
 
 /// Locality strength, reference error inside the map, and over the whole map against zero padding.
 const LOCALITY: [(f64, f64, f64); 7] = [
@@ -45,55 +37,6 @@ const GATES: [(f64, f64, f64); 7] = [
 
 /// How far outside the range of the draws a reference value with another kernel may lie, as a factor.
 const WIDER: f64 = 1.25;
-
-/// A layer with normal weights, an input of normal numbers, and what the convolution makes of it.
-pub(super) struct Toy<const ZERO: bool> {
-    pub layer: Layer<ZERO>,
-    pub x: Tokens<INNER, f64, Cpu>,
-    convolved: Vec<f64>,
-}
-
-impl<const ZERO: bool> Toy<ZERO> {
-    /// Those of a seed: the same weights and numbers for both borders.
-    pub fn new(seed: u64) -> Result<Self> {
-        let dev = Cpu::seed_from_u64(seed);
-        let mut layer = Layer::<ZERO>::build(&dev);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut draw = |count| normal(&mut rng, count);
-        layer.weight.copy_from(&draw(OUTER * INNER * 9));
-        // Without queries and keys content is the mean of the map.
-        layer.qk.copy_from(&vec![0.0; 2 * 18 * INNER]);
-        let x = dev.tensor_from_vec(draw(SIDE * SIDE * INNER), (1, SIDE * SIDE, Const));
-        let mut toy = Self { layer, x, convolved: Vec::new() };
-        toy.convolved = toy.output()?;
-        Ok(toy)
-    }
-
-    fn output(&self) -> Result<Vec<f64>> {
-        let (y, _) = self.layer.apply(self.x.clone(), GRID).map_err(failed)?;
-        Ok(y.as_vec())
-    }
-
-    /// What attention makes of the input.
-    pub fn attended(&mut self, alpha: f64, gate: Gate) -> Result<Vec<f64>> {
-        let how = Reparameterization { positions: Positions::Kernel { alpha }, gate };
-        self.layer.reparameterize(&how, 0).map_err(failed)?;
-        self.output()
-    }
-}
-
-/// Standard normal numbers (Box and Muller).
-fn normal(rng: &mut ChaCha8Rng, count: usize) -> Vec<f64> {
-    use rand_chacha::rand_core::RngCore;
-    let mut uniform = || (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-    (0..count)
-        .map(|_| (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos())
-        .collect()
-}
-
-pub(super) fn failed(error: inductive_ops::Error) -> inductive_train::Error {
-    inductive_models::Error::from(error).into()
-}
 
 /// `|got - want| / |want|` over the places that count.
 fn relative(got: &[f64], want: &[f64], counts: impl Fn(usize) -> bool) -> f64 {
@@ -206,10 +149,10 @@ fn locality(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
         }
     }
     table.note(format!(
-        "{} kernels and inputs of normal numbers, 3 to 4 channels on 8x8 places, f64, no gate. Masses and leak do not depend on them and \
-         are judged as they are. Errors do: a reference value, of one other kernel, is judged by lying within a factor of {WIDER} of \
-         the draws' range. The largest error depends on the scale of the kernel, which is not known of the reference's (3.6e-8 at \
-         alpha 20); shown, not judged.",
+        "{} kernels and inputs of normal numbers, 3 to 4 channels on 8x8 places, f64, no gate. Masses and leak do not \
+         depend on them and are judged as they are. Errors do: a reference value, of one other kernel, is judged by lying \
+         within a factor of {WIDER} of the draws' range. The largest error depends on the scale of the kernel, which is \
+         not known of the reference's (3.6e-8 at alpha 20); shown, not judged.",
         scale.draws
     ));
     Ok(table)
@@ -262,7 +205,9 @@ fn gate(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
         ));
         checks.push(near(format!("error, lambda {lambda}"), &errors, reference));
     }
-    table.note("The error is the share of content, 1 - sigmoid(lambda), times a number near 1: 27 % at ConViT's initial gate.");
+    table.note(
+        "The error is the share of content, 1 - sigmoid(lambda), times a number near 1: 27 % at ConViT's initial gate.",
+    );
     Ok(table)
 }
 
@@ -293,6 +238,9 @@ fn borders(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
         1e-11,
     ));
     checks.push(Check::at_least("attention over the map against zero padding", plain.1, 0.3));
-    table.note("Over the map alone the softmax has nothing else to look at beyond the border than the nearest patch: that is replicate padding.");
+    table.note(
+        "Over the map alone the softmax has nothing else to look at beyond the border than the nearest patch: that is \
+         replicate padding.",
+    );
     Ok(table)
 }

@@ -1,8 +1,9 @@
-//! What can be checked of the switch from convolution to attention without a study: claim prs.C1, and which gradients are left.
+//! What can be checked of the switch without a study: claim prs.C1, and which gradients are left.
 
 mod gradients;
 mod layer;
 mod network;
+mod toy;
 
 use super::super::{Preset, Request, Result};
 use crate::{Published, Report, verdict::judge_exact};
@@ -28,8 +29,8 @@ fn scale(preset: Preset) -> Scale {
 pub(super) fn report(request: &Request) -> Result<Report> {
     let mut report = Report::new("PRS: a convolution becomes attention with the same function");
     report.ran(
-        "A 3x3 convolution of random weights in f64 against the attention layer it becomes; two networks trained for a few updates \
-         on synthetic images, before and after all their layers switch; gradients right after a switch.",
+        "A 3x3 convolution of random weights in f64 against the attention layer it becomes; two networks trained for a few \
+         updates on synthetic images, before and after all their layers switch; gradients right after a switch.",
     );
     add(&mut report, request)?;
     report.next_step("what training makes of layers that have switched: `--table schedule`");
@@ -44,8 +45,8 @@ pub(super) fn add(report: &mut Report, request: &Request) -> Result<()> {
     gradients::add(report)?;
     report.claim(judge_exact(Published::embedded()?.claim("prs.C1")?, checks));
     report.differs(
-        "reference values of the toy layer are computations of this project's notes with one other kernel; no publication prints \
-         them",
+        "reference values of the toy layer are computations of this project's notes with one other kernel; no publication \
+         prints them",
     );
     Ok(())
 }

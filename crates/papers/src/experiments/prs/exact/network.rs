@@ -119,8 +119,8 @@ pub(super) fn add(report: &mut Report, scale: &Scale) -> Result<Vec<Check>> {
         }
     }
     table.note(format!(
-        "{} updates of {BATCH} synthetic images, then {} test images in f32. With alpha 1 and a sigmoid of 1, as ConViT begins, attention is \
-         no convolution.",
+        "{} updates of {BATCH} synthetic images, then {} test images in f32. With alpha 1 and a sigmoid of 1, as ConViT \
+         begins, attention is no convolution.",
         scale.updates, scale.images
     ));
     report.table("networks", table);
