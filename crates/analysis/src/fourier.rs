@@ -8,7 +8,7 @@ use crate::spectrum::{Transform, maps};
 pub const HIGH_FREQUENCY_CUTOFF: f64 = 0.5;
 
 /// Keeps the logarithm of an amplitude of 0 finite; Park & Kim's value.
-const FLOOR: f64 = 1e-6;
+pub(crate) const FLOOR: f64 = 1e-6;
 
 /// Log amplitude of the frequencies on the half-diagonal, relative to that of frequency 0 (Park & Kim, "How do vision
 /// transformers work?", arXiv 2202.06709, as computed in their published notebook).

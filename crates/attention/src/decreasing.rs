@@ -8,6 +8,7 @@ use crate::{
     init::he,
     mhsa::Mhsa,
     mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens},
+    point::OperatorKind,
 };
 
 /// The first `E_CONV` of `C` channels go through a depthwise 3x3 convolution over the grid of patches, the last `A` through
@@ -81,6 +82,10 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
     TokenMixer<C, E, D> for ConvAttention<C, E_CONV, A, H, E, D>
 {
     const CONV_CHANNELS: usize = E_CONV;
+
+    fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Mixed
+    }
 
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
         if tokens.shape().1 != layout.tokens() {

@@ -9,7 +9,7 @@
 //! | [`ConvAsAttention`]: a convolution that can become attention with the same output (T-CNN, PRS) | none; `Conv2d` before |
 //!
 //! All implement [`TokenMixer`], which is what a transformer block is built over; on request a mixer tells what it
-//! did ([`AttentionRecord`]). The first two are dfdx modules too: `forward` for inference, `forward_mut` for training.
+//! did ([`AttentionRecord`]); a model keeps what they leave behind as [`Point`]s. The first two are dfdx modules too: `forward` for inference, `forward_mut` for training.
 //!
 //! ```
 //! use dfdx::prelude::*;
@@ -32,6 +32,7 @@ mod init;
 mod linear;
 mod mhsa;
 mod mixer;
+mod point;
 mod position_mixed;
 
 pub use conv_as_attention::{
@@ -44,4 +45,5 @@ pub use init::{Normal, Uniform, he, normal, zeros};
 pub use linear::{Linear, Packed};
 pub use mhsa::Mhsa;
 pub use mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens};
+pub use point::{FeatureMap, OperatorKind, Point};
 pub use position_mixed::PositionMixed;

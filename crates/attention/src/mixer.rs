@@ -3,6 +3,8 @@
 use dfdx::prelude::*;
 use inductive_ops::{Backend, Branch, Grid, Readout, Result};
 
+use crate::point::OperatorKind;
+
 /// `[batch, tokens, C]`
 pub type Tokens<const C: usize, E, D, T = NoneTape> = Tensor<(usize, usize, Const<C>), E, D, T>;
 
@@ -57,6 +59,11 @@ pub trait MixerPath {
 pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>> {
     /// Channels that go through a convolution instead of attention.
     const CONV_CHANNELS: usize = 0;
+
+    /// What it is at the moment.
+    fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Attention
+    }
 
     /// tokens: `[batch, tokens, C]` as `layout` says; the result has the same shape.
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>>;

@@ -122,6 +122,13 @@ impl<const C: usize, E: Dtype, D: Backend<E>, const ZERO: bool> BatchNorm<C, E, 
         statistics.layers.push(layer);
         Ok(y)
     }
+
+    /// `norm(x)` for a record, which changes nothing: `[batch, tokens, C]`, by the statistics of the batch if `of_batch`.
+    pub(crate) fn values<T: Tape<E, D>>(&self, x: &Tokens<C, E, D, T>, of_batch: bool) -> Result<Vec<E>> {
+        let mut scratch = of_batch.then(BatchStatistics::default);
+        let x = x.retaped::<NoneTape>();
+        Ok(self.apply(x, None, Activation::None, scratch.as_mut())?.as_vec())
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The pre-norm transformer block, over any token mixer.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Linear, MixerPath, TokenMixer, Tokens};
+use inductive_attention::{Layout, Linear, MixerPath, OperatorKind, TokenMixer, Tokens};
 use inductive_ops::{Backend, Branch, DropPath, MlpWeights, Readout, Result};
 
 use crate::{
     layers::LayerNorm,
     model::{BlockRecord, Record},
+    points::Change,
 };
 
 /// `x + dp(mixer(norm1(x)))`, then `x + dp(mlp(norm2(x)))`, with stochastic depth dp.
@@ -90,7 +91,7 @@ impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>> Mlp<C, HIDDEN
     }
 }
 
-impl<M: TokenMixer<C, E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>>
+impl<M: TokenMixer<C, E, D> + MixerPath, const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>>
     Block<M, C, HIDDEN, E, D>
 {
     /// tokens: `[batch, tokens, C]` as `layout` says; the result has the tokens that `readout` names.
@@ -100,19 +101,34 @@ impl<M: TokenMixer<C, E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D: B
         layout: &Layout,
         readout: Readout,
         drop_path: DropPath,
-        record: Option<&mut Record<E>>,
+        mut record: Option<&mut Record<E>>,
     ) -> Result<Tokens<C, E, D, T>> {
         let batch = tokens.shape().0;
         let scales = [0, 1].map(|sublayer| drop_path.fork(sublayer).scales(batch));
         let (tokens, tape) = tokens.split_tape();
         let attention = match &record {
+            Some(record) if record.skip_attention => None,
             None => None,
             Some(_) => Some(self.attn.attention(&self.norm1.apply(tokens.clone())?, layout)?),
         };
         let tokens = tokens.put_tape(tape);
         let tokens =
             self.attn.mix_branch(tokens, layout, readout, self.norm1.branch(scales[0].as_deref()))?;
+        let mut keep = |tokens: &Tokens<C, E, D, T>, part: &str, kind| {
+            if let Some(record) = &mut record {
+                record.keep_point(
+                    |record| format!("{}.{part}", record.block_name()),
+                    kind,
+                    layout,
+                    tokens,
+                    Change::Sum,
+                );
+            }
+        };
+        let mixer = if M::PATH.is_empty() { "attn" } else { M::PATH };
+        keep(&tokens, mixer, self.attn.operator_kind());
         let tokens = self.mlp.apply(tokens, Some(self.norm2.branch(scales[1].as_deref())))?;
+        keep(&tokens, "mlp", OperatorKind::Mlp);
         if let Some(record) = record {
             let output = if record.keep_outputs { tokens.as_vec() } else { Vec::new() };
             record.blocks.push(BlockRecord { output, layout: *layout, attention });

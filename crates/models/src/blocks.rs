@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
         record: Option<&mut Record<E>>,
     ) -> Result<Tokens<C, E, D, T>>
     where
-        M: TokenMixer<C, E, D>,
+        M: TokenMixer<C, E, D> + MixerPath,
     {
         let readout = crate::model::readout(index, depth, record.is_some());
         block.apply(tokens, self.layout, readout, self.drop_paths[index], record)

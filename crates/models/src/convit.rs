@@ -179,6 +179,7 @@ impl<
         let (local, global) = drop_paths.split_at(LOCAL);
         let mut tokens = self.patch_embed.apply(images, context.image_gradient)?;
         tokens = device.add_position(tokens, &self.pos_embed)?;
+        context.keep_stem("patch_embed", &Layout::patches(Self::GRID), &tokens);
         for (i, (block, drop_path)) in self.local.iter().zip(local).enumerate() {
             tokens = block.apply(
                 tokens,

@@ -149,6 +149,7 @@ impl<
         if let Some(position) = &self.pos_embed {
             tokens = device.add_position(tokens, position)?;
         }
+        context.keep_stem("patch_embed", &layout, &tokens);
         let run = Run { layout: &layout, drop_paths: &drop_paths };
         let tokens = self.blocks.run(tokens, run, context.record)?;
         Ok(self.norm.apply(device.select_token(tokens, 0)?)?)

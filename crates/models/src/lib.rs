@@ -34,6 +34,7 @@ mod error;
 mod initialise;
 mod layers;
 mod model;
+mod points;
 mod pooled_vit;
 mod prs;
 mod registry;

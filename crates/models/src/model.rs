@@ -1,30 +1,53 @@
 //! What every model can do, behind a trait object: the typed inside is hidden, batch and classes are run-time.
 
 use dfdx::prelude::*;
-use inductive_attention::{AttentionRecord, Layout, Reparameterization};
+use inductive_attention::{AttentionRecord, Layout, Point, Reparameterization};
 use inductive_ops::{Backend, DropPath, Parameters, Readout};
 use inductive_schedule::drop_path_rates;
 
-use crate::{BatchStatistics, ModelSpec, Result, Switchable};
+use crate::{BatchStatistics, ModelSpec, Result, Switchable, points::Scope};
 
 /// `[batch, 3, height, width]`
 pub type Images<E, D, T = NoneTape> = Tensor<(usize, usize, usize, usize), E, D, T>;
 /// `[batch, classes]`
 pub type Logits<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
 
-/// What a forward pass keeps when it is asked to: one entry per block. What an earlier pass left in it is dropped.
+/// What a forward pass keeps when it is asked to: one entry per block, and the [`Point`]s between the operators. What an
+/// earlier pass left in it is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Record<E> {
     /// Entries in the order of the blocks.
     pub blocks: Vec<BlockRecord<E>>,
     /// Whether to keep the blocks' outputs (large).
     pub keep_outputs: bool,
+    /// Whether to do without attention, which is computed for the record alone.
+    pub skip_attention: bool,
+    /// All operators in their order, the stem first (up to five times as large as the outputs); `None`: not kept.
+    pub points: Option<Vec<Point<E>>>,
+    /// Of which list of blocks the next is.
+    pub(crate) scope: Scope,
 }
 
 impl<E> Record<E> {
     /// Keeps attention and outputs.
     pub fn everything() -> Self {
-        Self { blocks: Vec::new(), keep_outputs: true }
+        Self { keep_outputs: true, ..Self::of_attention() }
+    }
+
+    /// Keeps attention alone.
+    fn of_attention() -> Self {
+        Self {
+            blocks: Vec::new(),
+            keep_outputs: false,
+            skip_attention: false,
+            points: None,
+            scope: Scope::default(),
+        }
+    }
+
+    /// Keeps the points alone.
+    pub fn of_points() -> Self {
+        Self { skip_attention: true, points: Some(Vec::new()), ..Self::of_attention() }
     }
 }
 
@@ -35,7 +58,7 @@ pub struct BlockRecord<E> {
     pub output: Vec<E>,
     /// How the tokens of the output lie on the image.
     pub layout: Layout,
-    /// Its attention; `None` for a block that has none, as in a convolutional network.
+    /// Its attention; `None` for a block that has none, as in a convolutional network, and unless attention is kept.
     pub attention: Option<AttentionRecord<E>>,
 }
 
@@ -72,6 +95,8 @@ impl<E> Context<'_, E> {
     pub(crate) fn start_record(&mut self) {
         if let Some(record) = &mut self.record {
             record.blocks.clear();
+            record.points.iter_mut().for_each(Vec::clear);
+            record.scope = Scope::default();
         }
     }
 }

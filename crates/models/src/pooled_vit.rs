@@ -127,6 +127,7 @@ impl<
         let drop_paths = context.block_drop_paths(DEPTH)?;
         let mut tokens = self.patch_embed.apply(images, context.image_gradient)?;
         tokens = device.add_position(tokens, &self.pos_embed)?;
+        context.keep_stem("patch_embed", &self.layout(0), &tokens);
         for (block, drop_path) in self.blocks.blocks.iter().zip(drop_paths) {
             // All tokens are used after the last block too.
             let record = context.record.as_deref_mut();

@@ -2,7 +2,7 @@
 //! reparameterization scheduling (PRS, arXiv 2210.01370) needs.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, SwitchLayer, SwitchMixer, Tokens, Uniform};
+use inductive_attention::{Layout, OperatorKind, SwitchLayer, SwitchMixer, Tokens, Uniform};
 use inductive_ops::{Backend, Grid, Readout, Window};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     classifier::{HeadStyle, Trunk},
     layers::{LayerNorm, PatchEmbed},
     model::{Context, Images},
+    points::Change,
     switch::{Switches, SwitchesMut},
 };
 
@@ -181,11 +182,18 @@ impl<
         let (early, late) = drop_paths.split_at(N1);
         let mut x = self.patch_embed.apply(images, context.image_gradient)?;
         let layout = self.layout(0);
+        context.keep_stem("patch_embed", &layout, &x);
+        context.enter("stages.0.blocks");
         for (block, drop_path) in self.first.blocks.iter().zip(early) {
             x = block.apply(x, &layout, Readout::All, *drop_path, context.record.as_deref_mut())?;
         }
         let (mut x, grid) = self.downsample.apply(x, layout.grid)?;
         let layout = Layout::patches(grid);
+        if let Some(record) = &mut context.record {
+            let name = |_: &_| "stages.1.downsample".to_owned();
+            record.keep_point(name, OperatorKind::Convolution, &layout, &x, Change::Replaced);
+        }
+        context.enter("stages.1.blocks");
         for (block, drop_path) in self.second.blocks.iter().zip(late) {
             x = block.apply(x, &layout, Readout::All, *drop_path, context.record.as_deref_mut())?;
         }

@@ -189,6 +189,7 @@ impl<
         context.start_record();
         let drop_paths = context.block_drop_paths(DEPTH)?;
         let mut tokens = self.patch_embed.apply(images, context.image_gradient)?;
+        context.keep_stem("patch_embed", &self.layout(0), &tokens);
         for (i, (block, drop_path)) in self.blocks.iter().zip(drop_paths).enumerate() {
             let record = context.record.as_deref_mut();
             // The mean needs every token, of the last block too.

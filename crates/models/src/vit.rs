@@ -136,6 +136,7 @@ impl<
         let mut tokens = self.patch_embed.apply(images, context.image_gradient)?;
         tokens = device.prepend_token(tokens, &self.cls_token)?;
         tokens = device.add_position(tokens, &self.pos_embed)?;
+        context.keep_stem("patch_embed", &self.layout(0), &tokens);
         for (i, (block, drop_path)) in self.blocks.iter().zip(drop_paths).enumerate() {
             tokens = block.apply(
                 tokens,

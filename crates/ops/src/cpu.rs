@@ -5,10 +5,11 @@
 use dfdx::prelude::{Const, Cpu, Gradients, HasShape, Merge, PutTape, Rank0, Shape, SplitTape, Tape, Tensor};
 
 use crate::{
-    AdamWStep, Affine, Backend, Branch, ChannelStatistics, Error, GatedSelfAttentionWeights, Grid,
-    MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm,
-    channels, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear, max_pool2d,
-    mlp, patch_embed, relu, residual, softmax,
+    AdamWStep, Affine, Backend, Border, Branch, ChannelStatistics, ConvAsAttentionWeights, Error,
+    GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window,
+    adamw, attention, batch_norm, channels, conv_as_attention, conv2d, cross_entropy, depthwise_conv2d,
+    gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual,
+    softmax,
     tape::{
         Borrowed, buffer, check_parameters, contiguous, contiguous_pair, gradient_of, is_contiguous,
         take_gradient, tensor, values, values_mut,
@@ -284,6 +285,33 @@ impl Backend<f32> for Cpu {
         image_gradient: bool,
     ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
         conv2d::images_on_cpu(self, images, weight, bias, window, image_gradient)
+    }
+
+    fn conv_as_attention<
+        const O: usize,
+        const C: usize,
+        const K: usize,
+        const H: usize,
+        const QK: usize,
+        T: Tape<f32, Self>,
+    >(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        grid: Grid,
+        stride: usize,
+        border: Border,
+        weights: ConvAsAttentionWeights<'_, O, C, K, H, QK, f32, Self>,
+    ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
+        conv_as_attention::on_cpu(self, x, grid, stride, border, weights)
+    }
+
+    fn replicate_pad<const C: usize, T: Tape<f32, Self>>(
+        &self,
+        x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
+        grid: Grid,
+        pad: usize,
+    ) -> Result<(Tensor<(usize, usize, Const<C>), f32, Self, T>, Grid)> {
+        replicate_pad::on_cpu(self, x, grid, pad)
     }
 
     fn depthwise_conv2d<const C: usize, const K: usize, T: Tape<f32, Self>>(

@@ -7,6 +7,7 @@ use super::{GateForm, HeadPosition, Operator, Positions, Reparameterization, Swi
 use crate::{
     init::{he, normal, zeros},
     mixer::{AttentionRecord, Layout, MixerPath, TokenMixer, Tokens},
+    point::OperatorKind,
 };
 
 /// A `K x K` convolution, `K` odd, that can become attention with `H = K^2` heads of full width.
@@ -167,6 +168,14 @@ impl<
 {
     const BORDER: Border = if ZERO { Border::Zero } else { Border::Replicate };
 
+    /// What it is at the moment; attention where its buffer says nothing known, with which it refuses to compute.
+    pub fn kind(&self) -> OperatorKind {
+        match self.operator() {
+            Ok(Operator::Convolution) => OperatorKind::Convolution,
+            _ => OperatorKind::Attention,
+        }
+    }
+
     /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]` and its grid, `ceil(side / S)` on each side.
     pub fn apply<T: Tape<E, D>>(
         &self,
@@ -321,6 +330,10 @@ impl<
     D: Backend<E>,
 > TokenMixer<C, E, D> for ConvAsAttention<C, C, IG, K, H, QK, 1, ZERO, BIAS, E, D>
 {
+    fn operator_kind(&self) -> OperatorKind {
+        self.kind()
+    }
+
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
         check(tokens.shape().1, layout)?;
         Ok(self.apply(tokens, layout.grid)?.0)

@@ -103,7 +103,7 @@ fn source(args: &args::Reparameterize) -> Result<(String, PathBuf)> {
         return Ok((args.model.clone(), weights.clone()));
     }
     let path = Path::new(&args.model);
-    if !args.model.ends_with(".safetensors") && !path.exists() {
+    if !args.model.ends_with(".safetensors") && !path.is_file() {
         find(&args.model)?;
         return Err(Error::Usage(format!("give the trained weights of {} with --weights FILE", args.model)));
     }

@@ -13,14 +13,15 @@
 mod tests;
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Tokens, Uniform};
+use inductive_attention::{Layout, OperatorKind, Tokens, Uniform};
 use inductive_ops::{Activation, Backend, Grid, Window};
 
 use crate::{
     Result,
     batch_norm::{BatchNorm, BatchStatistics},
     classifier::{HeadInit, HeadStyle, Trunk},
-    model::{BlockRecord, Context, Images},
+    model::{BlockRecord, Context, Images, Record},
+    points::Change,
 };
 
 /// ReLU or GELU of each number.
@@ -151,6 +152,7 @@ impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Backend<E>>
         x: Tokens<C, E, D, T>,
         grid: Grid,
         mut statistics: Option<&mut BatchStatistics<E>>,
+        mut record: Option<&mut Record<E>>,
     ) -> inductive_ops::Result<Tokens<C, E, D, T>> {
         let device = x.device().clone();
         let (x, tape) = x.split_tape();
@@ -158,10 +160,19 @@ impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Backend<E>>
         let y = device.depthwise_conv2d(y, grid, 0, &self.spatial_weight, Some(&self.spatial_bias))?;
         let y = activate::<RELU, C, E, D, T>(y)?;
         let y = self.spatial_norm.apply(y, Some(&x), Activation::None, statistics.as_deref_mut())?;
+        let mut keep = |y: &Tokens<C, E, D, T>, part: &str, kind, change| {
+            if let Some(record) = &mut record {
+                let name = |record: &Record<E>| format!("{}.{part}", record.block_name());
+                record.keep_point(name, kind, &Layout::patches(grid), y, change);
+            }
+        };
+        keep(&y, "spatial", OperatorKind::Convolution, Change::Sum);
         let (weight, bias) = (&self.channel_weight, Some(&self.channel_bias));
         let (y, _) = device.conv2d(y, grid, weight, bias, Window::square(1, 1, 0))?;
         let y = activate::<RELU, C, E, D, T>(y)?;
-        self.channel_norm.apply(y, None, Activation::None, statistics)
+        let y = self.channel_norm.apply(y, None, Activation::None, statistics)?;
+        keep(&y, "channel", OperatorKind::Mlp, Change::Replaced);
+        Ok(y)
     }
 }
 
@@ -261,8 +272,11 @@ impl<
         context.block_drop_paths(DEPTH)?;
         let layout = self.layout(0);
         let mut x = self.stem.apply(images, &mut context)?;
+        context.keep_stem("stem", &layout, &x);
         for block in &self.blocks {
-            x = block.apply(x, layout.grid, context.batch_statistics.as_deref_mut())?;
+            let (statistics, record) =
+                (context.batch_statistics.as_deref_mut(), context.record.as_deref_mut());
+            x = block.apply(x, layout.grid, statistics, record)?;
             if let Some(record) = &mut context.record {
                 let output = if record.keep_outputs { x.as_vec() } else { Vec::new() };
                 record.blocks.push(BlockRecord { output, layout, attention: None });

@@ -43,7 +43,7 @@ fn block<const RELU: bool>() -> ConvMixerBlock<2, 3, RELU, f32, Cpu> {
 /// The block's answer to one patch of two channels.
 fn answer<const RELU: bool>(x: [f32; 2]) -> Vec<f32> {
     let x = Cpu::default().tensor_from_vec(x.to_vec(), (1, 1, Const::<2>));
-    block::<RELU>().apply(x, Grid::square(1), None).unwrap().as_vec()
+    block::<RELU>().apply(x, Grid::square(1), None, None).unwrap().as_vec()
 }
 
 #[track_caller]

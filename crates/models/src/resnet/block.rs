@@ -1,7 +1,7 @@
 //! Residual blocks: two 3x3 convolutions, or a bottleneck around one.
 
 use dfdx::prelude::*;
-use inductive_attention::Tokens;
+use inductive_attention::{OperatorKind, Tokens};
 use inductive_ops::{Activation::Relu, Backend, Grid, Result};
 
 use super::layers::{Conv, Convolution, Shortcut};
@@ -20,12 +20,17 @@ pub trait ResidualBlock<const I: usize, const O: usize, E: Dtype, D: Backend<E>>
     /// Of its 3x3 convolution and its shortcut.
     const STRIDE: usize;
 
-    /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]` and its grid.
+    /// What its 3x3 convolutions are at the moment.
+    fn operator_kind(&self) -> OperatorKind;
+
+    /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]` and its grid. What is added to the shortcut goes to
+    /// `branch` too, `[batch, tokens, O]`, if it is there.
     fn apply<T: Tape<E, D>>(
         &self,
         x: Tokens<I, E, D, T>,
         grid: Grid,
         statistics: Option<&mut BatchStatistics<E>>,
+        branch: Option<&mut Vec<E>>,
     ) -> Result<(Tokens<O, E, D, T>, Grid)>;
 
     /// Its layers that can leave convolution, by their names in the block.
@@ -102,11 +107,16 @@ where
 {
     const STRIDE: usize = S;
 
+    fn operator_kind(&self) -> OperatorKind {
+        self.conv1.operator_kind().with(self.conv2.operator_kind())
+    }
+
     fn apply<T: Tape<E, D>>(
         &self,
         x: Tokens<I, E, D, T>,
         grid: Grid,
         mut statistics: Option<&mut BatchStatistics<E>>,
+        branch: Option<&mut Vec<E>>,
     ) -> Result<(Tokens<O, E, D, T>, Grid)> {
         let (x, tape) = x.split_tape();
         let shortcut = self.downsample.apply(x.clone().put_tape(tape), grid, statistics.as_deref_mut())?;
@@ -114,6 +124,9 @@ where
         let (x, grid) = self.conv1.convolve(x.put_tape(tape), grid)?;
         let x = self.bn1.apply(x, None, Relu, statistics.as_deref_mut())?;
         let (x, grid) = self.conv2.convolve(x, grid)?;
+        if let Some(branch) = branch {
+            *branch = self.bn2.values(&x, statistics.is_some())?;
+        }
         Ok((self.bn2.apply(x, Some(&shortcut), Relu, statistics)?, grid))
     }
 
@@ -218,11 +231,16 @@ where
 {
     const STRIDE: usize = S;
 
+    fn operator_kind(&self) -> OperatorKind {
+        self.conv2.operator_kind()
+    }
+
     fn apply<T: Tape<E, D>>(
         &self,
         x: Tokens<I, E, D, T>,
         grid: Grid,
         mut statistics: Option<&mut BatchStatistics<E>>,
+        branch: Option<&mut Vec<E>>,
     ) -> Result<(Tokens<O, E, D, T>, Grid)> {
         let (x, tape) = x.split_tape();
         let shortcut = self.downsample.apply(x.clone().put_tape(tape), grid, statistics.as_deref_mut())?;
@@ -232,6 +250,9 @@ where
         let (x, grid) = self.conv2.convolve(x, grid)?;
         let x = self.bn2.apply(x, None, Relu, statistics.as_deref_mut())?;
         let (x, grid) = self.conv3.apply(x, grid)?;
+        if let Some(branch) = branch {
+            *branch = self.bn3.values(&x, statistics.is_some())?;
+        }
         Ok((self.bn3.apply(x, Some(&shortcut), Relu, statistics)?, grid))
     }
 

@@ -1,7 +1,7 @@
 //! The parts of residual blocks: a convolution without bias, and what may stand beside the branch.
 
 use dfdx::prelude::*;
-use inductive_attention::{ConvAsAttention, SwitchLayer, Tokens, he};
+use inductive_attention::{ConvAsAttention, OperatorKind, SwitchLayer, Tokens, he};
 use inductive_ops::{Activation, Backend, Grid, Result, Window};
 
 use crate::batch_norm::{BatchNorm, BatchStatistics};
@@ -65,6 +65,11 @@ pub trait Convolution<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
         grid: Grid,
     ) -> Result<(Tokens<O, E, D, T>, Grid)>;
 
+    /// What it is at the moment.
+    fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Convolution
+    }
+
     /// The layer, if it can leave convolution.
     fn switch(&self) -> Option<&dyn SwitchLayer> {
         None
@@ -102,6 +107,10 @@ impl<const I: usize, const O: usize, const S: usize, E: Dtype, D: Backend<E>> Co
         grid: Grid,
     ) -> Result<(Tokens<O, E, D, T>, Grid)> {
         self.apply(x, grid)
+    }
+
+    fn operator_kind(&self) -> OperatorKind {
+        self.kind()
     }
 
     fn switch(&self) -> Option<&dyn SwitchLayer> {

@@ -235,9 +235,14 @@ where
         // Without effect, but a rate that cannot be meant is refused as everywhere.
         context.block_drop_paths(L1::BLOCKS + L2::BLOCKS + L3::BLOCKS + L4::BLOCKS)?;
         let (x, grid) = self.stem.apply(images, &mut context)?;
+        context.keep_stem("stem", &Layout::patches(grid), &x);
+        context.enter("layer1");
         let (x, grid) = self.layer1.run(x, grid, &mut context)?;
+        context.enter("layer2");
         let (x, grid) = self.layer2.run(x, grid, &mut context)?;
+        context.enter("layer3");
         let (x, grid) = self.layer3.run(x, grid, &mut context)?;
+        context.enter("layer4");
         let (x, _) = self.layer4.run(x, grid, &mut context)?;
         Ok(device.mean_tokens(x, 0)?)
     }

@@ -1,7 +1,7 @@
 //! A stage of a ResNet: blocks of one width and one size of grid.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Tokens};
+use inductive_attention::{Layout, OperatorKind, Tokens};
 use inductive_ops::{Backend, Grid};
 
 use super::{
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     Result,
-    model::{BlockRecord, Context},
+    model::{BlockRecord, Context, Record},
+    points::Change,
     switch::{Switches, SwitchesMut, within},
 };
 
@@ -133,11 +134,14 @@ where
         grid: Grid,
         context: &mut Context<'_, E>,
     ) -> Result<(Tokens<O, E, D, T>, Grid)> {
-        let (mut x, mut grid) = self.first.apply(x, grid, context.batch_statistics.as_deref_mut())?;
-        keep(&x, grid, context);
+        let mut branch = context.record.as_ref().filter(|record| record.keeps_points()).map(|_| Vec::new());
+        let statistics = context.batch_statistics.as_deref_mut();
+        let (mut x, mut grid) = self.first.apply(x, grid, statistics, branch.as_mut())?;
+        keep(&x, grid, self.first.operator_kind(), &mut branch, context);
         for block in &self.rest {
-            (x, grid) = block.apply(x, grid, context.batch_statistics.as_deref_mut())?;
-            keep(&x, grid, context);
+            let statistics = context.batch_statistics.as_deref_mut();
+            (x, grid) = block.apply(x, grid, statistics, branch.as_mut())?;
+            keep(&x, grid, block.operator_kind(), &mut branch, context);
         }
         Ok((x, grid))
     }
@@ -153,13 +157,19 @@ where
     }
 }
 
-/// Records the output of a block.
+/// Records the output of a block, and its branch if points are kept.
 fn keep<const C: usize, E: Dtype, D: Backend<E>, T>(
     x: &Tokens<C, E, D, T>,
     grid: Grid,
+    kind: OperatorKind,
+    branch: &mut Option<Vec<E>>,
     context: &mut Context<'_, E>,
 ) {
     if let Some(record) = &mut context.record {
+        if let Some(branch) = branch {
+            let change = Change::Branch(std::mem::take(branch));
+            record.keep_point(Record::block_name, kind, &Layout::patches(grid), x, change);
+        }
         let output = if record.keep_outputs { x.as_vec() } else { Vec::new() };
         record.blocks.push(BlockRecord { output, layout: Layout::patches(grid), attention: None });
     }

@@ -9,6 +9,7 @@ mod unfold;
 use dfdx::prelude::*;
 
 pub(crate) use cpu::{images_on_cpu, on_cpu};
+pub(crate) use kernel::{Back, Layout, backward_with, forward_with};
 
 use crate::{
     Error, Grid, Result, Window, linear,

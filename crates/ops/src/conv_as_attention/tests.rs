@@ -98,6 +98,36 @@ fn kernel_and_composition_agree() {
     }
 }
 
+#[test]
+fn kernel_and_composition_agree_in_larger_sizes() {
+    for border in BORDERS {
+        for gate in GATES {
+            // Chunks that end inside an image, channels in whole blocks and not, more than one head dimension.
+            for alpha in [20.0, 3.0, 0.5] {
+                let call = Call::<33, 70, 3, 9, 36>::new(5, (6, 7), 1, border, gate);
+                check_kernel(&call, &call.kernel_inputs(alpha));
+                let call = Call::<64, 16, 3, 9, 9>::new(19, (8, 8), 2, border, gate);
+                check_kernel(&call, &call.kernel_inputs(alpha));
+            }
+            let call = Call::<3, 4, 5, 25, 50>::new(2, (9, 8), 2, border, gate);
+            check_kernel(&call, &call.kernel_inputs(2.0));
+            check_kernel(&call, &call.inputs());
+        }
+    }
+}
+
+#[test]
+fn gates_at_their_ends_agree() {
+    for border in BORDERS {
+        for share in [0.0, 1.0] {
+            let call = Call::<6, 5, 3, 9, 18>::new(3, (4, 5), 1, border, Gate::Linear);
+            let mut inputs = call.kernel_inputs(1.5);
+            inputs[4] = vec![share; 9];
+            check_case(&call, &inputs);
+        }
+    }
+}
+
 /// The largest difference.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
@@ -178,9 +208,9 @@ fn only_what_is_seen_of_the_ring_is_missing_in_a_row() {
     assert!(sums(Border::Zero, 1.0, Some(0.0)).iter().all(|s| (s - 1.0).abs() < 1e-12));
     let narrow = sums(Border::Zero, 30.0, None);
     // Head 0 looks up and left: at the ring from the first row and column.
-    for query in 0..12usize {
+    for (query, sum) in narrow[..12].iter().enumerate() {
         let want = if query < 4 || query % 4 == 0 { 0.0 } else { 1.0 };
-        assert!((narrow[query] - want).abs() < 1e-9, "query {query}: {}", narrow[query]);
+        assert!((sum - want).abs() < 1e-9, "query {query}: {sum}");
     }
 }
 

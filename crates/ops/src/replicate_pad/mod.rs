@@ -1,6 +1,10 @@
 //! A wider grid whose new patches repeat the nearest old ones (PyTorch's `replicate` padding).
 
+mod cpu;
+
 use dfdx::prelude::*;
+
+pub(crate) use cpu::on_cpu;
 
 use crate::{
     Error, Grid, Result,

@@ -1,0 +1,171 @@
+//! `inductive reparameterize`: what it refuses, and that what it writes computes what the network computed.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use inductive_checkpoint::{TensorFile, TensorWriter};
+
+const USAGE: i32 = 2;
+const FAILURE: i32 = 1;
+
+fn inductive(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_inductive")).args(args).current_dir(folder).output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(folder: &Path, args: &[&str]) -> [String; 2] {
+    let output = inductive(folder, args);
+    let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success(), "{args:?}: {errors}");
+    [out, errors]
+}
+
+#[track_caller]
+fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
+    let output = inductive(folder, &[&["reparameterize"], args].concat());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    assert!(!text.contains("panicked"), "{args:?}: {text}");
+    for part in says {
+        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
+    }
+    assert!(!folder.join("out.safetensors").exists(), "{args:?} wrote a file");
+}
+
+/// The weights of a short run in `folder/RUN/last.safetensors`.
+fn train(folder: &Path, model: &str) -> String {
+    let recipe = format!(
+        "model = \"{model}\"\nepochs = \"12 steps\"\neval_every = \"12 steps\"\nbatch_size = 16\nlr = 0.003\ndrop_path = 0.0\n\
+         [synthetic]\ntrain = 100\ntest = 40\n"
+    );
+    fs::write(folder.join("recipe.toml"), recipe).unwrap();
+    succeeds(folder, &["train", "recipe.toml", "--out", model]);
+    format!("{model}/last.safetensors")
+}
+
+/// What `eval` says after the model's name.
+fn accuracy(folder: &Path, model: &str, weights: &str) -> String {
+    let [out, _] = succeeds(folder, &["eval", model, "--weights", weights, "--data", "synthetic"]);
+    out.split_once(" on ").unwrap().1.to_owned()
+}
+
+/// The largest difference that the output tells.
+fn apart(out: &str) -> f64 {
+    let rest = out.split_once("the largest difference is ").unwrap().1;
+    rest.split_once(',').unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn trained_networks_compute_the_same_as_attention_with_both_borders() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for (model, target, part) in
+        [("resnet_micro", "resnet_micro_switch", "layer4"), ("prs_nano", "prs_nano", "stages.1")]
+    {
+        let weights = train(d, model);
+        let args =
+            ["reparameterize", model, "--weights", &weights, "--out", "some.safetensors", "--layers", part];
+        let [out, errors] = succeeds(d, &args);
+        assert!(apart(&out) < 1e-4, "{out}");
+        assert!(!errors.contains("warning"), "{errors}");
+        assert!(out.contains("convolution") && out.contains("attention, linear gate"), "{out}");
+        assert!(out.contains(&format!("next: inductive eval {target} --weights some.safetensors")), "{out}");
+        assert_eq!(accuracy(d, target, "some.safetensors"), accuracy(d, model, &weights));
+
+        // The file says its model: the rest of the layers, alpha 16.
+        let args = [
+            "reparameterize",
+            "some.safetensors",
+            "--out",
+            "all.safetensors",
+            "--layers",
+            "all",
+            "--alpha",
+            "16",
+        ];
+        let [out, _] = succeeds(d, &args);
+        assert!(apart(&out) < 1e-4, "{out}");
+        assert_eq!(out.matches(" convolution ").count(), if model == "prs_nano" { 3 } else { 4 }, "{out}");
+        let file = TensorFile::open(d.join("all.safetensors")).unwrap();
+        let operators: Vec<f32> = file
+            .entries()
+            .filter(|it| it.name.ends_with(".operator"))
+            .flat_map(|it| file.values::<f32>(it.name).unwrap())
+            .collect();
+        assert_eq!(operators, vec![2.0; if model == "prs_nano" { 6 } else { 8 }]);
+
+        let soft = ["--gate", "sigmoid:1", "--alpha", "1"];
+        let args =
+            ["reparameterize", model, "--weights", &weights, "--out", "soft.safetensors", "--layers", "all"];
+        let [out, errors] = succeeds(d, &[&args[..], &soft].concat());
+        assert!(apart(&out) > 1e-3 && errors.contains("does not compute what it computed"), "{out}{errors}");
+    }
+}
+
+#[test]
+fn requests_that_cannot_be_meant_write_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let weights = train(d, "resnet_micro");
+    let from = |more: &[&'static str]| -> Vec<String> {
+        let start = ["resnet_micro", "--weights", &weights].map(str::to_owned);
+        start.into_iter().chain(more.iter().map(|it| (*it).to_owned())).collect()
+    };
+    let usage = |more: &[&'static str], says: &[&str]| {
+        let args = from(more);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        refuses(d, &args, USAGE, says);
+    };
+    usage(&[], &["--layers", "layer3.0.conv1", "layer4.1.conv2", "--out FILE"]);
+    usage(&["--layers", "all"], &["--out FILE"]);
+    let out = ["--out", "out.safetensors"];
+    usage(&["--layers", "layer1", out[0], out[1]], &["--layers layer1", "layer3.0.conv1"]);
+    usage(&["--layers", "layer4,layer", out[0], out[1]], &["--layers layer:"]);
+    usage(&["--layers", "all", "--gate", "open", out[0], out[1]], &["linear:SHARE"]);
+    usage(&["--layers", "all", "--gate", "linear:1.5", out[0], out[1]], &["1.5", "0 to 1"]);
+    usage(&["--layers", "all", "--alpha", "-2", out[0], out[1]], &["alpha is -2"]);
+    let all = ["--layers", "all", out[0], out[1]];
+    refuses(
+        d,
+        &[&["resnet_mikro", "--weights", "x"], &all[..]].concat(),
+        USAGE,
+        &["did you mean `resnet_micro`?"],
+    );
+    refuses(d, &[&["resnet_micro"], &all[..]].concat(), USAGE, &["--weights FILE"]);
+    refuses(
+        d,
+        &[&["deit_micro", "--weights", &weights], &all[..]].concat(),
+        USAGE,
+        &["deit_micro", "prs_micro"],
+    );
+    refuses(d, &[&["resnet_micro", "--weights", "none"], &all[..]].concat(), FAILURE, &["none"]);
+    refuses(
+        d,
+        &[&["resnet20_cifar", "--weights", &weights], &all[..]].concat(),
+        FAILURE,
+        &["resnet_micro/last"],
+    );
+
+    fs::write(d.join("torn.safetensors"), &fs::read(d.join(&weights)).unwrap()[..5000]).unwrap();
+    refuses(d, &[&["torn.safetensors"], &all[..]].concat(), FAILURE, &["torn.safetensors"]);
+    let mut bare = TensorWriter::new();
+    bare.add("conv1.weight", &[1], &[1.0_f32]).unwrap();
+    bare.write(d.join("bare.safetensors")).unwrap();
+    refuses(
+        d,
+        &[&["bare.safetensors"], &all[..]].concat(),
+        USAGE,
+        &["which model", "--weights bare.safetensors"],
+    );
+    refuses(
+        d,
+        &[&["resnet_micro", "--weights", "bare.safetensors"], &all[..]].concat(),
+        USAGE,
+        &["number of classes"],
+    );
+    let folder = ["--layers", "all", "--out", "no/such/folder.safetensors"];
+    refuses(d, &[&["resnet_micro", "--weights", &weights], &folder[..]].concat(), FAILURE, &["no/such"]);
+}
