@@ -11,7 +11,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use inductive_papers::experiments::{Cell, CellResult, Study, StudyProgress};
-use inductive_train::{Metrics, Progress, RunInfo, StepInfo};
+use inductive_train::{Metrics, Progress, RunInfo, StepInfo, SwitchInfo};
 
 use crate::output::note;
 
@@ -29,6 +29,17 @@ pub fn time(seconds: f64) -> String {
         0..60 => format!("{s}s"),
         60..3600 => format!("{}m{:02}s", s / 60, s % 60),
         _ => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// That a layer leaves convolution after `step` of `total` updates.
+fn leaves(layer: &str, step: u64, total: u64) -> String {
+    match step {
+        0 => format!("layer {layer} leaves convolution before the first update"),
+        _ => {
+            let percent = 100.0 * step as f64 / total.max(1) as f64;
+            format!("layer {layer} leaves convolution after update {step} ({percent:.0} % of the run)")
+        }
     }
 }
 
@@ -112,6 +123,10 @@ impl Progress for RunView {
             }
             None => {}
         }
+    }
+
+    fn switch(&mut self, switch: &SwitchInfo<'_>) {
+        self.line(&leaves(switch.layer, switch.step, switch.total_steps));
     }
 
     fn report(&mut self, m: &Metrics) {
@@ -308,5 +323,14 @@ mod tests {
         assert_eq!(time(200.0), "3m20s");
         assert_eq!(time(3725.0), "1h02m");
         assert_eq!(time(-1.0), "0s");
+    }
+
+    #[test]
+    fn a_switch_says_which_layer_and_when() {
+        assert_eq!(
+            leaves("stages.1.blocks.2.mixer", 120, 400),
+            "layer stages.1.blocks.2.mixer leaves convolution after update 120 (30 % of the run)"
+        );
+        assert_eq!(leaves("a", 0, 400), "layer a leaves convolution before the first update");
     }
 }

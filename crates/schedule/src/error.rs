@@ -35,6 +35,27 @@ pub enum Error {
         /// What would have been accepted.
         expected: &'static str,
     },
+    /// Ends of [`SwitchTimes`](crate::SwitchTimes) in the wrong order.
+    #[error(
+        "switch times: earliest, {earliest}, is after latest, {latest}; exchange them, or late-first and early-first"
+    )]
+    SwitchOrder {
+        /// The time of the first switch.
+        earliest: String,
+        /// The time of the last switch.
+        latest: String,
+    },
+    /// A list of [`SwitchTimes`](crate::SwitchTimes) for another model.
+    #[error(
+        "switch times: layers has {got} times, but the model has {expected} layers that can switch; give one time or \
+         \"never\" for each, from the first"
+    )]
+    SwitchLayers {
+        /// Times that were given.
+        got: usize,
+        /// Layers of the model that can switch.
+        expected: usize,
+    },
 }
 
 /// `Result` with this crate's [`Error`].

@@ -1,4 +1,4 @@
-//! Values over time: learning rate, drop path, EMA decay.
+//! Values over time: learning rate, drop path, EMA decay; and the times at which layers switch.
 //!
 //! A schedule is a pure function of time. It keeps no state and counts no calls, so a resumed run reads the same values
 //! as one that was never stopped.
@@ -15,10 +15,12 @@
 //! |---|---|
 //! | `progress` | where a run is, and the clocks that read it |
 //! | `cosine` | timm's cosine with warm-up |
-//! | `combine` | constant, linear, warm-up, chain, delay per layer |
+//! | `combine` | constant, linear, warm-up, chain, delay |
 //! | `curve` | any of these as a configuration value |
 //! | `drop_path`, `ema` | rates over depth, decay over updates |
 //! | `duration` | "300 epochs", "5%", ... rounded once to steps |
+//! | [`length`] | a duration in a recipe, where a number is epochs |
+//! | `switch` | when each layer leaves convolution (PRS) |
 
 mod combine;
 mod cosine;
@@ -27,9 +29,11 @@ mod drop_path;
 mod duration;
 mod ema;
 mod error;
+pub mod length;
 mod progress;
+mod switch;
 
-pub use combine::{Chain, Constant, Delayed, Linear, Segment, Staggered, Warmup};
+pub use combine::{Chain, Constant, Delayed, Linear, Segment, Warmup};
 pub use cosine::CosineWarmup;
 pub use curve::Curve;
 pub use drop_path::drop_path_rates;
@@ -37,6 +41,7 @@ pub use duration::{Duration, RunSize};
 pub use ema::EmaDecay;
 pub use error::{Error, Result};
 pub use progress::{Clock, Progress};
+pub use switch::SwitchTimes;
 
 /// A pure function of time to a value.
 ///

@@ -10,7 +10,9 @@ use inductive_models::{BuildOptions, Images, Logits, Model, ModelSpec, Zoo as _}
 use inductive_ops::{Backend as _, DropPath};
 use serde::{Deserialize, Serialize};
 
-use crate::{AdamW, AdamWConfig, Error, Result, decays, evaluate::to_device, smooth_targets};
+use crate::{
+    AdamW, AdamWConfig, Error, Result, decays, evaluate::to_device, smooth_targets, switching::Roles,
+};
 
 /// Steps at the beginning of every round that are not counted: caches and the pool of buffers fill up.
 pub const WARM_UP: usize = 2;
@@ -111,7 +113,11 @@ impl Bench {
         let model = device.build_model(name, &BuildOptions { classes, ..BuildOptions::default() })?.model;
         let optimizer = match mode {
             Mode::Inference => None,
-            Mode::Training => Some(AdamW::new(&device, &*model, AdamWConfig::default(), decays, |_| false)?),
+            Mode::Training => {
+                let mut optimizer = AdamW::new(&device, &*model, AdamWConfig::default(), decays, |_| false)?;
+                optimizer.set_idle(&device, &Roles::of(&*model)?.idle)?;
+                Some(optimizer)
+            }
         };
         let (height, width) = model.spec().image;
         // That a batch is small enough does not say that its pixels can be counted, on a machine of 32 bits.

@@ -14,6 +14,8 @@ use crate::Result;
 pub struct Ema<D: Backend<f32>> {
     decay: EmaDecay,
     averages: Vec<Tensor<(usize,), f32, D>>,
+    /// Which are no averages but the values themselves: [`Ema::leave_out`].
+    still: Vec<bool>,
 }
 
 impl<D: Backend<f32>> Ema<D> {
@@ -24,16 +26,40 @@ impl<D: Backend<f32>> Ema<D> {
             averages.push(flat(device, p.to_vec())?);
             Ok(())
         })?;
-        Ok(Self { decay, averages })
+        let still = vec![false; averages.len()];
+        Ok(Self { decay, averages, still })
+    }
+
+    /// Averages the parameters that `still(name)` is true for no longer: what stands for them is their value of now, for
+    /// good. So it is, up to now, for those that were left out before and are averaged from now on.
+    ///
+    /// For parameters without effect, and for codes, of which there is no mean.
+    pub(crate) fn leave_out(
+        &mut self,
+        device: &D,
+        model: &dyn Parameters<f32, D>,
+        still: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let mut averages = self.averages.iter_mut().zip(&mut self.still);
+        model.for_each_parameter(&mut |p| {
+            let Some((average, was)) = averages.next() else { return Ok(()) };
+            let is = still(p.name());
+            if *was || is {
+                *average = flat(device, p.to_vec())?;
+            }
+            *was = is;
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Takes the weights in after update number `step`, counted from 0.
     pub fn update(&mut self, model: &mut dyn Parameters<f32, D>, step: u64) -> Result<()> {
         let decay = self.decay.value(step as f64);
-        let mut averages = self.averages.iter_mut();
+        let mut averages = self.averages.iter_mut().zip(&self.still);
         model.for_each_parameter_mut(&mut |p| match averages.next() {
-            Some(average) => p.average_into(average, decay),
-            None => Ok(()),
+            Some((average, false)) => p.average_into(average, decay),
+            _ => Ok(()),
         })?;
         Ok(())
     }

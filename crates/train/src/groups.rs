@@ -3,7 +3,10 @@
 /// Whether weight decay applies to the parameter `name` of this shape: timm's groups.
 ///
 /// Not to parameters of one dimension (norms, `gating_param`, `pos_proj.bias`), to biases, and to `pos_embed` and
-/// `cls_token` (the models' `no_weight_decay`); to everything else, ConViT's `pos_proj.weight [heads, 3]` included.
+/// `cls_token` (the models' `no_weight_decay`); to everything else, ConViT's `pos_proj.weight [heads, 3]` included. A layer
+/// that leaves convolution follows the same rule: not its `gate`, but its `pos_proj.weight`. Decay multiplies the three
+/// numbers of a head, `alpha (2 dx, 2 dy, -1)`, alike, so it lowers alpha and leaves the offset where it is.
+///
 /// Facebook's distributed runs decayed `pos_embed` and `cls_token` too, because their optimizer did not see the model
 /// behind its wrapper (main.py of facebookresearch/convit); timm's rule, which the code intends, is used here.
 ///

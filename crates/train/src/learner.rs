@@ -12,6 +12,7 @@ use crate::{
     freeze::Frozen,
     loss::{count_top, smooth_targets},
     seeds::{Purpose, derive},
+    switching::Roles,
 };
 
 /// Model, optimizer and average, as a recipe says; everything that an update changes.
@@ -20,6 +21,8 @@ pub struct Learner<D: Zoo> {
     pub(crate) model: Box<dyn Model<f32, D>>,
     pub(crate) optimizer: AdamW<D>,
     pub(crate) ema: Option<Ema<D>>,
+    /// What the layers' operators mean for the parameters.
+    pub(crate) roles: Roles,
     warnings: Vec<String>,
     initialised: Initialised,
     seed: u64,
@@ -67,17 +70,20 @@ impl<D: Zoo> Learner<D> {
         frozen.check(&*model)?;
         let optimizer = AdamW::new(device, &*model, recipe.adamw(), decays, |name| frozen.has(name))?;
         let ema = recipe.ema.map(|decay| Ema::new(device, &*model, decay)).transpose()?;
-        Ok(Self {
+        let mut learner = Self {
             device: device.clone(),
             model,
             optimizer,
             ema,
+            roles: Roles::default(),
             warnings,
             initialised: Initialised::default(),
             seed: recipe.seed,
             drop_path: recipe.drop_path,
             label_smoothing: recipe.label_smoothing,
-        })
+        };
+        learner.see_operators()?;
+        Ok(learner)
     }
 
     /// Updates made so far.
@@ -130,6 +136,7 @@ impl<D: Zoo> Learner<D> {
         let mut gradients = loss.try_backward().map_err(|e| Error::device("backward", e))?;
         statistics.fold_into(&mut *self.model)?;
         let gradient_norm = self.optimizer.update(&mut *self.model, &mut gradients, lr)?;
+        self.roles.project(&mut *self.model)?;
         if let Some(ema) = &mut self.ema {
             ema.update(&mut *self.model, step)?;
         }

@@ -58,6 +58,9 @@ mod recipe;
 mod run;
 mod seeds;
 mod state;
+mod switching;
+#[cfg(test)]
+mod switching_tests;
 mod trainer;
 
 pub use ema::Ema;
@@ -73,7 +76,9 @@ pub use optimizer::{AdamW, AdamWConfig, clip_coefficient, global_norm};
 pub use outcome::{Outcome, RunResult, SaveEvery, TrainOptions, finished};
 pub use plan::Plan;
 pub use probe::{Inside, Probe};
-pub use progress::{Progress, RunInfo, Silent, StepInfo};
-pub use recipe::{Augment, Choice, Difference, Init, Keep, Named, Recipe, SubsetSpec, Synthetic};
+pub use progress::{Progress, RunInfo, Silent, StepInfo, SwitchInfo};
+pub use recipe::{
+    Augment, Choice, Difference, Init, Keep, Named, Recipe, SubsetSpec, SwitchRecipe, Synthetic,
+};
 pub use state::Best;
 pub use trainer::train;

@@ -33,8 +33,16 @@ pub struct Metrics {
     pub images_per_s: f64,
     /// Seconds since the start, evaluation included, pauses between kill and resume left out.
     pub seconds: f64,
-    /// `sigma(gating_param)` of each gated layer, mean over heads.
+    /// The share of position in each gated layer's attention, mean over heads: `sigma(gating_param)` in ConViT; 1 for a layer
+    /// that has not left convolution.
     pub gates: Vec<f64>,
+    /// The updates before each layer left convolution, `null` for one that has not; empty unless the recipe switches layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switched: Vec<Option<u64>>,
+    /// Where the heads of each layer that can leave convolution look by position, and how sharply: `[dx, dy, alpha]`, in
+    /// patches and per squared patch. Of a convolution none; empty where no layer has left it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub head_positions: Vec<Vec<[f64; 3]>>,
     /// Non-locality of each layer in patches, mean over heads and a fixed batch of test images, class token left out
     /// ([`inductive_analysis::nonlocality`]).
     pub nonlocality: Vec<f64>,
@@ -113,6 +121,8 @@ mod tests {
             images_per_s: 1.0,
             seconds: 2.0,
             gates: vec![0.731],
+            switched: vec![None, Some(1)],
+            head_positions: vec![vec![], vec![[-1.0, 0.5, 20.0]]],
             nonlocality: vec![1.0, 4.1],
             head_diversity: vec![0.5, 0.25],
             high_frequency: vec![0.3, 0.2],

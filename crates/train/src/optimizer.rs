@@ -1,5 +1,7 @@
 //! AdamW over all parameters of a model, with timm's groups and torch's clipping by global norm.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use dfdx::prelude::*;
 use inductive_ops::{AdamWStep, Backend, Moments, Parameters};
 
@@ -35,9 +37,18 @@ pub struct AdamW<D: Backend<f32>> {
 #[derive(Debug)]
 struct Slot<D: Backend<f32>> {
     name: String,
-    /// `None` for what training does not change: running statistics, and what is frozen.
-    moments: Option<Moments<f32, D>>,
+    state: State<D>,
     weight_decay: f64,
+}
+
+#[derive(Debug)]
+enum State<D: Backend<f32>> {
+    /// Training does not change it: running statistics, and what is frozen.
+    Fixed,
+    /// It has no effect on the model for the time being.
+    Idle { numel: usize },
+    /// It has averages, from the updates after the first `since`; torch's `step` of a parameter is the number of these.
+    Learns { moments: Moments<f32, D>, since: u64 },
 }
 
 impl<D: Backend<f32>> AdamW<D> {
@@ -52,10 +63,14 @@ impl<D: Backend<f32>> AdamW<D> {
     ) -> Result<Self> {
         let mut parameters = Vec::new();
         model.for_each_parameter(&mut |p| {
-            let learns = p.trainable() && !frozen(p.name());
+            let state = if p.trainable() && !frozen(p.name()) {
+                State::Learns { moments: Moments::zeros(device, p.numel())?, since: 0 }
+            } else {
+                State::Fixed
+            };
             parameters.push(Slot {
                 name: p.name().to_owned(),
-                moments: learns.then(|| Moments::zeros(device, p.numel())).transpose()?,
+                state,
                 weight_decay: if decays(p.name(), p.shape()) { config.weight_decay } else { 0.0 },
             });
             Ok(())
@@ -68,6 +83,39 @@ impl<D: Backend<f32>> AdamW<D> {
         self.steps
     }
 
+    /// Leaves the parameters named in `idle`, which have no effect on the model now, out of updates, weight decay and
+    /// clipping. One that was idle and is no longer begins as in a new optimizer: with averages of zero and its own count
+    /// of updates, by which their bias is corrected. Frozen parameters stay so.
+    ///
+    /// torch equivalent: the gradient of an idle parameter is `None`.
+    ///
+    /// # Errors
+    /// If the device has no memory for the averages.
+    pub fn set_idle(&mut self, device: &D, idle: &BTreeSet<String>) -> Result<()> {
+        for slot in &mut self.parameters {
+            match (&slot.state, idle.contains(&slot.name)) {
+                (State::Learns { moments, .. }, true) => {
+                    slot.state = State::Idle { numel: moments.first.shape().0 };
+                }
+                (State::Idle { numel }, false) => {
+                    let moments = Moments::zeros(device, *numel)?;
+                    slot.state = State::Learns { moments, since: self.steps };
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The parameters that were idle at first and are no longer, with the number of updates before their first.
+    pub(crate) fn woken(&self) -> BTreeMap<String, u64> {
+        let woken = self.parameters.iter().filter_map(|slot| match slot.state {
+            State::Learns { since, .. } if since > 0 => Some((slot.name.clone(), since)),
+            _ => None,
+        });
+        woken.collect()
+    }
+
     /// Changes the parameters of `model` by one update. Returns the gradients' global norm
     /// before clipping if there is clipping.
     pub fn update(
@@ -76,7 +124,7 @@ impl<D: Backend<f32>> AdamW<D> {
         gradients: &mut Gradients<f32, D>,
         lr: f64,
     ) -> Result<Option<f64>> {
-        let mut learns = self.parameters.iter().map(|slot| slot.moments.is_some());
+        let mut learns = self.parameters.iter().map(|slot| matches!(slot.state, State::Learns { .. }));
         let norm =
             self.config.clip_grad.map(|_| global_norm(model, gradients, || learns.next() == Some(true)));
         let norm = norm.transpose()?;
@@ -86,7 +134,7 @@ impl<D: Backend<f32>> AdamW<D> {
         };
         self.steps += 1;
         let (beta1, beta2) = self.config.betas;
-        let (eps, step) = (self.config.eps, self.steps);
+        let (eps, steps) = (self.config.eps, self.steps);
         // `Parameters` visits in a fixed order, the one of `new`.
         let mut slots = self.parameters.iter_mut();
         model.for_each_parameter_mut(&mut |p| {
@@ -94,8 +142,8 @@ impl<D: Backend<f32>> AdamW<D> {
                 let what = format!("`{}` is no parameter of the model this optimizer was made for", p.name());
                 return Err(inductive_ops::Error::Argument { op: "adamw", what });
             };
-            let Some(moments) = &mut slot.moments else { return Ok(()) };
-            let weight_decay = slot.weight_decay;
+            let State::Learns { moments, since } = &mut slot.state else { return Ok(()) };
+            let (weight_decay, step) = (slot.weight_decay, steps - *since);
             p.adamw(
                 gradients,
                 moments,
@@ -111,22 +159,26 @@ impl<D: Backend<f32>> AdamW<D> {
         visit: &mut dyn FnMut(&str, &[f32], &[f32]) -> Result<()>,
     ) -> Result<()> {
         for slot in &self.parameters {
-            if let Some(m) = &slot.moments {
-                visit(&slot.name, &m.first.as_vec(), &m.second.as_vec())?;
+            if let State::Learns { moments, .. } = &slot.state {
+                visit(&slot.name, &moments.first.as_vec(), &moments.second.as_vec())?;
             }
         }
         Ok(())
     }
 
-    /// Takes over the averages that `read(name)` gives, and the number of updates they are from.
+    /// Takes over the averages that `read(name)` gives, the number of updates made, and [`AdamW::woken`]. What is idle must
+    /// have been said before.
     pub(crate) fn restore(
         &mut self,
         device: &D,
         steps: u64,
+        woken: &BTreeMap<String, u64>,
         read: &mut dyn FnMut(&str) -> Result<(Vec<f32>, Vec<f32>)>,
     ) -> Result<()> {
         for slot in &mut self.parameters {
-            let Some(moments) = &mut slot.moments else { continue };
+            let State::Learns { moments, since } = &mut slot.state else { continue };
+            // A later start than the updates made would be a count below 0.
+            *since = woken.get(&slot.name).copied().unwrap_or(0).min(steps);
             let (first, second) = read(&slot.name)?;
             for (to, values) in [(&mut moments.first, first), (&mut moments.second, second)] {
                 if values.len() != to.shape().0 {

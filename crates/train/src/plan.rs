@@ -13,6 +13,7 @@ pub struct Plan {
     pub total_steps: u64,
     /// Updates between evaluations.
     pub eval_steps: u64,
+    run: RunSize,
     schedule: CosineWarmup,
     clock: Clock,
 }
@@ -51,7 +52,12 @@ impl Plan {
             .with_warmup(warmup_epochs, recipe.warmup_lr)
             .with_min_lr(recipe.min_lr);
         schedule.check()?;
-        Ok(Self { steps_per_epoch, total_steps, eval_steps, schedule, clock: recipe.clock })
+        Ok(Self { steps_per_epoch, total_steps, eval_steps, run, schedule, clock: recipe.clock })
+    }
+
+    /// What turns a length of time into steps of this run.
+    pub fn run_size(&self) -> RunSize {
+        self.run
     }
 
     /// Learning rate of update number `step`, from 0.

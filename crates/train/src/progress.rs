@@ -48,6 +48,18 @@ pub struct StepInfo {
     pub seconds_left: f64,
 }
 
+/// A layer leaves convolution for attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SwitchInfo<'a> {
+    /// The layer: what the names of its parameters begin with.
+    pub layer: &'a str,
+    /// Updates made, with the layer as a convolution.
+    pub step: u64,
+    /// Updates in the run.
+    pub total_steps: u64,
+}
+
 /// Receives what a run tells. Every method does nothing unless it is given.
 pub trait Progress {
     /// Training begins, or goes on.
@@ -57,6 +69,10 @@ pub trait Progress {
     /// An update was made.
     fn step(&mut self, step: &StepInfo) {
         let _ = step;
+    }
+    /// A layer was switched.
+    fn switch(&mut self, switch: &SwitchInfo<'_>) {
+        let _ = switch;
     }
     /// An evaluation was made; its line has been written.
     fn report(&mut self, metrics: &Metrics) {

@@ -11,7 +11,8 @@ use inductive_data::Batches;
 use inductive_models::Zoo;
 
 use crate::{
-    Best, Error, Learner, Metrics, Outcome, Plan, Progress, Result, SaveEvery, StepInfo, TrainOptions,
+    Best, Error, Learner, Metrics, Outcome, Plan, Progress, Result, SaveEvery, StepInfo, SwitchInfo,
+    TrainOptions,
     data::RunData,
     evaluate::evaluate,
     folder::RunFolder,
@@ -19,12 +20,14 @@ use crate::{
     outcome::stored_result,
     probe::{Inside, Probe, mean},
     state::{Position, StateHeader, Sums},
+    switching::{Switching, head_positions},
 };
 
 /// A run on its way.
 pub(crate) struct Run<'a, D: Zoo> {
     learner: Learner<D>,
     plan: Plan,
+    switching: Switching,
     data: RunData,
     folder: RunFolder,
     header: StateHeader,
@@ -49,10 +52,24 @@ impl<'a, D: Zoo> Run<'a, D> {
         options: &'a TrainOptions,
         progress: &'a mut dyn Progress,
     ) -> Result<Self> {
+        let switching = Switching::new(&header.recipe, &plan, learner.model())?;
         let probe = Probe::new(&**data.test.dataset(), learner.model())?;
         let now = Instant::now();
         let saved = (now, header.position.step);
-        Ok(Self { learner, plan, data, folder, header, lines, probe, tick: now, saved, options, progress })
+        Ok(Self {
+            learner,
+            plan,
+            switching,
+            data,
+            folder,
+            header,
+            lines,
+            probe,
+            tick: now,
+            saved,
+            options,
+            progress,
+        })
     }
 
     /// The newest weights in the folder.
@@ -73,8 +90,21 @@ impl<'a, D: Zoo> Run<'a, D> {
         Ok(write_atomic(&path, text.as_bytes())?)
     }
 
+    /// Switches the layers that the next update finds switched.
+    fn switch(&mut self) -> Result<()> {
+        let (step, total_steps) = (self.header.position.step, self.plan.total_steps);
+        for layer in &self.switching.switch_due(&mut self.learner, step)? {
+            self.progress.switch(&SwitchInfo { layer, step, total_steps });
+        }
+        Ok(())
+    }
+
     /// Trains to the end, or until it is asked to stop.
     pub fn go(&mut self) -> Result<Outcome> {
+        // Later ones come after the evaluation that may be due; here the first look is to see what is trained.
+        if self.header.position.step == 0 {
+            self.switch()?;
+        }
         self.look_inside()?;
         let mut batches = None;
         loop {
@@ -104,6 +134,7 @@ impl<'a, D: Zoo> Run<'a, D> {
     }
 
     fn step(&mut self, batches: &mut Option<Batches>) -> Result<()> {
+        self.switch()?;
         let position = self.header.position;
         let next = batches.as_mut().and_then(Iterator::next);
         let mut batch = match next {
@@ -194,6 +225,7 @@ impl<'a, D: Zoo> Run<'a, D> {
         let Inside { nonlocality, head_diversity, high_frequency, target_mass, stable_rank, nuclear_rank } =
             inside;
         let gates = model.gates().iter().map(|heads| mean(heads)).collect();
+        let head_positions = head_positions(&**model)?;
         self.count_time();
         Ok(Metrics {
             epoch: self.plan.epoch(step),
@@ -208,6 +240,8 @@ impl<'a, D: Zoo> Run<'a, D> {
             images_per_s: images / since.seconds.max(1e-9),
             seconds: self.header.position.seconds,
             gates,
+            switched: self.switching.switched(),
+            head_positions,
             nonlocality,
             head_diversity,
             high_frequency,

@@ -13,6 +13,8 @@ pub(crate) enum Purpose {
     Subset = 4,
     /// Initial weights that a strategy designs.
     Init = 5,
+    /// Positions that are drawn when a layer switches.
+    Switch = 6,
 }
 
 /// The seed of the `index`-th use for `purpose`.
@@ -35,10 +37,17 @@ mod tests {
 
     #[test]
     fn seeds_differ_between_recipes_purposes_and_steps() {
-        let purposes = [Purpose::Weights, Purpose::Loader, Purpose::DropPath, Purpose::Subset, Purpose::Init];
+        let purposes = [
+            Purpose::Weights,
+            Purpose::Loader,
+            Purpose::DropPath,
+            Purpose::Subset,
+            Purpose::Init,
+            Purpose::Switch,
+        ];
         let seeds: BTreeSet<u64> = (0..10)
             .flat_map(|seed| purposes.into_iter().flat_map(move |p| (0..10).map(move |i| derive(seed, p, i))))
             .collect();
-        assert_eq!(seeds.len(), 500);
+        assert_eq!(seeds.len(), 600);
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! Tensors `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME` and, with an average, `ema/NAME`; metadata `progress`
 //! (JSON), `recipe` (TOML), `data` (fingerprint) and `version`. Random numbers have no state: they are functions of the
-//! seed and the step.
+//! seed and the step. Which layers have left convolution is in the model's buffers; what has an effect only since then has
+//! its own count of updates, which metadata `woken` (JSON, the updates before its first by name) gives where there are any.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
 use inductive_models::Zoo;
@@ -96,8 +97,13 @@ impl StateHeader {
                 }
             }
         }
-        let progress = serde_json::to_string(&self.position)
-            .map_err(|error| Error::State { path: path.to_owned(), problem: error.to_string() })?;
+        let unwritable =
+            |error: serde_json::Error| Error::State { path: path.to_owned(), problem: error.to_string() };
+        let woken = learner.map(|learner| learner.optimizer.woken()).filter(|woken| !woken.is_empty());
+        if let Some(woken) = woken {
+            writer.add_metadata("woken", serde_json::to_string(&woken).map_err(unwritable)?);
+        }
+        let progress = serde_json::to_string(&self.position).map_err(unwritable)?;
         writer.add_metadata("format", "inductive-state").add_metadata("version", env!("CARGO_PKG_VERSION"));
         writer.add_metadata("progress", progress).add_metadata("data", &self.data);
         writer.add_metadata("recipe", self.recipe.to_toml()?);
@@ -114,6 +120,7 @@ impl StateHeader {
             Error::Op(error @ inductive_ops::Error::Shape { .. }) => {
                 Error::State { path: path.to_owned(), problem: error.to_string() }
             }
+            Error::Model(error) => Error::State { path: path.to_owned(), problem: error.to_string() },
             other => other,
         })
     }
@@ -122,8 +129,17 @@ impl StateHeader {
         let file = TensorFile::open(path)?;
         let options = LoadOptions::new().resample(false).section("model/");
         load_tensors(&mut *learner.model, &file, &options)?;
+        // Before averages are restored: it says which parameters have some.
+        learner.see_operators()?;
         let device = learner.device().clone();
-        learner.optimizer.restore(&device, self.position.step, &mut |name| {
+        let woken: BTreeMap<String, u64> = match file.metadata().get("woken") {
+            None => BTreeMap::new(),
+            Some(text) => serde_json::from_str(text).map_err(|error| Error::State {
+                path: path.to_owned(),
+                problem: format!("its `woken` cannot be read: {error}"),
+            })?,
+        };
+        learner.optimizer.restore(&device, self.position.step, &woken, &mut |name| {
             Ok((file.values(&format!("exp_avg/{name}"))?, file.values(&format!("exp_avg_sq/{name}"))?))
         })?;
         let names = names(learner)?;

@@ -13,6 +13,7 @@ use crate::{
     outcome::stored_result,
     run::Run,
     state::{Position, StateHeader},
+    switching::Switching,
 };
 
 /// Trains `recipe` on `data` (what [`Recipe::load_data`] gives) in `folder`, from where an earlier call was stopped or
@@ -41,6 +42,7 @@ pub fn train<D: Zoo>(
     let fingerprint = data.fingerprint();
     let plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
     let mut learner = Learner::new(device, &recipe, data.classes)?;
+    Switching::new(&recipe, &plan, learner.model())?;
     let folder = RunFolder::open(folder.as_ref())?;
     folder.claim(&recipe)?;
     // Again: another process may have trained here in the meantime.

@@ -65,6 +65,11 @@ impl Reference {
 
     /// The gradients of step `step`, as a backward pass leaves them.
     fn gradients(&self, model: &Three<f32, Cpu>, step: usize) -> Gradients<f32, Cpu> {
+        self.gradients_of_steps(model, [step; 3])
+    }
+
+    /// The gradients of a step for each parameter.
+    fn gradients_of_steps(&self, model: &Three<f32, Cpu>, steps: [usize; 3]) -> Gradients<f32, Cpu> {
         fn term<S>(
             p: &Tensor<S, f32, Cpu>,
             gradient: Vec<f32>,
@@ -75,8 +80,8 @@ impl Reference {
             let gradient = p.device().tensor_from_vec(gradient, *p.shape());
             (p.leaky_trace() * gradient).sum::<Rank0, _>()
         }
-        let of = |name: &str| self.row(&format!("grads.{name}"), step);
-        (term(&model.w, of("w")) + term(&model.b, of("b")) + term(&model.k, of("k"))).backward()
+        let of = |which: usize| self.row(&format!("grads.{}", NAMES[which]), steps[which]);
+        (term(&model.w, of(0)) + term(&model.b, of(1)) + term(&model.k, of(2))).backward()
     }
 
     fn check(&self, model: &dyn Parameters<f32, Cpu>, run: &str, step: usize) {
@@ -112,6 +117,34 @@ fn run(run: &str, config: AdamWConfig, groups: fn(&str, &[usize]) -> bool) {
 fn adamw_is_torch_s() {
     run("adamw", AdamWConfig::default(), |_, _| true);
     run("adamw_eps1e3", AdamWConfig { eps: 1e-3, weight_decay: 0.01, ..Default::default() }, |_, _| true);
+}
+
+#[test]
+fn a_parameter_that_wakes_after_two_updates_learns_as_in_a_new_optimizer() {
+    const LATE: usize = 2;
+    let (reference, device) = (Reference::new(), Cpu::default());
+    let mut model = reference.start(&device);
+    let config = AdamWConfig { clip_grad: Some(1e9), ..AdamWConfig::default() };
+    let mut optimizer = AdamW::new(&device, &model, config, |_, _| true, |_| false).unwrap();
+    optimizer.set_idle(&device, &["w".to_owned()].into()).unwrap();
+    for step in 0..5 {
+        if step == LATE {
+            optimizer.set_idle(&device, &Default::default()).unwrap();
+        }
+        let mut gradients = reference.gradients_of_steps(&model, [step.saturating_sub(LATE), step, step]);
+        let all = global_norm(&mut model, &mut gradients, || true).unwrap();
+        let norm = optimizer.update(&mut model, &mut gradients, 1e-3).unwrap().unwrap();
+        assert_eq!(norm == all, step >= LATE, "what is idle does not count in clipping");
+        for name in ["b", "k"] {
+            let got = if name == "b" { model.b.as_vec() } else { model.k.as_vec() };
+            assert_close(&got, &reference.row(&format!("adamw.{name}"), step), 1e-6, name);
+        }
+        match step.checked_sub(LATE) {
+            // no update, and no weight decay
+            None => assert_eq!(model.w.as_vec(), reference.file.values::<f32>("param0.w").unwrap()),
+            Some(step) => assert_close(&model.w.as_vec(), &reference.row("adamw.w", step), 1e-6, "w"),
+        }
+    }
 }
 
 #[test]

@@ -14,56 +14,12 @@ use std::{
     time::Duration,
 };
 
-use common::{tensors, tiny_recipe};
+use common::{assert_same_run, run, run_to_end, run_until, switching_recipe, tensors, tiny_recipe};
 use dfdx::prelude::Cpu;
 use inductive_train::{
-    Error, Metrics, Outcome, Progress, Recipe, Result, SaveEvery, Silent, StepInfo, Synthetic, TrainOptions,
+    Error, Metrics, Outcome, Progress, Recipe, SaveEvery, Silent, StepInfo, Synthetic, TrainOptions,
     finished, train,
 };
-
-fn run(
-    recipe: &Recipe,
-    folder: &Path,
-    options: &TrainOptions,
-    progress: &mut dyn Progress,
-) -> Result<Outcome> {
-    train(&Cpu::default(), recipe, &recipe.load_data()?, folder, options, progress)
-}
-
-fn run_to_end(recipe: &Recipe, folder: &Path) -> Vec<Metrics> {
-    match run(recipe, folder, &TrainOptions::default(), &mut Silent).unwrap() {
-        Outcome::Finished(result) => result.metrics.iter().map(Metrics::without_timing).collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Asks to stop after so many updates.
-struct StopAfter {
-    step: u64,
-    stop: Arc<AtomicBool>,
-}
-
-impl Progress for StopAfter {
-    fn step(&mut self, step: &StepInfo) {
-        if step.step == self.step {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-fn run_until(recipe: &Recipe, folder: &Path, step: u64) -> Outcome {
-    let stop = Arc::new(AtomicBool::new(false));
-    let options = TrainOptions { stop: Some(stop.clone()), save_every: SaveEvery::Never };
-    run(recipe, folder, &options, &mut StopAfter { step, stop }).unwrap()
-}
-
-fn assert_same_run(one: &Path, other: &Path) {
-    for file in ["state.safetensors", "last.safetensors", "ema.safetensors", "best.safetensors"] {
-        let (a, b) = (tensors(one.join(file)), tensors(other.join(file)));
-        let differing: Vec<_> = a.iter().zip(&b).filter(|(a, b)| a != b).map(|(a, _)| &a.0).collect();
-        assert!(a.len() == b.len() && differing.is_empty(), "{file}: {differing:?}");
-    }
-}
 
 #[test]
 fn stopping_anywhere_and_resuming_changes_no_bit() {
@@ -127,24 +83,37 @@ fn lines_from_after_the_last_checkpoint_are_not_doubled() {
 }
 
 const VICTIM: &str = "INDUCTIVE_TEST_VICTIM";
+const SWITCHING: &str = "INDUCTIVE_TEST_VICTIM_SWITCHES";
 
-/// Not a test by itself: the process that the next test kills.
+/// Not a test by itself: the process that the next tests kill.
 #[test]
 fn victim() {
     let Some(folder) = std::env::var_os(VICTIM) else { return };
     let options = TrainOptions { save_every: SaveEvery::Steps(1), stop: None };
-    run(&tiny_recipe(), folder.as_ref(), &options, &mut Silent).unwrap();
+    let recipe = if std::env::var_os(SWITCHING).is_some() { switching_recipe() } else { tiny_recipe() };
+    run(&recipe, folder.as_ref(), &options, &mut Silent).unwrap();
 }
 
 #[test]
 fn killing_the_process_and_resuming_changes_no_bit() {
+    kill_and_resume(&tiny_recipe(), None);
+}
+
+#[test]
+fn killing_the_process_while_layers_leave_convolution_changes_no_bit() {
+    kill_and_resume(&switching_recipe(), Some((SWITCHING, "1")));
+}
+
+/// recipe: what [`victim`] runs with these variables of the environment.
+fn kill_and_resume(recipe: &Recipe, variables: Option<(&str, &str)>) {
     let folder = tempfile::tempdir().unwrap();
     let (undisturbed, killed) = (folder.path().join("undisturbed"), folder.path().join("killed"));
-    let want = run_to_end(&tiny_recipe(), &undisturbed);
+    let want = run_to_end(recipe, &undisturbed);
     let start = || {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "victim", "--nocapture"])
             .env(VICTIM, &killed)
+            .envs(variables)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -174,7 +143,7 @@ fn killing_the_process_and_resuming_changes_no_bit() {
     }
     eprintln!("killed {kills} times");
     assert!(kills >= 2, "it was hardly ever killed in the middle");
-    assert_eq!(run_to_end(&tiny_recipe(), &killed), want);
+    assert_eq!(run_to_end(recipe, &killed), want);
     assert_same_run(&undisturbed, &killed);
     let leftovers: Vec<_> = fs::read_dir(&killed)
         .unwrap()

@@ -67,6 +67,8 @@ pub(super) fn finished(cell: super::Cell, top1: f64) -> CellResult {
         images_per_s: 100.0,
         seconds: 1.0,
         gates: vec![0.7],
+        switched: Vec::new(),
+        head_positions: Vec::new(),
         nonlocality: vec![1.8, 4.0],
         head_diversity: vec![0.5, top1 / 100.0],
         high_frequency: vec![0.3, top1 / 200.0],

@@ -1,8 +1,8 @@
 //! What a run is: everything that decides its result, as one TOML file.
 
 mod init;
-mod length;
 mod subset;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -10,11 +10,12 @@ mod validate;
 
 use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
-use inductive_schedule::{Clock, Duration, EmaDecay};
+use inductive_schedule::{Clock, Duration, EmaDecay, length};
 use serde::{Deserialize, Serialize};
 
 pub use init::{Init, Named};
 pub use subset::{Choice, SubsetSpec};
+pub use switch::SwitchRecipe;
 pub use text::Difference;
 
 use crate::{Result, optimizer::AdamWConfig};
@@ -107,6 +108,9 @@ pub struct Recipe {
     /// Moving average of the weights, evaluated beside them: `decay`, and `warmup` (default false). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaDecay>,
+    /// When and how layers leave convolution for attention, in models with such layers (`prs_*`). Default: they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchRecipe>,
     /// Random changes of the training images.
     pub augment: Augment,
     /// Size of the synthetic set; without meaning for other data.
@@ -200,6 +204,7 @@ impl Default for Recipe {
             init: None,
             filters: None,
             ema: None,
+            switch: None,
             augment: Augment::default(),
             synthetic: Synthetic::default(),
             keep: Keep::default(),

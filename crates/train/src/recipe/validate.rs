@@ -54,6 +54,9 @@ impl Recipe {
         }
         known("init", self.init.as_ref())?;
         known("filters", self.filters.as_ref())?;
+        if let Some(switch) = &self.switch {
+            switch.validate(&self.model_spec()?)?;
+        }
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));
         }

@@ -1,14 +1,23 @@
 //! What the tests of this folder share: a small recipe, and whole models as bytes.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use dfdx::prelude::Cpu;
 use inductive_checkpoint::TensorFile;
 use inductive_data::{Image, Normalize, Split};
 use inductive_models::Model;
-use inductive_schedule::{Duration, EmaDecay};
-use inductive_train::{Recipe, Synthetic};
+use inductive_schedule::{Duration, EmaDecay, SwitchTimes};
+use inductive_train::{
+    Metrics, Outcome, Progress, Recipe, Result, SaveEvery, Silent, StepInfo, SwitchRecipe, Synthetic,
+    TrainOptions, train,
+};
 
 /// Two epochs of six updates of `convit_micro` on 96 synthetic images, with everything switched on.
 pub fn tiny_recipe() -> Recipe {
@@ -20,6 +29,18 @@ pub fn tiny_recipe() -> Recipe {
         ema: Some(EmaDecay::constant(0.9)),
         seed: 5,
         ..Recipe::default()
+    }
+}
+
+/// As many updates of `prs_nano` on fewer images, whose six layers leave convolution after updates 3 (the last layer), 4, 5, 7, 8 and 9.
+pub fn switching_recipe() -> Recipe {
+    let times = SwitchTimes::LateFirst { earliest: Duration::Steps(3), latest: Duration::Steps(9) };
+    Recipe {
+        model: "prs_nano".to_owned(),
+        switch: Some(SwitchRecipe::new(times)),
+        synthetic: Synthetic { train: 52, test: 10, seed: 0 },
+        batch_size: 8,
+        ..tiny_recipe()
     }
 }
 
@@ -51,4 +72,57 @@ pub fn fixed_batch(split: &Split, count: usize) -> (Vec<f32>, Vec<u32>) {
 pub fn tensors(path: impl AsRef<Path>) -> Vec<(String, Vec<u8>)> {
     let file = TensorFile::open(path).unwrap();
     file.entries().map(|entry| (entry.name.to_owned(), entry.bytes.to_vec())).collect()
+}
+
+/// Loads the data and trains.
+pub fn run(
+    recipe: &Recipe,
+    folder: &Path,
+    options: &TrainOptions,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    train(&Cpu::default(), recipe, &recipe.load_data()?, folder, options, progress)
+}
+
+/// The lines of a run, without its timings.
+pub fn run_to_end(recipe: &Recipe, folder: &Path) -> Vec<Metrics> {
+    match run(recipe, folder, &TrainOptions::default(), &mut Silent).unwrap() {
+        Outcome::Finished(result) => result.metrics.iter().map(Metrics::without_timing).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asks to stop after so many updates.
+struct StopAfter {
+    step: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Progress for StopAfter {
+    fn step(&mut self, step: &StepInfo) {
+        if step.step == self.step {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Trains so many updates, counted from the start of the run, and stops.
+pub fn run_until(recipe: &Recipe, folder: &Path, step: u64) -> Outcome {
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = TrainOptions { stop: Some(stop.clone()), save_every: SaveEvery::Never };
+    run(recipe, folder, &options, &mut StopAfter { step, stop }).unwrap()
+}
+
+/// That two runs left the same files, but for timings.
+pub fn assert_same_run(one: &Path, other: &Path) {
+    for file in ["state.safetensors", "last.safetensors", "ema.safetensors", "best.safetensors"] {
+        let (a, b) = (tensors(one.join(file)), tensors(other.join(file)));
+        let differing: Vec<_> = a.iter().zip(&b).filter(|(a, b)| a != b).map(|(a, _)| &a.0).collect();
+        assert!(a.len() == b.len() && differing.is_empty(), "{file}: {differing:?}");
+    }
+    let woken = |folder: &Path| {
+        let state = TensorFile::open(folder.join("state.safetensors")).unwrap();
+        state.metadata().get("woken").cloned()
+    };
+    assert_eq!(woken(one), woken(other));
 }

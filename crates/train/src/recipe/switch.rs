@@ -1,0 +1,77 @@
+//! When and how the layers of a model leave convolution for attention, as a recipe says it.
+
+use inductive_attention::{Gate, Positions, Reparameterization};
+use inductive_models::{ModelSpec, entries, find_switchable};
+use inductive_schedule::SwitchTimes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    seeds::{Purpose, derive},
+};
+
+/// The table `switch` of a recipe (PRS, arXiv 2210.01370):
+///
+/// ```
+/// # use inductive_train::Recipe;
+/// let recipe = Recipe::from_toml(r#"
+///     model = "prs_micro"
+///     [switch]
+///     times = { late-first = { earliest = "25%", latest = "75%" } }
+///     gate = { linear = 1.0 }
+/// "#, "recipe.toml")?;
+/// assert_eq!(recipe.switch.unwrap().times.to_string(), "late first, 25% to 75%");
+/// # Ok::<(), inductive_train::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchRecipe {
+    /// When each layer switches. A layer at `T` is a convolution in the first `T` updates; the learning rate does not notice.
+    pub times: SwitchTimes,
+    /// Where its heads look then. Default: each at its place in the kernel, so sharply that the function stays.
+    #[serde(default)]
+    pub positions: Positions,
+    /// The gate between position and content. Default: linear from 1, which is position alone.
+    #[serde(default)]
+    pub gate: Gate,
+}
+
+impl SwitchRecipe {
+    /// At these times, in the way that keeps the function.
+    pub fn new(times: SwitchTimes) -> Self {
+        Self { times, positions: Positions::default(), gate: Gate::default() }
+    }
+
+    /// How a layer is changed in a run with this seed, which decides scattered positions together with their own.
+    pub(crate) fn how(&self, run_seed: u64) -> Reparameterization {
+        let positions = match self.positions {
+            Positions::Scattered { std, alpha, seed } => {
+                Positions::Scattered { std, alpha, seed: derive(run_seed, Purpose::Switch, seed) }
+            }
+            ref other => other.clone(),
+        };
+        Reparameterization { positions, gate: self.gate }
+    }
+
+    /// Refuses numbers that cannot be meant, and a model without a layer that can switch. How many it has, and how long the
+    /// run is, is not known yet.
+    pub(crate) fn validate(&self, model: &ModelSpec) -> Result<()> {
+        self.times.check()?;
+        self.how(0).check()?;
+        if model.can_switch() {
+            return Ok(());
+        }
+        let expected = match find_switchable(&model.name) {
+            Ok(same) => format!("`{}`, which is the same with layers that can", same.spec.name),
+            Err(_) => {
+                let all = entries().into_iter().filter(|it| it.spec.can_switch());
+                all.map(|it| it.spec.name).collect::<Vec<_>>().join(", ")
+            }
+        };
+        Err(Error::Recipe {
+            field: "model",
+            got: format!("{}, of which no layer can leave convolution as `switch` asks", model.name),
+            expected,
+        })
+    }
+}

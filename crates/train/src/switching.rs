@@ -1,0 +1,133 @@
+//! Layers that leave convolution for attention in the middle of a run: when, and what follows for optimizer and average.
+
+use std::collections::BTreeSet;
+
+use inductive_attention::{GateForm, Operator, Reparameterization};
+use inductive_models::{Model, Zoo};
+use inductive_ops::{Backend, Parameters};
+
+use crate::{Learner, Plan, Recipe, Result};
+
+/// When the layers of a run switch, and which have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Switching {
+    /// Updates before each layer switches; empty without a table `switch`.
+    times: Vec<Option<u64>>,
+    how: Reparameterization,
+    /// Which layers are convolutions no more.
+    done: Vec<bool>,
+}
+
+impl Switching {
+    /// What `recipe` says for `model`, of which some layers may have switched in an earlier start of the run.
+    ///
+    /// # Errors
+    /// For times that do not fit the model or the run.
+    pub fn new<D: Backend<f32>>(recipe: &Recipe, plan: &Plan, model: &dyn Model<f32, D>) -> Result<Self> {
+        let Some(switch) = &recipe.switch else { return Ok(Self::default()) };
+        let layers = model.switchable()?;
+        let times = switch.times.steps(layers.len(), plan.run_size())?;
+        let done = layers.iter().map(|layer| layer.operator != Operator::Convolution).collect();
+        Ok(Self { times, how: switch.how(recipe.seed), done })
+    }
+
+    /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names.
+    pub fn switch_due<D: Zoo>(&mut self, learner: &mut Learner<D>, step: u64) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for (layer, (time, done)) in self.times.iter().zip(&mut self.done).enumerate() {
+            if !*done && time.is_some_and(|time| time <= step) {
+                names.push(learner.switch(layer, &self.how)?);
+                *done = true;
+            }
+        }
+        Ok(names)
+    }
+
+    /// The updates before each layer switched; `None` for a layer that is a convolution.
+    pub fn switched(&self) -> Vec<Option<u64>> {
+        self.times.iter().zip(&self.done).map(|(time, done)| time.filter(|_| *done)).collect()
+    }
+}
+
+/// What the operators of a model's layers mean for its parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Roles {
+    /// Parameters without effect.
+    pub idle: BTreeSet<String>,
+    /// Buffers that name the operators.
+    pub operators: BTreeSet<String>,
+    /// Gates that are shares.
+    pub shares: BTreeSet<String>,
+}
+
+impl Roles {
+    /// Those of the parameters of `model` as it is now.
+    pub fn of<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Self> {
+        let mut roles = Self::default();
+        for layer in model.switchable()? {
+            roles.operators.insert(format!("{}.operator", layer.name));
+            if layer.operator == Operator::Attention(GateForm::Linear) {
+                roles.shares.insert(format!("{}.gate", layer.name));
+            }
+            roles.idle.extend(layer.idle);
+        }
+        Ok(roles)
+    }
+
+    /// Puts gates that an update has moved out of `[0, 1]` back to the nearest end.
+    pub fn project<D: Backend<f32>>(&self, model: &mut dyn Parameters<f32, D>) -> Result<()> {
+        if self.shares.is_empty() {
+            return Ok(());
+        }
+        model.for_each_parameter_mut(&mut |p| {
+            if !self.shares.contains(p.name()) {
+                return Ok(());
+            }
+            let gates = p.to_vec();
+            let projected: Vec<f32> = gates.iter().map(|gate| gate.clamp(0.0, 1.0)).collect();
+            if projected == gates { Ok(()) } else { p.copy_from(&projected) }
+        })?;
+        Ok(())
+    }
+}
+
+/// `[dx, dy, alpha]` of each head of each layer that can leave convolution; empty where none has left it.
+pub(crate) fn head_positions<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Vec<Vec<[f64; 3]>>> {
+    // A file of metrics cannot hold what is not finite, the place of a head that looks everywhere (alpha is 0).
+    let number = |x: f64| if x.is_finite() { x } else { 0.0 };
+    let positions: Vec<Vec<[f64; 3]>> = model
+        .switchable()?
+        .iter()
+        .map(|layer| layer.heads.iter().map(|head| [head.dx, head.dy, head.alpha].map(number)).collect())
+        .collect();
+    Ok(if positions.iter().all(Vec::is_empty) { Vec::new() } else { positions })
+}
+
+impl<D: Zoo> Learner<D> {
+    /// Makes layer `layer` of [`Model::switchable`] attention, before the next update; returns its name.
+    ///
+    /// What the layer computed with goes on as it was: its weight keeps its averages in the optimizer and in the moving
+    /// average. What has an effect from now on begins: in the optimizer with averages of zero, in the moving average with
+    /// its value of now.
+    ///
+    /// # Errors
+    /// As [`Model::reparameterize`].
+    pub fn switch(&mut self, layer: usize, how: &Reparameterization) -> Result<String> {
+        self.model.reparameterize(layer, how)?;
+        self.see_operators()?;
+        let mut layers = self.model.switchable()?;
+        Ok(layers.swap_remove(layer).name)
+    }
+
+    /// Makes optimizer and moving average agree with what the layers compute now.
+    pub(crate) fn see_operators(&mut self) -> Result<()> {
+        let roles = Roles::of(&*self.model)?;
+        self.optimizer.set_idle(&self.device, &roles.idle)?;
+        if let Some(ema) = &mut self.ema {
+            let still = |name: &str| roles.idle.contains(name) || roles.operators.contains(name);
+            ema.leave_out(&self.device, &*self.model, still)?;
+        }
+        self.roles = roles;
+        Ok(())
+    }
+}
