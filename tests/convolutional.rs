@@ -5,7 +5,7 @@ use inductive_models::{
     BasicResnet, BatchStatistics, CifarStem, Classifier, Context, ConvMixer, Model, ModelSpec, Record, Trunk,
 };
 use inductive_ops::{Backend, Grid, Parameters};
-use inductive_tests::{Fixture, assert_close, relative_error};
+use inductive_tests::{Fixture, assert_close, assert_points, relative_error};
 
 use crate::{ATOL, RTOL, smooth_targets};
 
@@ -87,6 +87,7 @@ fn parity<M, const C: usize, D>(
 
     let images = device.tensor_from_vec(fixture.tensor("input"), (2, 3, 32, 32));
     let mut record = Record::everything();
+    record.points = Some(Vec::new());
     model.forward(images.clone(), Some(&mut record)).unwrap();
     assert_eq!(record.blocks.len(), blocks.len());
     for (i, (block, (channels, side))) in record.blocks.iter().zip(blocks).enumerate() {
@@ -94,6 +95,7 @@ fn parity<M, const C: usize, D>(
         assert_close(&format!("block {i}"), &block.output, &want, RTOL, ATOL);
         assert_eq!(block.layout.grid, Grid::square(*side));
     }
+    assert!(assert_points(name, &record.points.unwrap()), "points");
     let logits = model.logits(images.clone().leaky_traced(), Context::default()).unwrap();
     gradients(&mut model, logits.realize(), (name, &fixture), "");
 

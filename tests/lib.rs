@@ -1,8 +1,11 @@
 //! Reading fixtures and comparing with them.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
+use inductive_analysis::Spectra;
+use inductive_attention::{OperatorKind, Point};
 use inductive_checkpoint::TensorFile;
+use serde::Deserialize;
 
 /// Path of a file under `tests/fixtures`.
 pub fn fixture_path(name: &str) -> PathBuf {
@@ -63,4 +66,45 @@ pub fn relative_error(got: &[f32], want: &[f32]) -> f64 {
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
     let difference = norm(&mut got.iter().zip(want).map(|(g, w)| (g - w) as f64));
     difference / norm(&mut want.iter().map(|w| *w as f64))
+}
+
+/// Of one point in `fourier_points.json`: relative log amplitudes from frequency 0 to the highest.
+#[derive(Deserialize)]
+struct PointFixture {
+    name: String,
+    kind: OperatorKind,
+    stream: Vec<f64>,
+    branch: Option<Vec<f64>>,
+    /// Of the stream's last, by this operator.
+    change: Option<f64>,
+}
+
+/// Compares the frequencies of a model's points with those of the same modules in PyTorch, computed by numpy's `fft2`; `false`
+/// for a model that has none in `fourier_points.json`. The file is rounded to 1e-7.
+#[track_caller]
+pub fn assert_points(name: &str, points: &[Point<f32>]) -> bool {
+    let text = std::fs::read_to_string(fixture_path("fourier_points.json")).unwrap();
+    let mut all: BTreeMap<String, Vec<PointFixture>> = serde_json::from_str(&text).unwrap();
+    let Some(want) = all.remove(name) else { return false };
+    let mut spectra = Spectra::default();
+    spectra.add(points);
+    let got = spectra.measured();
+    assert_eq!(got.len(), want.len(), "{name}: points");
+    let single = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<_>>();
+    for (got, want) in got.iter().zip(&want) {
+        assert_eq!((&got.name, got.kind), (&want.name, want.kind));
+        let what = format!("{name} {}", want.name);
+        assert_close(&what, &single(&got.after.values), &single(&want.stream), 0.0, 1e-3);
+        assert_eq!(
+            (got.branch.is_some(), got.change().is_some()),
+            (want.branch.is_some(), want.change.is_some())
+        );
+        if let (Some(got), Some(want)) = (&got.branch, &want.branch) {
+            assert_close(&format!("{what}: branch"), &single(&got.values), &single(want), 0.0, 1e-3);
+        }
+        if let (Some(got), Some(want)) = (got.change(), want.change) {
+            assert_close(&format!("{what}: change"), &[got as f32], &[want as f32], 0.0, 1e-3);
+        }
+    }
+    true
 }

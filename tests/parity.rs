@@ -11,7 +11,7 @@ use inductive_models::{
     PatchEmbed, PooledVit, Record, Trunk, Vit, Zoo, build,
 };
 use inductive_ops::{Backend, Parameters, relative_positions};
-use inductive_tests::{Fixture, assert_close, relative_error};
+use inductive_tests::{Fixture, assert_close, assert_points, relative_error};
 
 /// The fixtures' tolerances for everything but gradients.
 const RTOL: f32 = 1e-4;
@@ -55,6 +55,7 @@ where
 
     let images = device.tensor_from_vec(fixture.tensor("input"), (2, 3, side, side));
     let mut record = Record::everything();
+    record.points = Some(Vec::new());
     let recorded = model.forward(images.clone(), Some(&mut record)).unwrap().as_vec();
     let logits = model.forward(images.clone(), None).unwrap().as_vec();
     let worst = assert_close("logits", &logits, &fixture.tensor("logits"), RTOL, ATOL);
@@ -73,6 +74,8 @@ where
             assert_close(&format!("attention {i}"), got, &want, RTOL, ATOL);
         }
     }
+    let with_points = ["convit_a", "vit_a", "vit_gap_a"].contains(&name);
+    assert_eq!(assert_points(name, &record.points.unwrap()), with_points, "points");
     assert!(fixture.get(&format!("block/{}", record.blocks.len())).is_none(), "a block is missing");
     assert!(fixture.get("attn/0").is_some(), "no attention to compare");
 

@@ -5,6 +5,7 @@ use inductive_models::{Initialised, Model, Zoo, initialise, initialise_filters};
 
 use crate::{
     Init, Recipe, Result,
+    learner::copy_weights,
     seeds::{Purpose, derive},
 };
 
@@ -44,6 +45,17 @@ impl Initial {
         let mut warnings = built.warnings;
         warnings.extend(initialised.warnings.iter().cloned());
         Ok(Self { model: built.model, initialised, warnings })
+    }
+
+    /// The same model on another device. recipe: the one that it was made by.
+    ///
+    /// # Errors
+    /// A device that cannot copy.
+    pub fn on<D: Zoo>(&self, device: &D, recipe: &Recipe) -> Result<Box<dyn Model<f32, D>>> {
+        let options = recipe.build_options(self.model.spec().classes);
+        let mut model = device.build_model(&recipe.model, &options)?.model;
+        copy_weights(&*self.model, &mut *model)?;
+        Ok(model)
     }
 }
 

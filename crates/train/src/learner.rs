@@ -192,7 +192,7 @@ impl<D: Zoo> std::fmt::Debug for Learner<D> {
 }
 
 /// Copies all parameters between two models of one type, on whatever devices.
-fn copy_weights<D: Zoo>(from: &dyn Model<f32, Cpu>, to: &mut dyn Model<f32, D>) -> Result<()> {
+pub(crate) fn copy_weights<D: Zoo>(from: &dyn Model<f32, Cpu>, to: &mut dyn Model<f32, D>) -> Result<()> {
     let mut values = Vec::new();
     from.for_each_parameter(&mut |p| {
         values.push(p.to_vec());

@@ -10,6 +10,7 @@
 //! | [`Plan`] | lengths in steps and the learning rate of every step |
 //! | [`evaluate`] | loss, top-1 and top-5 on a set |
 //! | [`Probe`] | a fixed batch of test images, and what the layers do to it |
+//! | [`frequencies()`] | which frequencies every operator of a model leaves and adds |
 //! | [`Progress`] | what a run tells while it runs |
 //! | [`mod@bench`] | how fast a model computes, without data and files |
 //!
@@ -44,6 +45,7 @@ mod error;
 mod evaluate;
 mod folder;
 mod freeze;
+mod frequencies;
 mod groups;
 mod initial;
 mod learner;
@@ -57,6 +59,7 @@ mod progress;
 mod recipe;
 mod run;
 mod seeds;
+mod spread;
 mod state;
 mod switching;
 #[cfg(test)]
@@ -67,6 +70,7 @@ pub use ema::Ema;
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
+pub use frequencies::{FourierPoint, frequencies};
 pub use groups::decays;
 pub use initial::Initial;
 pub use learner::{Learner, StepReport};

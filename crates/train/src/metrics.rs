@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use inductive_checkpoint::write_atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Evaluation, Result};
+use crate::{Error, Evaluation, FourierPoint, Result};
 
 /// What is measured at the end of each epoch (of each `eval_every`), one JSON object per line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,10 @@ pub struct Metrics {
     /// The same of the singular values themselves ([`inductive_analysis::StableRank::sr1`]).
     #[serde(default)]
     pub nuclear_rank: Vec<f64>,
+    /// Frequencies around each operator, from the stem on ([`inductive_analysis::PointSpectrum`]), mean over the fixed batch
+    /// and channels; empty where one is not finite.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fourier: Vec<FourierPoint>,
 }
 
 impl Metrics {
@@ -108,6 +112,14 @@ mod tests {
     use super::*;
 
     fn line(step: u64) -> Metrics {
+        let point = FourierPoint {
+            name: "blocks.0.attn".to_owned(),
+            kind: inductive_attention::OperatorKind::Attention,
+            downsamples: false,
+            stream: -0.1,
+            branch: Some(-4.0 / 3.0),
+            change: Some(0.2),
+        };
         Metrics {
             epoch: step as f64 / 3.0,
             step,
@@ -129,6 +141,7 @@ mod tests {
             target_mass: vec![0.9],
             stable_rank: vec![1.5, 2.0],
             nuclear_rank: vec![3.5, 4.0],
+            fourier: vec![point],
         }
     }
 
@@ -141,6 +154,16 @@ mod tests {
         assert_eq!(read_metrics(&path, 3).unwrap(), lines);
         assert_eq!(read_metrics(&path, 2).unwrap(), lines[..2]);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    }
+
+    #[test]
+    fn a_line_from_before_frequencies_were_measured_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let old = Metrics { fourier: Vec::new(), ..line(1) };
+        write_metrics(&path, std::slice::from_ref(&old)).unwrap();
+        assert!(!fs::read_to_string(&path).unwrap().contains("fourier"));
+        assert_eq!(read_metrics(&path, 9).unwrap(), [old]);
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! A fixed small batch of test images, on which attention and token maps are measured.
 
-use std::{borrow::Cow, iter::repeat_n};
+use std::ops::Range;
 
 use inductive_analysis::{
-    StableRank, head_diversity, high_frequency_share, mean_stable_rank, nonlocality, target_mass,
+    PointSpectrum, StableRank, head_diversity, high_frequency_share, mean_stable_rank, nonlocality,
+    target_mass,
 };
 use inductive_attention::AttentionRecord;
-use inductive_data::{Dataset, Image, Normalize};
+use inductive_data::Dataset;
 use inductive_init::Target;
-use inductive_models::{BlockRecord, Model, ModelSpec, Record};
+use inductive_models::{BlockRecord, Model, Record};
 use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, evaluate::to_device};
+use crate::{
+    FourierPoint, Result,
+    evaluate::to_device,
+    frequencies::{self, highest},
+    spread::Spread,
+};
 
 /// The most images.
 const IMAGES: usize = 32;
@@ -36,29 +42,13 @@ impl Probe {
     /// the model takes images that are a whole multiple as large.
     ///
     /// # Errors
-    /// [`Error::ImageSize`] for images of another size.
+    /// [`Error::ImageSize`](crate::Error::ImageSize) for images of another size.
     pub fn new<D: Backend<f32>>(set: &dyn Dataset, model: &dyn Model<f32, D>) -> Result<Self> {
-        let ModelSpec { name, image: (height, width), heads, .. } = model.spec();
-        let times = height / set.height().max(1);
-        if (*height, *width) != (times * set.height(), times * set.width()) {
-            let size = |height: usize, width: usize| format!("{height} x {width} pixels");
-            return Err(Error::ImageSize {
-                model: name.clone(),
-                expected: size(*height, *width),
-                data: set.spec().to_owned(),
-                got: size(set.height(), set.width()),
-            });
-        }
-        let tokens = model.spec().grid().tokens() + 1;
-        let fits = MAP_NUMBERS / (heads * tokens * tokens).max(1);
-        let count = fits.clamp(1, IMAGES).min(set.len());
-        let normalize = Normalize::new(set.info().mean, set.info().std);
-        let mut images = vec![0.0; count * 3 * height * width];
-        for (place, out) in images.chunks_exact_mut(3 * height * width).enumerate() {
-            let image = enlarged(set.image(place * set.len() / count), set.width(), times);
-            normalize.write(&Image::new(&image, *height, *width), out);
-        }
-        Ok(Self { images, count })
+        let spec = model.spec();
+        let tokens = spec.grid().tokens() + 1;
+        let fits = MAP_NUMBERS / (spec.heads * tokens * tokens).max(1);
+        let spread = Spread::new(set, spec, fits.clamp(1, IMAGES))?;
+        Ok(Self { images: spread.images(0..spread.count()), count: spread.count() })
     }
 
     /// One image of one colour, the mean's: what tells its patches apart is their position.
@@ -94,6 +84,17 @@ impl Probe {
     pub fn logits<D: Backend<f32>>(&self, device: &D, model: &dyn Model<f32, D>) -> Result<Vec<f32>> {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
         Ok(model.forward(images, None)?.as_vec())
+    }
+
+    /// The frequencies of every operator of `model` on the images.
+    fn frequencies<D: Backend<f32>>(
+        &self,
+        device: &D,
+        model: &dyn Model<f32, D>,
+    ) -> Result<Vec<PointSpectrum>> {
+        let size = self.images.len() / self.count.max(1);
+        let images = |range: Range<usize>| self.images[range.start * size..range.end * size].to_vec();
+        frequencies::measure(device, model, self.count, &images, &mut |_| {})
     }
 
     /// `count` images that are normalised already.
@@ -136,17 +137,9 @@ impl Probe {
                 .collect(),
             stable_rank: ranks.iter().map(|rank| rank.sr2).collect(),
             nuclear_rank: ranks.iter().map(|rank| rank.sr1).collect(),
+            fourier: highest(&self.frequencies(device, model)?),
         })
     }
-}
-
-/// An image with each pixel repeated `times` x `times`; its rows, of all channels, are `width` long.
-fn enlarged(image: &[u8], width: usize, times: usize) -> Cow<'_, [u8]> {
-    if times == 1 {
-        return image.into();
-    }
-    let wide = |row: &[u8]| row.iter().flat_map(|pixel| repeat_n(*pixel, times)).collect::<Vec<_>>();
-    image.chunks_exact(width).flat_map(|row| wide(row).repeat(times)).collect()
 }
 
 /// What is measured in each layer on a fixed batch of test images; as in [`Metrics`](crate::Metrics).
@@ -165,23 +158,11 @@ pub struct Inside {
     pub stable_rank: Vec<f64>,
     /// [`Metrics::nuclear_rank`](crate::Metrics::nuclear_rank)
     pub nuclear_rank: Vec<f64>,
+    /// [`Metrics::fourier`](crate::Metrics::fourier)
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fourier: Vec<FourierPoint>,
 }
 
 pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_enlarged_image_repeats_each_pixel_in_both_directions() {
-        let image = [1, 2, 3, 4, 5, 6]; // three channels of one row
-        assert_eq!(
-            *enlarged(&image, 2, 2),
-            [1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4, 5, 5, 6, 6, 5, 5, 6, 6]
-        );
-        assert_eq!(*enlarged(&image, 2, 1), image);
-    }
 }

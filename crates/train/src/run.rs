@@ -222,8 +222,15 @@ impl<'a, D: Zoo> Run<'a, D> {
         }
         let images = since.images.max(1) as f64;
         let inside = self.probe.measure(device, &**model, &targets)?;
-        let Inside { nonlocality, head_diversity, high_frequency, target_mass, stable_rank, nuclear_rank } =
-            inside;
+        let Inside {
+            nonlocality,
+            head_diversity,
+            high_frequency,
+            target_mass,
+            stable_rank,
+            nuclear_rank,
+            fourier,
+        } = inside;
         let gates = model.gates().iter().map(|heads| mean(heads)).collect();
         let head_positions = head_positions(&**model)?;
         self.count_time();
@@ -248,6 +255,7 @@ impl<'a, D: Zoo> Run<'a, D> {
             target_mass,
             stable_rank,
             nuclear_rank,
+            fourier,
         })
     }
 

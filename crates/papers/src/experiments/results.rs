@@ -75,6 +75,7 @@ pub(super) fn finished(cell: super::Cell, top1: f64) -> CellResult {
         target_mass: Vec::new(),
         stable_rank: vec![2.0, 3.0],
         nuclear_rank: vec![5.0, 6.0],
+        fourier: Vec::new(),
     };
     let best = Best { step: 6, epoch: 1.0, top1 };
     CellResult { cell, result: RunResult { metrics: vec![metrics], start: None, best, folder: "run".into() } }
