@@ -1,4 +1,4 @@
-//! Combinators: constant, linear, warm-up, chain, delay per layer.
+//! Combinators: constant, linear, warm-up, chain, delay.
 
 use serde::{Deserialize, Serialize};
 
@@ -115,28 +115,6 @@ impl<S: Schedule> Schedule for Delayed<S> {
     }
 }
 
-/// One schedule for every layer, each starting `per_layer` after the one before it.
-///
-/// With a negative `per_layer` the last layers come first; no layer starts before time 0.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Staggered<S> {
-    /// When layer 0 starts.
-    pub first: f64,
-    /// How much later the next layer starts.
-    pub per_layer: f64,
-    /// What each layer follows.
-    pub schedule: S,
-}
-
-impl<S: Schedule> Staggered<S> {
-    /// The schedule of layer `layer`, from 0.
-    pub fn layer(&self, layer: usize) -> Delayed<&S> {
-        let by = self.first + self.per_layer * layer as f64;
-        Delayed { by: by.max(0.0), schedule: &self.schedule }
-    }
-}
-
 /// Refuses a length that is negative or not finite.
 pub(crate) fn check_length(schedule: &'static str, field: &'static str, length: f64) -> Result<()> {
     setting(schedule, field, length, length.is_finite() && length >= 0.0, "a finite length, 0 or more")
@@ -169,21 +147,5 @@ mod tests {
             last: UP,
         };
         assert_eq!([0.0, 3.0, 4.0, 5.0, 6.0, 100.0].map(|t| chain.value(t)), [1.0, 2.5, 1.0, 1.5, 1.0, 3.0]);
-    }
-
-    #[test]
-    fn layers_follow_the_same_values_one_offset_apart() {
-        let layers = Staggered { first: 2.0, per_layer: 3.0, schedule: UP };
-        for t in [0.0, 2.0, 2.5, 4.0, 7.5] {
-            assert_eq!(layers.layer(4).value(t + 12.0), layers.layer(0).value(t));
-        }
-        assert_eq!(layers.layer(1).value(5.0), UP.from);
-        assert_eq!(layers.layer(1).value(6.0), 1.5);
-    }
-
-    #[test]
-    fn a_negative_offset_starts_the_last_layers_first_but_never_before_time_zero() {
-        let layers = Staggered { first: 4.0, per_layer: -3.0, schedule: UP };
-        assert_eq!([0, 1, 2, 3].map(|layer| layers.layer(layer).by), [4.0, 1.0, 0.0, 0.0]);
     }
 }

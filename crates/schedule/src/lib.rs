@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `progress` | where a run is, and the clocks that read it |
 //! | `cosine` | timm's cosine with warm-up |
-//! | `combine` | constant, linear, warm-up, chain, delay per layer |
+//! | `combine` | constant, linear, warm-up, chain, delay |
 //! | `curve` | any of these as a configuration value |
 //! | `drop_path`, `ema` | rates over depth, decay over updates |
 //! | `duration` | "300 epochs", "5%", ... rounded once to steps |
@@ -33,7 +33,7 @@ pub mod length;
 mod progress;
 mod switch;
 
-pub use combine::{Chain, Constant, Delayed, Linear, Segment, Staggered, Warmup};
+pub use combine::{Chain, Constant, Delayed, Linear, Segment, Warmup};
 pub use cosine::CosineWarmup;
 pub use curve::Curve;
 pub use drop_path::drop_path_rates;

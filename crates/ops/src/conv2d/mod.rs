@@ -9,7 +9,7 @@ mod unfold;
 use dfdx::prelude::*;
 
 pub(crate) use cpu::{images_on_cpu, on_cpu};
-pub(crate) use kernel::{Back, Layout, backward_with, forward_with};
+pub(crate) use kernel::{Back, Layout, add_turned, backward_with, forward_with, shard_count, weight_rows};
 
 use crate::{
     Error, Grid, Result, Window, linear,

@@ -6,8 +6,11 @@
 //! Head `K h2 + h1` has the slice `[:, :, h1, h2]` of the convolution's weight and stands for the offset
 //! `(dx, dy) = (h2 - K / 2, h1 - K / 2)`: with `w_h = alpha (2 dx, 2 dy, -1)` and a large `alpha`, P is the convolution.
 
+mod content;
+mod content_backward;
 mod cpu;
 mod dense;
+mod heads;
 mod positions;
 mod sight;
 mod sparse;

@@ -71,6 +71,11 @@ fn turn(weight: &[f32], inner: usize) -> Vec<f32> {
     values
 }
 
+/// `[rows, inner]` to `turned: [inner, rows]` in this thread.
+pub(crate) fn turn_rows(rows: &[f32], inner: usize, turned: &mut [f32]) {
+    dispatch(Turn { rows, inner, width: turned.len() / inner, panel: turned });
+}
+
 /// The first `width` rows of `inner` numbers become the columns of `panel`.
 struct Turn<'a> {
     rows: &'a [f32],

@@ -14,7 +14,9 @@ pub(crate) struct Dims {
     pub(crate) outer: usize,
 }
 
-pub(crate) use cpu::{Operand, add_bias, add_bias_columns, backward, column_sums, column_sums_of, forward};
+pub(crate) use cpu::{
+    Operand, add_bias, add_bias_columns, backward, column_sums, column_sums_of, forward, turn_rows,
+};
 
 pub(crate) fn check<X: Shape, W: Shape, B: Shape, Y: Shape>(
     x: &X,
