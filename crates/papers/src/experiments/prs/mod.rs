@@ -54,7 +54,7 @@ pub(super) const EXACT: Protocol = Protocol {
 };
 
 /// Epochs of the main study at preset `small`: nine arms and five seeds are about an hour on two cores.
-const SMALL_EPOCHS: f64 = 7.0;
+const SMALL_EPOCHS: f64 = 20.0;
 
 /// Sizes of the main study.
 fn schedule(preset: Preset) -> Scale {
