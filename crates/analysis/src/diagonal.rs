@@ -20,11 +20,13 @@ pub(crate) struct LogAmplitudes {
     /// One per frequency.
     sums: Vec<f64>,
     maps: u64,
+    /// Whether anything but zeros was there.
+    pub(crate) is_something: bool,
 }
 
 impl LogAmplitudes {
     pub(crate) fn new(grid: Grid) -> Self {
-        Self { grid, sums: vec![0.0; grid.rows.min(grid.cols).div_ceil(2)], maps: 0 }
+        Self { grid, sums: vec![0.0; grid.rows.min(grid.cols).div_ceil(2)], maps: 0, is_something: false }
     }
 
     /// Takes in each channel of each sample. A map that is not there or has another grid leaves NaN.
@@ -34,9 +36,11 @@ impl LogAmplitudes {
             |map: &&FeatureMap<f32>| map.grid == grid && size > 0 && map.values.len().is_multiple_of(size);
         let Some(map) = map.filter(fits) else {
             self.sums.fill(f64::NAN);
+            self.is_something = true;
             self.maps += 1;
             return;
         };
+        self.is_something |= map.values.iter().any(|value| *value != 0.0);
         let phases = Phases::new(grid);
         let mut folded = vec![0.0; phases.count * map.channels];
         let mut parts = vec![[0.0; 2]; map.channels];

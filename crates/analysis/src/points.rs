@@ -46,7 +46,8 @@ pub struct PointSpectrum {
     pub before: Option<Curve>,
     /// Of the stream after it.
     pub after: Curve,
-    /// Of what it added alone; `None` without a residual connection.
+    /// Of what it added alone; `None` without a residual connection, and where it added nothing, as branches that end in a
+    /// weight of 0 at the start do.
     pub branch: Option<Curve>,
 }
 
@@ -127,7 +128,7 @@ impl Spectra {
                 kind: sums.kind,
                 before: before.replace(after.clone()),
                 after,
-                branch: sums.branch.as_ref().map(LogAmplitudes::curve),
+                branch: sums.branch.as_ref().filter(|sums| sums.is_something).map(LogAmplitudes::curve),
             }
         };
         self.points.iter().map(spectrum).collect()
@@ -230,6 +231,14 @@ mod tests {
         assert_close(measured[1].change(), 0.0, 1e-5);
         assert_eq!(measured[1].branch_change(), Some(0.0));
         assert!(!measured[1].downsamples());
+    }
+
+    #[test]
+    fn a_branch_of_zeros_has_no_frequencies() {
+        let stem = noise(GRID, 8);
+        let zeros = FeatureMap { values: vec![0.0; stem.values.len()], ..stem };
+        let measured = spectra(&[point("stem", stem.clone(), None), point("sum", stem, Some(zeros))]);
+        assert_eq!((measured[1].change(), measured[1].branch()), (Some(0.0), None));
     }
 
     /// 8 x 8 waves at k = 3 and k = 1; of 4 x 4 patches, every second one, k = 1 is what is left.

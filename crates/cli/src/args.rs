@@ -33,6 +33,8 @@ pub enum Command {
     Train(Train),
     /// Measures the accuracy of saved weights.
     Eval(Eval),
+    /// Measures which frequencies every operator of a model removes from its feature maps or adds to them.
+    Fourier(Fourier),
     /// Lists models, or shows what a model or a checkpoint holds.
     Inspect(Inspect),
     /// Shows the data sets that are known, or checks one.
@@ -162,6 +164,31 @@ pub struct Eval {
     /// Images per batch.
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub batch_size: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct Fourier {
+    /// A model's name, for new weights, or a `.safetensors` file with timm's names.
+    #[arg(value_name = "MODEL|FILE")]
+    pub what: String,
+    /// The model of a file that does not say it; those of `train` and `init` do.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Data as for `reproduce`; test images are used, enlarged to what the model takes if need be.
+    #[arg(long)]
+    pub data: String,
+    /// Test images, spread over the set.
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub images: usize,
+    /// Writes the figures: into the folder DIR, or over depth to FILE.svg and over frequency beside it.
+    #[arg(long, value_name = "DIR|FILE.svg")]
+    pub out: Option<PathBuf>,
+    /// Where the random numbers of new weights begin, as in `init`.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Layers with gated attention (ConViT), if not the model's default.
+    #[arg(long, value_name = "N")]
+    pub local_up_to_layer: Option<usize>,
 }
 
 #[derive(Debug, Args)]

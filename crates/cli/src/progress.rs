@@ -265,6 +265,48 @@ impl Drop for SolveView {
     }
 }
 
+/// Images that a model is measured on.
+pub struct ImagesView {
+    bar: Option<ProgressBar>,
+    total: usize,
+    last: Instant,
+}
+
+impl ImagesView {
+    pub fn new(plain: bool, total: usize) -> Self {
+        let bar = (!is_plain(plain)).then(|| {
+            let bar = ProgressBar::new(total as u64);
+            if let Ok(style) =
+                ProgressStyle::with_template("measuring [{bar:30}] {pos}/{len} images {eta} left")
+            {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        Self { bar, total, last: Instant::now() }
+    }
+
+    /// So many are done.
+    pub fn heard(&mut self, done: usize) {
+        match &self.bar {
+            Some(bar) => bar.set_position(done as u64),
+            None if self.last.elapsed() >= PLAIN_EVERY => {
+                self.last = Instant::now();
+                note(&format!("measuring: {done} of {} images", self.total));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for ImagesView {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// A series of measurements: on a terminal what is measured now, and a line for each that is done.
 pub struct BenchView {
     bar: Option<ProgressBar>,

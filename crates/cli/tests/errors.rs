@@ -136,6 +136,7 @@ fn help_is_as_it_was() {
         ("help-init", &["init", "--help"][..]),
         ("help-reproduce", &["reproduce", "--help"][..]),
         ("help-bench", &["bench", "--help"][..]),
+        ("help-fourier", &["fourier", "--help"][..]),
     ] {
         let output = inductive(dir.path(), args);
         assert!(output.status.success());

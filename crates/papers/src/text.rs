@@ -54,6 +54,8 @@ impl Charset {
             '≥' => ">=".to_owned(),
             '≤' => "<=".to_owned(),
             '…' => "...".to_owned(),
+            'Δ' => "Delta".to_owned(),
+            'π' => "pi".to_owned(),
             c if c.is_ascii() => c.to_string(),
             _ => "?".to_owned(),
         };

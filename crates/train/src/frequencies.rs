@@ -28,7 +28,7 @@ pub struct FourierPoint {
     pub downsamples: bool,
     /// Of the stream after it.
     pub stream: f64,
-    /// Of what it adds to the stream alone; `None` without a residual connection.
+    /// Of what it adds to the stream alone; `None` without a residual connection, and where it adds nothing yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<f64>,
     /// `stream` less that before the operator, negative for a low-pass filter; `None` for the first. The branch's own is

@@ -3,6 +3,7 @@
 pub mod bench;
 mod data;
 mod eval;
+mod fourier;
 mod init;
 mod inspect;
 mod reparameterize;
@@ -48,6 +49,7 @@ fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Comman
         Command::Reparameterize(args) => reparameterize::run(device, args),
         Command::Train(args) => train::run(device, settings, args),
         Command::Eval(args) => eval::run(device, args),
+        Command::Fourier(args) => fourier::run(device, settings, args),
         Command::Inspect(args) => inspect::run(args),
         Command::Data(args) => data::run(args),
         Command::Bench(args) => bench::run(settings, args),

@@ -1,15 +1,20 @@
-//! Line plots with error bars, as SVG and in the terminal; [`Maps`] of numbers as PNG.
+//! Line plots with error bars, as SVG and in the terminal; [`Maps`] of numbers as PNG; [`over_depth`] and
+//! [`over_frequency`] of a model's frequencies.
 //!
 //! One [`Figure`] renders both ways. A series has a hue; a published series drawn in the hue of a measured one is the
 //! same model in the paper: same colour, but dashed with hollow markers.
 
 mod axis;
+mod bands;
 mod canvas;
+mod fourier;
 mod maps;
 mod svg;
 mod terminal;
 
 pub use axis::{Axis, Scale, Tick};
+pub use bands::Band;
+pub use fourier::{over_depth, over_frequency};
 pub use maps::{Map, Maps};
 
 use crate::stats::Seeded;
@@ -45,12 +50,20 @@ pub struct Series {
     pub hue: usize,
     /// Its points, joined in this order.
     pub points: Vec<Point>,
+    /// Place among many lines that belong together, 0 the first and 1 the last: a thin line from dark to light without
+    /// markers, whose name the legend leaves out but for the first and the last.
+    pub rank: Option<f64>,
 }
 
 impl Series {
     /// A series of this project's own runs.
     pub fn measured(name: impl Into<String>, hue: usize) -> Self {
-        Self { name: name.into(), origin: Origin::Measured, hue, points: Vec::new() }
+        Self { name: name.into(), origin: Origin::Measured, hue, points: Vec::new(), rank: None }
+    }
+
+    /// One of many lines, 0 the first and 1 the last.
+    pub fn ranked(name: impl Into<String>, rank: f64) -> Self {
+        Self { rank: Some(rank), ..Self::measured(name, 0) }
     }
 
     /// A series of published numbers.
@@ -82,6 +95,8 @@ pub struct Figure {
     pub y: Axis,
     /// Its series.
     pub series: Vec<Series>,
+    /// What lies behind them.
+    pub bands: Vec<Band>,
     /// What must be said below it: what error bars are, how many seeds, where published points come from.
     pub caption: String,
 }
@@ -89,12 +104,18 @@ pub struct Figure {
 impl Figure {
     /// A plot without series.
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
-        Self { title: title.into(), x, y, series: Vec::new(), caption: String::new() }
+        Self { title: title.into(), x, y, series: Vec::new(), bands: Vec::new(), caption: String::new() }
     }
 
     /// Adds a series.
     pub fn series(mut self, series: Series) -> Self {
         self.series.push(series);
+        self
+    }
+
+    /// Adds a band.
+    pub fn band(mut self, band: Band) -> Self {
+        self.bands.push(band);
         self
     }
 
@@ -119,11 +140,42 @@ impl Figure {
     /// Both axes with their final ranges.
     fn placed(&self) -> (axis::Placed, axis::Placed) {
         let points = || self.series.iter().flat_map(|series| self.drawable(series));
+        let edges = self.bands.iter().flat_map(|band| [band.from, band.to]);
         let ends = |p: Point| {
             let error = p.error.filter(|e| e.is_finite()).unwrap_or(0.0).abs();
             [p.y - error, p.y + error]
         };
-        (self.x.place(points().map(|p| p.x)), self.y.place(points().flat_map(ends)))
+        (self.x.place(points().map(|p| p.x).chain(edges)), self.y.place(points().flat_map(ends)))
+    }
+}
+
+/// What a legend lists.
+enum Entry<'a> {
+    Series(&'a Series),
+    /// The first and the last of the ranked lines.
+    Ranked(&'a Series, &'a Series),
+    Band(&'a Band),
+}
+
+impl Entry<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Series(series) => series.name.clone(),
+            Self::Ranked(first, last) if first.name == last.name => first.name.clone(),
+            Self::Ranked(first, last) => format!("{} to {}", first.name, last.name),
+            Self::Band(band) => band.name.clone(),
+        }
+    }
+}
+
+impl Figure {
+    /// Series, then the ranked ones in one, then each kind of band.
+    fn entries(&self) -> Vec<Entry<'_>> {
+        let single = self.series.iter().filter(|series| series.rank.is_none()).map(Entry::Series);
+        let mut ranked = self.series.iter().filter(|series| series.rank.is_some());
+        let first = ranked.next();
+        let ranked = first.map(|first| Entry::Ranked(first, ranked.next_back().unwrap_or(first)));
+        single.chain(ranked).chain(bands::kinds(&self.bands).map(Entry::Band)).collect()
     }
 }
 

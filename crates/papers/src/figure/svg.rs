@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Figure, Origin, Point, Series, axis::Placed, even_columns};
+use super::{Entry, Figure, Origin, Point, Series, axis::Placed, even_columns, maps::colour};
 use crate::text::{width, wrap};
 
 /// Colours that colour-blind readers tell apart (Okabe and Ito), dark enough on white.
@@ -57,6 +57,7 @@ impl Figure {
         let _ = writeln!(out, "<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>");
         out += &text(LEFT, 32.0, "font-size=\"17\" font-weight=\"600\"", &self.title);
         out += &legend;
+        out += &self.draw_bands(&frame);
         out += &self.grid(&frame);
         let _ = writeln!(
             out,
@@ -78,18 +79,50 @@ impl Figure {
 
     /// The legend in even columns, and its height.
     fn legend(&self, top: f64) -> (String, f64) {
-        let widest = self.series.iter().map(|series| width(&series.name)).max().unwrap_or(0);
+        let entries = self.entries();
+        let widest = entries.iter().map(|entry| width(&entry.name())).max().unwrap_or(0);
         let column = 44.0 + CHARACTER * widest as f64 + 18.0;
-        let per_row = even_columns(self.series.len(), ((WIDTH - LEFT - RIGHT) / column) as usize);
+        let per_row = even_columns(entries.len(), ((WIDTH - LEFT - RIGHT) / column) as usize);
         let mut out = String::new();
-        for (at, series) in self.series.iter().enumerate() {
+        for (at, entry) in entries.iter().enumerate() {
             let x = LEFT + column * (at % per_row) as f64;
             let y = top - 5.0 + 20.0 * (at / per_row) as f64;
-            let _ = writeln!(out, "<path d=\"M{x:.2} {y:.2}h34\" {}/>", stroke(series));
-            out += &marker(series, x + 17.0, y);
-            out += &text(x + 42.0, y + 4.5, "", &series.name);
+            match entry {
+                Entry::Series(series) => {
+                    let _ = writeln!(out, "<path d=\"M{x:.2} {y:.2}h34\" {}/>", stroke(series));
+                    out += &marker(series, x + 17.0, y);
+                }
+                Entry::Ranked(..) => out += &scale(x, y),
+                Entry::Band(band) => {
+                    let _ = writeln!(
+                        out,
+                        "<path d=\"M{x:.2} {:.2}h34v14h-34z\" fill=\"{}\"/>",
+                        y - 7.0,
+                        band.color()
+                    );
+                }
+            }
+            out += &text(x + 42.0, y + 4.5, "", &entry.name());
         }
-        (out, 20.0 * self.series.len().div_ceil(per_row) as f64)
+        (out, 20.0 * entries.len().div_ceil(per_row) as f64)
+    }
+
+    /// What lies behind grid and lines, cut to the frame.
+    fn draw_bands(&self, frame: &Frame) -> String {
+        let mut out = String::new();
+        for band in &self.bands {
+            let [from, to] = [band.from, band.to].map(|at| frame.x(at).clamp(LEFT, WIDTH - RIGHT));
+            if to > from {
+                let _ = writeln!(
+                    out,
+                    "<path d=\"M{from:.2} {}H{to:.2}v{PLOT_HEIGHT}H{from:.2}z\" fill=\"{}\"><title>{}</title></path>",
+                    frame.top,
+                    band.color(),
+                    escape(&band.name)
+                );
+            }
+        }
+        out
     }
 
     /// Grid lines, ticks, tick labels, axis labels and the two axes.
@@ -126,9 +159,17 @@ impl Figure {
         let path =
             points.iter().map(|p| format!("{:.2} {:.2}", frame.x(p.x), frame.y(p.y))).collect::<Vec<_>>();
         if path.len() > 1 {
-            let _ = writeln!(out, "<path d=\"M{}\" {}/>", path.join("L"), stroke(series));
+            let (path, stroke) = (path.join("L"), stroke(series));
+            // The legend does not name a ranked line: the viewer does, where the mouse points.
+            let _ = match series.rank {
+                None => writeln!(out, "<path d=\"M{path}\" {stroke}/>"),
+                Some(_) => {
+                    let name = escape(&series.name);
+                    writeln!(out, "<path d=\"M{path}\" {stroke}><title>{name}</title></path>")
+                }
+            };
         }
-        for point in &points {
+        for point in points.iter().filter(|_| series.rank.is_none()) {
             let x = frame.x(point.x);
             if let Some(error) = point.error.filter(|e| e.is_finite() && *e > 0.0) {
                 // The lower end may have no place on a logarithmic axis: the bar then runs to the frame.
@@ -153,7 +194,25 @@ fn color(series: &Series) -> &'static str {
     COLORS[series.hue % COLORS.len()]
 }
 
+/// The colour of a ranked line: the part of the scale that is dark enough on white.
+fn ranked_color(rank: f64) -> String {
+    let [r, g, b] = colour::of((0.12 + 0.56 * rank.clamp(0.0, 1.0)) as f32);
+    format!("#{r:02x}{g:02x}{b:02x}")
+}
+
+/// The colours of ranked lines, side by side.
+fn scale(x: f64, y: f64) -> String {
+    let parts = (0..17).map(|part| {
+        let (x, color) = (x + 2.0 * f64::from(part), ranked_color(f64::from(part) / 16.0));
+        format!("<path d=\"M{x:.2} {:.2}h2.2v8h-2.2z\" fill=\"{color}\"/>\n", y - 4.0)
+    });
+    parts.collect()
+}
+
 fn stroke(series: &Series) -> String {
+    if let Some(rank) = series.rank {
+        return format!("stroke=\"{}\" stroke-width=\"1.5\" fill=\"none\"", ranked_color(rank));
+    }
     let dashes = if series.origin == Origin::Published { " stroke-dasharray=\"6 4\"" } else { "" };
     let wide = if series.origin == Origin::Published { 1.5 } else { 2.0 };
     format!("stroke=\"{}\" stroke-width=\"{wide}\"{dashes} fill=\"none\"", color(series))

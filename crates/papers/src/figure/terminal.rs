@@ -1,6 +1,6 @@
 //! A figure in the terminal: braille lines, markers, error bars; plain characters in ASCII.
 
-use super::{Figure, Origin, Point, Series, axis::Placed, canvas::Canvas, even_columns};
+use super::{Band, Entry, Figure, Origin, Point, Series, axis::Placed, canvas::Canvas, even_columns};
 use crate::text::{Charset, Terminal, width, wrap};
 
 /// Markers by hue: measured and published, in Unicode and in ASCII.
@@ -43,6 +43,10 @@ impl Figure {
             out += format!(" {label} {mark}{line}").trim_end();
             out.push('\n');
         }
+        if !self.bands.is_empty() {
+            out += format!(" {} {axis}{}", " ".repeat(labels), self.strip(&x, columns, terminal)).trim_end();
+            out.push('\n');
+        }
         let (marks, names) = x_ticks(&x, columns, terminal);
         let marks: String =
             marks.into_iter().map(|marked| if marked { under(terminal.charset) } else { rule }).collect();
@@ -56,6 +60,16 @@ impl Figure {
             out += &format!(" {}\n", wrap(&terminal.spell(&self.caption), terminal.width.max(24) - 1, " "));
         }
         out
+    }
+
+    /// The letters of the bands, each in the columns where it lies.
+    fn strip(&self, x: &Placed, columns: usize, terminal: &Terminal) -> String {
+        let letter = |column: usize| {
+            let middle = (column as f64 + 0.5) / columns as f64;
+            let covers = |band: &&Band| (x.fraction(band.from)..x.fraction(band.to)).contains(&middle);
+            self.bands.iter().rfind(covers).map_or(' ', Band::letter)
+        };
+        terminal.spell(&(0..columns).map(letter).collect::<String>())
     }
 
     fn draw_line(&self, series: &Series, (x, y): (&Placed, &Placed), canvas: &mut Canvas) {
@@ -88,6 +102,9 @@ impl Figure {
 
     fn draw_markers(&self, series: &Series, (x, y): (&Placed, &Placed), canvas: &mut Canvas) {
         let marker = marker(series, canvas.is_ascii());
+        if series.rank.is_some() {
+            return;
+        }
         for point in self.drawable(series) {
             if let Some((column, row)) = canvas.cell(x.fraction(point.x), y.fraction(point.y)) {
                 canvas.glyph(column, row, marker, color(series));
@@ -97,14 +114,22 @@ impl Figure {
 
     /// Marker and name of every series, in even columns.
     fn terminal_legend(&self, terminal: &Terminal) -> String {
-        let widest = self.series.iter().map(|series| width(&series.name)).max().unwrap_or(0);
-        let per_row = even_columns(self.series.len(), terminal.width / (widest + 5));
-        let entry = |series: &Series| {
-            let marker = marker(series, terminal.charset == Charset::Ascii).to_string();
-            format!(" {} {:<widest$}  ", terminal.paint(color(series), &marker), terminal.spell(&series.name))
+        let entries = self.entries();
+        let widest = entries.iter().map(|entry| width(&entry.name())).max().unwrap_or(0);
+        let per_row = even_columns(entries.len(), terminal.width / (widest + 5));
+        let entry = |entry: &Entry<'_>| {
+            let mark = match entry {
+                Entry::Series(series) => {
+                    let marker = marker(series, terminal.charset == Charset::Ascii).to_string();
+                    terminal.paint(color(series), &marker)
+                }
+                Entry::Ranked(..) => "-".to_owned(),
+                Entry::Band(band) => terminal.spell(&band.letter().to_string()),
+            };
+            format!(" {mark} {:<widest$}  ", terminal.spell(&entry.name()))
         };
-        let row = |row: &[Series]| row.iter().map(entry).collect::<String>().trim_end().to_owned() + "\n";
-        self.series.chunks(per_row).map(row).collect()
+        let row = |row: &[Entry<'_>]| row.iter().map(entry).collect::<String>().trim_end().to_owned() + "\n";
+        entries.chunks(per_row).map(row).collect()
     }
 }
 

@@ -12,7 +12,7 @@ const STOPS: [(f32, [u8; 3]); 7] = [
 ];
 
 /// The colour of a share of the largest value; what is no number is black.
-pub(super) fn of(share: f32) -> [u8; 3] {
+pub(in crate::figure) fn of(share: f32) -> [u8; 3] {
     let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
     let above = STOPS.iter().position(|(at, _)| share <= *at).unwrap_or(STOPS.len() - 1).max(1);
     let ((low, from), (high, to)) = (STOPS[above - 1], STOPS[above]);

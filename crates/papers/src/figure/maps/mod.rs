@@ -3,7 +3,7 @@
 //! Every map has its own range: black is 0, the lightest colour its largest value, which stands above it beside its label. So
 //! uniform attention is an evenly light square and sharp attention is light on black, however many tokens there are.
 
-mod colour;
+pub(super) mod colour;
 mod label;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};

@@ -1,0 +1,50 @@
+//! `inductive fourier`: which frequencies every operator of a model removes from its feature maps or adds to them.
+
+mod request;
+mod show;
+
+use inductive_checkpoint::write_atomic;
+use inductive_data::{DataSpec, LoadOptions};
+use inductive_models::Zoo;
+use inductive_train::frequencies;
+
+use crate::{
+    args::Fourier,
+    commands::{Done, Settings},
+    error::{Error, Result},
+    output::note,
+    progress::ImagesView,
+};
+use request::Request;
+
+/// Everything is measured before anything is written.
+pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Done> {
+    if args.images == 0 {
+        return Err(Error::Usage("--images 0: give at least 1".to_owned()));
+    }
+    let data: DataSpec = args.data.parse()?;
+    let request = Request::new(&args)?;
+    let model = request.model(device)?;
+    let (height, _) = model.spec().image;
+    let split = data.load(&LoadOptions { folder_size: height, ..Default::default() })?;
+    split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
+
+    let images = args.images.min(split.test.len());
+    let mut view = ImagesView::new(settings.plain, images);
+    let spectra = frequencies(device, &*model, &*split.test, images, &mut |done| view.heard(done))?;
+    drop(view);
+
+    let title = format!("{} on {} ({images} test images)", request.title(), args.data);
+    let figures = show::figures(&model.spec().name, &title, &spectra);
+    let paths = request.paths();
+    for ((_, figure), path) in figures.iter().zip(&paths) {
+        write_atomic(path, figure.svg().as_bytes())?;
+    }
+    show::tables(&title, &spectra)?;
+    show::plot(&figures)?;
+    for ((what, _), path) in figures.iter().zip(&paths) {
+        show::written(path, what)?;
+    }
+    request.next(&args.data)?;
+    Ok(Done::Complete)
+}

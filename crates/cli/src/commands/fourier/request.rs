@@ -1,0 +1,132 @@
+//! What `fourier` was asked for, settled: which weights, and where the figures go.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use inductive_checkpoint::{LoadOptions, TensorFile, check_writable, load_tensors};
+use inductive_models::{BuildOptions, Model, Zoo, build, find};
+use inductive_train::{Initial, Recipe};
+
+use crate::{
+    args::Fourier,
+    error::{Error, Result},
+    output::{note, say},
+};
+
+/// The head is not measured: any of those that exist will do.
+const CLASSES: usize = 10;
+
+/// A request that can be meant; its files can be written.
+pub struct Request {
+    /// The model's name.
+    model: String,
+    weights: Weights,
+    local_up_to_layer: Option<usize>,
+    /// Without the extension.
+    out: Option<PathBuf>,
+}
+
+enum Weights {
+    /// As a run with this seed begins.
+    New { seed: u64 },
+    /// Those of a file.
+    File { path: String, tensors: TensorFile },
+}
+
+impl Request {
+    pub fn new(args: &Fourier) -> Result<Self> {
+        let (model, weights) = if args.what.ends_with(".safetensors") || Path::new(&args.what).exists() {
+            let tensors = TensorFile::open(&args.what)?;
+            let said = tensors.metadata().get("model").cloned();
+            let Some(model) = args.model.clone().or(said) else {
+                return Err(Error::Usage(format!(
+                    "{} does not say of which model it is: give --model NAME, as `inductive inspect` lists them",
+                    args.what
+                )));
+            };
+            (model, Weights::File { path: args.what.clone(), tensors })
+        } else if let Some(model) = &args.model {
+            return Err(Error::Usage(format!(
+                "--model {model}: there is no file {}; --model is for a file that does not say its model",
+                args.what
+            )));
+        } else {
+            (args.what.clone(), Weights::New { seed: args.seed })
+        };
+        find(&model)?.choose_local(args.local_up_to_layer)?;
+        let out = args.out.as_deref().map(figures_at).transpose()?;
+        let request = Self { model, weights, local_up_to_layer: args.local_up_to_layer, out };
+        // Before the images are gone through, which takes its time.
+        request.paths().iter().try_for_each(check_writable)?;
+        Ok(request)
+    }
+
+    /// What is measured.
+    pub fn title(&self) -> String {
+        match &self.weights {
+            Weights::New { seed } => format!("{}, new weights (seed {seed})", self.model),
+            Weights::File { path, .. } => format!("{}, {path}", self.model),
+        }
+    }
+
+    pub fn model<D: Zoo>(&self, device: &D) -> Result<Box<dyn Model<f32, D>>> {
+        match &self.weights {
+            Weights::New { seed } => {
+                let recipe = Recipe {
+                    model: self.model.clone(),
+                    local_up_to_layer: self.local_up_to_layer,
+                    seed: *seed,
+                    ..Recipe::default()
+                };
+                let initial = Initial::new(&recipe, CLASSES, &|_| ())?;
+                initial.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+                Ok(initial.on(device, &recipe)?)
+            }
+            Weights::File { tensors, .. } => {
+                let options = BuildOptions {
+                    classes: CLASSES,
+                    local_up_to_layer: self.local_up_to_layer,
+                    ..BuildOptions::default()
+                };
+                let mut model = build(device, &self.model, &options)?.model;
+                load_tensors(&mut *model, tensors, &LoadOptions::new().replace_head())?;
+                Ok(model)
+            }
+        }
+    }
+
+    /// Of the figures in their order; none if they are not wanted.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let figures = ["svg", "stream.svg", "branch.svg"];
+        let path = |out: &PathBuf, figure: &str| PathBuf::from(format!("{}.{figure}", out.display()));
+        self.out.iter().flat_map(|out| figures.map(|figure| path(out, figure))).collect()
+    }
+
+    /// What to do next.
+    pub fn next(&self, data: &str) -> Result<()> {
+        let Self { model, .. } = self;
+        say(match &self.weights {
+            Weights::New { .. } => format!(
+                "\nnext: inductive train RECIPE.toml with `model = {model:?}`, and inductive fourier RUN/last.safetensors \
+                 --data {data}\n      for what it learned; `fourier` in RUN/metrics.jsonl has each evaluation in between"
+            ),
+            Weights::File { .. } => format!(
+                "\nnext: inductive fourier {model} --data {data} for the same model with new weights, to compare"
+            ),
+        })
+    }
+}
+
+/// Where figures go, without extension: `NAME` of `NAME.svg`, `fourier` in a folder, which is made.
+fn figures_at(out: &Path) -> Result<PathBuf> {
+    if out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) && !out.is_dir() {
+        return Ok(out.with_extension(""));
+    }
+    fs::create_dir_all(out).map_err(|error| {
+        let action = "make the folder for the figures";
+        inductive_checkpoint::Error::Io { action, path: out.to_owned(), error }
+    })?;
+    Ok(out.join("fourier"))
+}

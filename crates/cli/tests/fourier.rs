@@ -1,0 +1,116 @@
+//! `inductive fourier`: new weights, weights of a file, figures, wrong requests.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const USAGE: i32 = 2;
+const FAILURE: i32 = 1;
+
+fn inductive(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_inductive")).args(args).current_dir(folder).output().unwrap()
+}
+
+#[track_caller]
+fn says(folder: &Path, args: &[&str]) -> String {
+    let output = inductive(folder, args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refuses(folder: &Path, args: &[&str], code: i32, parts: &[&str]) {
+    let output = inductive(folder, args);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
+    }
+}
+
+/// The lines of the table of points, words apart.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    text.lines().map(words).filter(|row| row.len() >= 8 && row.iter().any(|word| word == "x")).collect()
+}
+
+#[test]
+fn new_weights_are_measured_and_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let text =
+        says(d, &["fourier", "convit_micro", "--data", "synthetic", "--images", "5", "--out", "figures"]);
+    let rows = rows(&text);
+    assert_eq!(rows.len(), 9, "{text}");
+    assert_eq!(rows[0][..2], ["patch_embed", "stem"]);
+    assert_eq!(rows[1][..5], ["blocks.0.attn", "attention", "8", "x", "8"]);
+    assert_eq!(rows[8][..2], ["blocks.3.mlp", "mlp"]);
+    let number = |row: usize, column: usize| rows[row][column].parse::<f64>().unwrap();
+    for row in 1..9 {
+        // stream, branch, change, of the branch
+        assert!((number(row, 7) - (number(row, 5) - number(row - 1, 5))).abs() < 2e-3, "{:?}", rows[row]);
+        assert!((number(row, 8) - (number(row, 6) - number(row - 1, 5))).abs() < 2e-3, "{:?}", rows[row]);
+    }
+    for part in ["5 test images", "new weights (seed 0)", "normalized depth", "next: inductive train"] {
+        assert!(text.contains(part), "`{part}` is missing: {text}");
+    }
+    for name in ["fourier.svg", "fourier.stream.svg", "fourier.branch.svg"] {
+        let svg = fs::read_to_string(d.join("figures").join(name)).unwrap();
+        assert!(svg.ends_with("</svg>\n") && text.contains(name), "{name}");
+    }
+    assert!(fs::read_to_string(d.join("figures/fourier.svg")).unwrap().contains("attention"));
+}
+
+#[test]
+fn a_file_has_the_numbers_of_the_weights_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let init =
+        ["init", "deit_micro", "--strategy", "own", "--seed", "3", "--no-pictures", "--classes", "100"];
+    says(d, &[&init[..], &["--out", "w.safetensors"]].concat());
+    let data = ["--data", "synthetic", "--images", "4"];
+    let file = says(d, &[&["fourier", "w.safetensors"], &data[..], &["--out", "plot.svg"]].concat());
+    let new = |seed: &str| rows(&says(d, &[&["fourier", "deit_micro", "--seed", seed], &data[..]].concat()));
+    assert_eq!(rows(&file), new("3"));
+    assert_ne!(rows(&file), new("0"));
+    assert!(file.contains("next: inductive fourier deit_micro --data synthetic"), "{file}");
+    assert!(d.join("plot.svg").is_file() && d.join("plot.stream.svg").is_file());
+}
+
+#[test]
+fn convolutional_networks_have_grids_that_shrink() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = says(dir.path(), &["fourier", "resnet_micro", "--data", "synthetic", "--images", "2"]);
+    assert!(text.contains("convolution, downsampling"), "{text}");
+    assert!(text.contains("32 x 32") && text.contains("4 x 4"), "{text}");
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is written without --out");
+}
+
+#[test]
+fn requests_that_cannot_be_meant_and_files_that_do_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let fourier = |args: &[&str], code: i32, parts: &[&str]| {
+        refuses(d, &[&["fourier"], args, &["--data", "synthetic"]].concat(), code, parts);
+    };
+    refuses(d, &["fourier", "convit_micro"], USAGE, &["--data"]);
+    refuses(d, &["fourier", "convit_micro", "--data", "mnist:x"], USAGE, &["mnist"]);
+    fourier(&["convit_micro", "--images", "0"], USAGE, &["at least 1"]);
+    fourier(&["convit_mikro"], USAGE, &["did you mean `convit_micro`?"]);
+    fourier(&["convit_micro", "--model", "deit_micro"], USAGE, &["--model", "no file convit_micro"]);
+    fourier(&["convit_micro", "--local-up-to-layer", "4"], USAGE, &["class token"]);
+    fourier(&["missing.safetensors"], FAILURE, &["missing.safetensors"]);
+    fs::write(d.join("empty.safetensors"), b"").unwrap();
+    fourier(&["empty.safetensors"], FAILURE, &["empty.safetensors"]);
+    // A file as timm writes it: without a word of its model.
+    let header = br#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let timm = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+    fs::write(d.join("timm.safetensors"), timm).unwrap();
+    fourier(&["timm.safetensors"], USAGE, &["--model NAME", "timm.safetensors"]);
+    fourier(&["timm.safetensors", "--model", "deit_micro"], FAILURE, &["missing"]);
+    fourier(&["convit_micro", "--out", "nowhere/plot.svg"], FAILURE, &["nowhere"]);
+    fourier(&["convit_micro", "--out", "timm.safetensors"], FAILURE, &["timm.safetensors", "folder"]);
+    assert_eq!(fs::read_dir(d).unwrap().count(), 2, "nothing was written");
+}
