@@ -94,10 +94,11 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// Calls `f(key, probability)` for what is more likely than `least` (or not a number), in the order of the keys.
     pub(super) fn each(&self, least: f64, mut f: impl FnMut(usize, f64)) {
-        for (row, y) in self.y.keys.iter().enumerate().filter(|(_, y)| !(**y <= least)) {
+        let counts = |p: f64| p > least || p.is_nan();
+        for (row, y) in self.y.keys.iter().enumerate().filter(|(_, y)| counts(**y)) {
             for (col, x) in self.x.keys.iter().enumerate() {
                 let p = x * y;
-                if !(p <= least) {
+                if counts(p) {
                     f(row * self.x.keys.len() + col, p);
                 }
             }

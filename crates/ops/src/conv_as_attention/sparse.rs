@@ -51,7 +51,7 @@ impl Sparse {
     pub(super) fn new(positions: &Positions, inner: usize) -> Option<Self> {
         let dims = positions.dims();
         let (queries, keys, heads) = (dims.out.tokens(), dims.grid.tokens(), dims.heads());
-        let most = queries * heads * (keys / 8).max(2);
+        let most = queries * heads * (keys / 4).max(2);
         let (mut steps, mut starts, mut entries) = (Vec::<Step>::new(), Vec::new(), Vec::new());
         for query in 0..queries {
             starts.push((steps.len(), entries.len()));
@@ -110,8 +110,8 @@ impl Sparse {
         let mut start = 0;
         for (row, end) in self.wide.ends.iter().enumerate() {
             let head = &mut heads[dims.turned(row % dims.heads())];
-            for i in start..*end {
-                add(head, self.wide.coefficients[i], sums[i]);
+            for (coefficients, sum) in self.wide.coefficients[start..*end].iter().zip(&sums[start..*end]) {
+                add(head, *coefficients, *sum);
             }
             start = *end;
         }

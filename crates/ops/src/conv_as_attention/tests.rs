@@ -103,12 +103,15 @@ fn kernel_and_composition_agree_in_larger_sizes() {
     for border in BORDERS {
         for gate in GATES {
             // Chunks that end inside an image, channels in whole blocks and not, more than one head dimension.
-            for alpha in [20.0, 3.0, 0.5] {
+            for alpha in [20.0, 6.0, 0.5] {
                 let call = Call::<33, 70, 3, 9, 36>::new(5, (6, 7), 1, border, gate);
                 check_kernel(&call, &call.kernel_inputs(alpha));
                 let call = Call::<64, 16, 3, 9, 9>::new(19, (8, 8), 2, border, gate);
                 check_kernel(&call, &call.kernel_inputs(alpha));
             }
+            // Several blocks of queries.
+            let call = Call::<3, 4, 1, 1, 2>::new(2, (24, 25), 1, border, gate);
+            check_kernel(&call, &call.inputs());
             let call = Call::<3, 4, 5, 25, 50>::new(2, (9, 8), 2, border, gate);
             check_kernel(&call, &call.kernel_inputs(2.0));
             check_kernel(&call, &call.inputs());
@@ -126,6 +129,40 @@ fn gates_at_their_ends_agree() {
             check_case(&call, &inputs);
         }
     }
+}
+
+#[test]
+fn results_do_not_depend_on_the_threads() {
+    let on = |threads: usize, call: Call<5, 6, 3, 9, 18>, alpha: f64| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| call.run::<f32, _>(&Cpu::default(), &call.kernel_inputs(alpha)))
+    };
+    for (gate, alpha) in [(Gate::Held, 20.0), (Gate::Held, 0.5), (Gate::Linear, 1.5)] {
+        let call = Call::new(21, (7, 6), 1, Border::Zero, gate);
+        assert_eq!(on(1, call, alpha), on(2, call, alpha), "{gate:?}, alpha {alpha}");
+        assert_eq!(on(1, call, alpha), on(5, call, alpha), "{gate:?}, alpha {alpha}");
+    }
+}
+
+#[test]
+fn without_a_tape_a_gate_of_one_takes_the_way_of_positions() {
+    let dev = Cpu::default();
+    let call = Call::<4, 3, 3, 9, 18>::new(2, (4, 4), 1, Border::Zero, Gate::Held);
+    let mut inputs = call.kernel_inputs(0.7);
+    inputs[4] = vec![1.0; 9];
+    let x: Tensor<_, f32, Cpu> = leaf(&dev, (2, 16, Const::<3>), &inputs[0]);
+    let (weight, position) =
+        (leaf(&dev, Default::default(), &inputs[1]), leaf(&dev, Default::default(), &inputs[3]));
+    // Whoever looked at these would return numbers that are none.
+    let (gate, qk) =
+        (leaf(&dev, (Const::<9>,), &inputs[4]), leaf(&dev, Default::default(), &[f64::NAN; 108]));
+    let run = |content| {
+        let weights: ConvAsAttentionWeights<'_, 4, 3, 3, 9, 18, f32, Cpu> =
+            ConvAsAttentionWeights { weight: &weight, bias: None, position: &position, content };
+        let (y, _) = dev.conv_as_attention(x.clone(), call.grid, 1, call.border, weights).unwrap();
+        y.as_vec()
+    };
+    assert_eq!(run(Some(ContentWeights { gate: &gate, sigmoid: false, qk: &qk })), run(None));
 }
 
 /// The largest difference.
