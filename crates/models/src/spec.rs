@@ -18,7 +18,7 @@ pub struct ModelSpec {
     pub patch: usize,
     /// Channels of a token; of a ResNet, of its features.
     pub embed_dim: usize,
-    /// Attention heads; 0 for a ResNet or ConvMixer.
+    /// Attention heads; 0 for a ResNet or ConvMixer, and for a `prs_*`, whose layers have 9 once they are attention.
     pub heads: usize,
     /// Blocks.
     pub depth: usize,

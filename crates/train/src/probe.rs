@@ -46,7 +46,9 @@ impl Probe {
     pub fn new<D: Backend<f32>>(set: &dyn Dataset, model: &dyn Model<f32, D>) -> Result<Self> {
         let spec = model.spec();
         let tokens = spec.grid().tokens() + 1;
-        let fits = MAP_NUMBERS / (spec.heads * tokens * tokens).max(1);
+        // A 3x3 convolution that can become attention is recorded as its 9 heads.
+        let heads = if spec.can_switch() { 9 } else { spec.heads };
+        let fits = MAP_NUMBERS / (heads * tokens * tokens).max(1);
         let spread = Spread::new(set, spec, fits.clamp(1, IMAGES))?;
         Ok(Self { images: spread.images(0..spread.count()), count: spread.count() })
     }

@@ -55,6 +55,10 @@ fn model(name: &str) -> Result<()> {
     let spec = find(name)?.spec;
     let model = build(&Cpu::default(), name, &BuildOptions::default())?.model;
     say(format!("{name}: {} parameters, {} classes\n{}\n", model.num_params(), spec.classes, head(&spec)))?;
+    let layers: Vec<String> = model.switchable()?.into_iter().map(|layer| layer.name).collect();
+    if !layers.is_empty() {
+        say(format!("layers that can leave convolution for attention: {}\n", layers.join(", ")))?;
+    }
     let columns = [Column::left("parameter"), Column::right("shape"), Column::right("numbers")];
     let mut table = Table::new("Parameters", columns);
     model.for_each_parameter(&mut |p| {

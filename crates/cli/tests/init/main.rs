@@ -181,6 +181,14 @@ fn models_of_224_pixels_see_enlarged_images_and_those_without_attention_get_no_p
     assert_eq!((picture.width(), picture.height()), (8 + 4 * 207, 8 + 12 * 220));
     let shown = succeeds(d, &["init", "resnet_micro", "--strategy", "kaiming", "--out", "b.safetensors"]);
     assert!(shown.contains("no attention") && !shown.contains("b.attention.png"), "{shown}");
+    // Convolutions that can become attention are shown as the attention that they equal.
+    let args = ["init", "prs_nano", "--strategy", "kaiming", "--classes", "10", "--out", "c.safetensors"];
+    let shown = succeeds(d, &args);
+    assert!(
+        shown.contains("c.attention.png") && shown.contains("6 rows of layers, 9 columns of heads"),
+        "{shown}"
+    );
+    ["c.attention.png", "c.position.png", "c.safetensors"].map(|it| fs::remove_file(d.join(it)).unwrap());
     assert_eq!(names(d), ["b.safetensors", "model.attention.png", "model.position.png", "model.safetensors"]);
 }
 

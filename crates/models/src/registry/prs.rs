@@ -36,7 +36,6 @@ fn spec(name: &str, widths: [usize; 2], blocks: [usize; 2], patch: usize, side: 
         image: (side, side),
         patch,
         embed_dim: widths[1],
-        heads: 9,
         depth: blocks.iter().sum(),
         mlp_ratio: 4.0,
         pool: crate::Pool::Average,
