@@ -47,11 +47,12 @@ fn new_weights_are_measured_and_drawn() {
     assert_eq!(rows[0][..2], ["patch_embed", "stem"]);
     assert_eq!(rows[1][..5], ["blocks.0.attn", "attention", "8", "x", "8"]);
     assert_eq!(rows[8][..2], ["blocks.3.mlp", "mlp"]);
-    let number = |row: usize, column: usize| rows[row][column].parse::<f64>().unwrap();
-    for row in 1..9 {
+    let number = |row: &[String], column: usize| row[column].parse::<f64>().unwrap();
+    for pair in rows.windows(2) {
+        let (before, row) = (number(&pair[0], 5), &pair[1]);
         // stream, branch, change, of the branch
-        assert!((number(row, 7) - (number(row, 5) - number(row - 1, 5))).abs() < 2e-3, "{:?}", rows[row]);
-        assert!((number(row, 8) - (number(row, 6) - number(row - 1, 5))).abs() < 2e-3, "{:?}", rows[row]);
+        assert!((number(row, 7) - (number(row, 5) - before)).abs() < 2e-3, "{row:?}");
+        assert!((number(row, 8) - (number(row, 6) - before)).abs() < 2e-3, "{row:?}");
     }
     for part in ["5 test images", "new weights (seed 0)", "normalized depth", "next: inductive train"] {
         assert!(text.contains(part), "`{part}` is missing: {text}");
