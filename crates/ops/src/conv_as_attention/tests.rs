@@ -131,6 +131,24 @@ fn gates_at_their_ends_agree() {
     }
 }
 
+/// The gradient of the position of a narrow map comes from probabilities of `exp(-alpha)`, to which it is proportional; at 40
+/// the composition itself has lost it between 1 and its neighbours.
+#[test]
+fn the_gradient_of_a_narrow_map_is_small_but_not_lost() {
+    for border in BORDERS {
+        let call = Call::<5, 6, 3, 9, 18>::new(2, (4, 5), 1, border, Gate::Held);
+        let want = &call.run::<f64, _>(&Cpu::default(), &call.kernel_inputs(20.0)).1[3];
+        let largest = want.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+        assert!(largest > 0.0 && largest < 1e-6, "{largest}");
+        for alpha in [20.0, 40.0] {
+            let got = &call.run::<f32, _>(&Cpu::default(), &call.kernel_inputs(alpha)).1[3];
+            let got: Vec<f64> = got.iter().map(|v| v * (alpha - 20.0f64).exp()).collect();
+            let off = distance(&got, want) / largest;
+            assert!(off < 1e-5, "{border:?}, alpha {alpha}: {off} of {largest}");
+        }
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_the_threads() {
     let on = |threads: usize, call: Call<5, 6, 3, 9, 18>, alpha: f64| {
