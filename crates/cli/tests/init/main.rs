@@ -188,7 +188,9 @@ fn models_of_224_pixels_see_enlarged_images_and_those_without_attention_get_no_p
         shown.contains("c.attention.png") && shown.contains("6 rows of layers, 9 columns of heads"),
         "{shown}"
     );
-    ["c.attention.png", "c.position.png", "c.safetensors"].map(|it| fs::remove_file(d.join(it)).unwrap());
+    for file in ["c.attention.png", "c.position.png", "c.safetensors"] {
+        fs::remove_file(d.join(file)).unwrap();
+    }
     assert_eq!(names(d), ["b.safetensors", "model.attention.png", "model.position.png", "model.safetensors"]);
 }
 
