@@ -18,6 +18,9 @@ use crate::{
 /// What may be lost and still count as not worse, points.
 const NEGLIGIBLE: f64 = 1.0;
 
+/// Top-5 accuracy over top-1 from which on the classes are guessed.
+const GUESSING: f64 = 4.5;
+
 /// Adds the verdicts, and the comparisons that no claim is judged by.
 pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     let published = Published::embedded()?;
@@ -118,12 +121,20 @@ fn next_steps(report: &mut Report, measured: &Measured<'_>, questions: &[(&str, 
             ));
         }
     }
+    // Who guesses is right five times as often with five guesses.
+    let guesses = measured.of(NEVER, |m| m.test_top5 / m.test_top1).summary();
+    if guesses.is_some_and(|times| times.mean > GUESSING) {
+        report.next_step(
+            "data or length from which the network learns: here it guesses (top-5 is nearly five times top-1), so no \
+             comparison of accuracies says anything",
+        );
+    }
     let share = measured.of(LATE_FIRST, |m| m.gates.iter().sum::<f64>() / m.gates.len() as f64);
     if let Some(share) = share.summary() {
         report.next_step(format!(
-            "more freedom after the switch: with late layers first the share of position at the end is still {:.3} (mean over \
-             layers and seeds), so the arms differ in little but the time; an initial gate below 1 or softer positions leave \
-             convolution sooner, at the price of the function",
+            "more freedom after the switch: with late layers first the share of position at the end is still {:.3} (mean \
+             over layers and seeds), so the arms differ in little but the time; an initial gate below 1 or softer \
+             positions leave convolution sooner, at the price of the function",
             share.mean
         ));
     }

@@ -146,6 +146,13 @@ fn results_as_claimed_make_the_claims_hold() {
 }
 
 #[test]
+fn a_network_that_guesses_is_said_to_guess() {
+    let guesses = |text: String| text.contains("here it guesses");
+    assert!(guesses(report_of(|_| 5.2, |_| 0.5).markdown()), "top-5 is 20 above top-1");
+    assert!(!guesses(report_of(as_claimed, |_| 0.5).markdown()));
+}
+
+#[test]
 fn results_against_the_claims_make_them_fail() {
     let report = report_of(|it| 70.0 - as_claimed(it), |percent| 1.0 - percent / 100.0);
     for id in ["prs.C7", "prs.C7, strictly better", "prs.C8", "prs.C3", "prs.C4"] {
