@@ -138,7 +138,7 @@ fn linear_gates_stay_between_0_and_1_and_leave_both_ends() {
     let mut last = vec![1.0; 9];
     for _ in 0..30 {
         step(&mut learner, 0.01);
-        let gates = learner.model().gates()[LAYER].clone();
+        let gates = learner.model().gates().unwrap()[LAYER].clone();
         assert!(gates.iter().all(|gate| (0.0..=1.0).contains(gate)), "{gates:?}");
         let at_end = |gate: f64| gate == 0.0 || gate == 1.0;
         inside += gates.iter().filter(|gate| !at_end(**gate)).count();
@@ -175,7 +175,7 @@ fn a_held_gate_is_left_alone_while_the_layer_learns() {
         assert_eq!(before[&name] == after[&name], same, "{name}");
         assert_eq!(learning(&learner).contains(&name), !same, "{name}");
     }
-    assert!(learner.model().gates()[LAYER].iter().all(|gate| *gate == 1.0));
+    assert!(learner.model().gates().unwrap()[LAYER].iter().all(|gate| *gate == 1.0));
 }
 
 #[test]
