@@ -83,7 +83,7 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
         ));
     }
     report.table("controls", table);
-    next_steps(report, &questions);
+    next_steps(report, measured, &questions);
     Ok(())
 }
 
@@ -107,7 +107,7 @@ fn best(measured: &Measured<'_>) -> String {
 }
 
 /// What would decide what is undecided.
-fn next_steps(report: &mut Report, questions: &[(&str, Judged)]) {
+fn next_steps(report: &mut Report, measured: &Measured<'_>, questions: &[(&str, Judged)]) {
     for (_, judged) in questions.iter().filter(|(group, _)| *group == "order of depth") {
         let Some(difference) = judged.difference else { continue };
         if let Some(seeds) = seeds_needed(judged) {
@@ -117,6 +117,15 @@ fn next_steps(report: &mut Report, questions: &[(&str, Judged)]) {
                 judged.statement
             ));
         }
+    }
+    let share = measured.of(LATE_FIRST, |m| m.gates.iter().sum::<f64>() / m.gates.len() as f64);
+    if let Some(share) = share.summary() {
+        report.next_step(format!(
+            "more freedom after the switch: with late layers first the share of position at the end is still {:.3} (mean over \
+             layers and seeds), so the arms differ in little but the time; an initial gate below 1 or softer positions leave \
+             convolution sooner, at the price of the function",
+            share.mean
+        ));
     }
     report.next_step(
         "longer runs: the effect of a switch that comes in early training may not be that of one in 300 epochs",

@@ -30,6 +30,14 @@ fn level(metrics: &Metrics) -> f64 {
     metrics.fourier.iter().map(|it| it.stream).sum::<f64>() / metrics.fourier.len() as f64
 }
 
+/// The unit of verdicts: differences between arms are small.
+const UNIT: &str = "1e-3 nats";
+
+/// In [`UNIT`].
+fn milli(values: &Seeded) -> Seeded {
+    values.iter().map(|(seed, value)| (seed, 1e3 * value)).collect()
+}
+
 /// Adds tables, figures and the verdicts on claims prs.C3 and prs.C4.
 pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     report
@@ -39,7 +47,7 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
         .figure("frequencies-by-time", by_time(measured));
     let published = Published::embedded()?;
 
-    let across = |arm: Arm, kind| measured.of(arm, |m| mean(m, kind, |point| point.change));
+    let across = |arm: Arm, kind| milli(&measured.of(arm, |m| mean(m, kind, |point| point.change)));
     let attention = across(FROM_START, OperatorKind::Attention);
     let convolution = across(NEVER, OperatorKind::Convolution);
     let zero = |of: &Seeded| -> Seeded { of.iter().map(|(seed, _)| (seed, 0.0)).collect() };
@@ -49,13 +57,13 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
         ClaimTest::new(published.claim("prs.C3")?)
             .piece(Comparison::new(
                 "0 > change across attention, trained from the start",
-                "nats",
+                UNIT,
                 zero(&attention),
                 attention,
             ))
             .piece(Comparison::new(
                 "change across convolutions > 0, convolution throughout",
-                "nats",
+                UNIT,
                 convolution.clone(),
                 zero(&convolution),
             ))
@@ -65,24 +73,31 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     );
 
     // By claim prs.C3 the convolutional end is the higher one.
-    let level_of = |arm: Arm| measured.of(arm, level);
+    let level_of = |arm: Arm| milli(&measured.of(arm, level));
     let run: Vec<_> = SWEEP.into_iter().filter(|(_, arm)| measured.scale.has(*arm)).collect();
     let mut test = ClaimTest::new(published.claim("prs.C4")?).piece(Comparison::new(
         "highest frequency, mean over depth: never > from-start",
-        "nats",
+        UNIT,
         level_of(NEVER),
         level_of(FROM_START),
     ));
     for (_, arm) in run.iter().filter(|(percent, _)| *percent > 0.0 && *percent < 100.0) {
         for (above, below) in [(NEVER, *arm), (*arm, FROM_START)] {
             let statement = format!("{} > {}", above.variant, below.variant);
-            test = test.piece(Comparison::new(statement, "nats", level_of(above), level_of(below)));
+            test = test.piece(Comparison::new(statement, UNIT, level_of(above), level_of(below)));
         }
     }
+    let apart = |arm: Arm| Some(level_of(arm).minus(&level_of(NEVER)).summary()?.mean.abs());
+    let smaller = apart(FROM_START).zip(apart(RANDOM)).map(|(from_start, random)| 10.0 * from_start < random);
     let ranks = rank_correlations(measured);
     let mean_rank = ranks.summary().filter(|it| it.mean.is_finite()).map(|it| it.mean > 0.5);
     report.claim(
-        test.observe("the mean rank correlation with the time of the switch is above 0.5", mean_rank).judge(),
+        test.observe("the mean rank correlation with the time of the switch is above 0.5", mean_rank)
+            .observe(
+                "the ends are less than a tenth as far apart as convolution and random positions",
+                smaller,
+            )
+            .judge(),
     );
     Ok(())
 }

@@ -61,7 +61,7 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         ClaimTest::new(published.claim("prs.C2")?)
             .piece(Comparison::new(
                 "0 > correlation of the final share of position with depth",
-                "",
+                "(correlation)",
                 zeros,
                 line,
             ))
@@ -189,8 +189,9 @@ mod tests {
         let falling = |seed: u64| vec![0.7, 0.65, 0.5, 0.55, 0.3, 0.1 + 0.05 * seed as f64];
         assert_eq!(verdict(falling), Verdict::Holds);
         assert_eq!(verdict(|seed| falling(seed).into_iter().rev().collect()), Verdict::Fails);
-        let mixed =
-            |seed: u64| if seed % 2 == 0 { falling(0) } else { falling(0).into_iter().rev().collect() };
+        let mixed = |seed: u64| {
+            if seed.is_multiple_of(2) { falling(0) } else { falling(0).into_iter().rev().collect() }
+        };
         assert_eq!(verdict(mixed), Verdict::Undecided);
     }
 }

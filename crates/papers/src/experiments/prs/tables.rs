@@ -171,7 +171,7 @@ impl Measured<'_> {
             layers_axis(),
             Axis::linear("share of the run, %"),
         )
-        .caption("As the runs recorded it. The three have the same mean.");
+        .caption("As the runs recorded it. The three have the same mean, but for rounding to updates.");
         for (hue, arm) in [UNIFORM_50, LATE_FIRST, EARLY_FIRST].into_iter().enumerate() {
             let times = self.switched(arm);
             let points =
