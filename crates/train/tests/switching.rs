@@ -34,18 +34,26 @@ fn a_trained_model_computes_the_same_after_every_switch() {
         learner.model().forward(images, None).unwrap().as_vec()
     };
     let before = logits(&learner);
-    let spread = before.iter().fold(0.0_f32, |most, logit| most.max(logit.abs()));
+    let spread = largest(before.iter().copied());
     assert!(spread > 0.3, "it has learned something: {spread}");
+    let worst = |learner: &Learner<Cpu>| largest(before.iter().zip(logits(learner)).map(|(a, b)| a - b));
     for layer in 0..6 {
         learner.switch(layer, &Reparameterization::default()).unwrap();
-        let worst = before.iter().zip(logits(&learner)).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        let worst = worst(&learner);
         assert!(worst < 1e-4, "layer {layer}: {worst}");
     }
-    // With ConViT's locality strength it does not.
     let soft = Reparameterization { positions: Positions::Kernel { alpha: 1.0 }, gate: Gate::Linear(1.0) };
-    learner.switch(2, &soft).unwrap();
-    let worst = before.iter().zip(logits(&learner)).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-    assert!(worst > 1e-3, "{worst}");
+    let error = learner.switch(2, &soft).unwrap_err().to_string();
+    assert!(error.contains("layer 2, `stages.0.blocks.2.mixer`, has left convolution already"), "{error}");
+    assert!(worst(&learner) < 1e-4, "what is refused changes nothing");
+    // With ConViT's locality strength it does not compute the same.
+    learner.model_mut().reparameterize(2, &soft).unwrap();
+    assert!(worst(&learner) > 1e-3, "{}", worst(&learner));
+}
+
+/// The largest size among `values`; NaN if one is.
+fn largest(values: impl Iterator<Item = f32>) -> f32 {
+    values.map(f32::abs).fold(0.0, |most, size| if size > most || size.is_nan() { size } else { most })
 }
 
 #[test]
