@@ -290,7 +290,9 @@ fn every_entry_builds_with_each_of_its_numbers_of_gated_layers() {
         for local in &entry.locals {
             let options = BuildOptions { classes: 10, local_up_to_layer: Some(*local), ..Default::default() };
             let built = build(&Cpu::default(), &entry.spec.name, &options).unwrap();
-            assert_eq!(built.model.gates().len(), *local, "{}", entry.spec.name);
+            let switchable = built.model.switchable().unwrap().len();
+            assert_eq!(switchable > 0, entry.spec.can_switch(), "{}", entry.spec.name);
+            assert_eq!(built.model.gates().unwrap().len(), *local + switchable, "{}", entry.spec.name);
             assert_eq!(built.model.spec().local_up_to_layer, *local);
         }
     }

@@ -115,7 +115,7 @@ pub struct Reparameterize {
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Which layers, by name or by how their names begin: `layer4`, `layer3.0.conv1,stages.1`, or `all`. Without it those
-    /// that could are listed.
+    /// that can are listed; those that are attention already are left as they are.
     #[arg(long, value_name = "NAMES")]
     pub layers: Option<String>,
     /// Where the weights go, safetensors.

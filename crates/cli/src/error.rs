@@ -6,6 +6,9 @@ pub enum Error {
     /// The arguments cannot be meant.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for cannot be done.
+    #[error("{0}")]
+    Failure(String),
     #[error(transparent)]
     Train(#[from] inductive_train::Error),
     #[error(transparent)]
@@ -39,7 +42,12 @@ impl Error {
             Self::Experiment(error) => error.is_usage(),
             Self::Model(error) => is_wrong_model(error),
             Self::Data(error) => is_wrong_source(error),
-            Self::Papers(_) | Self::Checkpoint(_) | Self::Op(_) | Self::Bench(_) | Self::Output(_) => false,
+            Self::Failure(_)
+            | Self::Papers(_)
+            | Self::Checkpoint(_)
+            | Self::Op(_)
+            | Self::Bench(_)
+            | Self::Output(_) => false,
         };
         if usage { 2 } else { 1 }
     }

@@ -137,6 +137,7 @@ fn help_is_as_it_was() {
         ("help-reproduce", &["reproduce", "--help"][..]),
         ("help-bench", &["bench", "--help"][..]),
         ("help-fourier", &["fourier", "--help"][..]),
+        ("help-reparameterize", &["reparameterize", "--help"][..]),
     ] {
         let output = inductive(dir.path(), args);
         assert!(output.status.success());

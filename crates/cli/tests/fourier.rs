@@ -6,6 +6,8 @@ use std::{
     process::{Command, Output},
 };
 
+use inductive_checkpoint::{TensorFile, TensorWriter};
+
 const USAGE: i32 = 2;
 const FAILURE: i32 = 1;
 
@@ -113,5 +115,25 @@ fn requests_that_cannot_be_meant_and_files_that_do_not_fit() {
     fourier(&["timm.safetensors", "--model", "deit_micro"], FAILURE, &["missing"]);
     fourier(&["convit_micro", "--out", "nowhere/plot.svg"], FAILURE, &["nowhere"]);
     fourier(&["convit_micro", "--out", "timm.safetensors"], FAILURE, &["timm.safetensors", "folder"]);
+    fourier(&["timm.safetensors", "--model", "deit_micro", "--out", "figures"], FAILURE, &["missing"]);
     assert_eq!(fs::read_dir(d).unwrap().count(), 2, "nothing was written");
+    // Of a run that diverged.
+    let init = ["init", "deit_micro", "--strategy", "own", "--no-pictures", "--classes", "10", "--out"];
+    says(d, &[&init[..], &["w.safetensors"]].concat());
+    let file = TensorFile::open(d.join("w.safetensors")).unwrap();
+    let mut broken = TensorWriter::new();
+    broken.add_metadata("model", "deit_micro");
+    for entry in file.entries() {
+        let mut values = file.values::<f32>(entry.name).unwrap();
+        if entry.name == "norm.weight" {
+            values[0] = f32::NAN;
+        }
+        broken.add(entry.name, entry.shape, &values).unwrap();
+    }
+    broken.write(d.join("broken.safetensors")).unwrap();
+    fourier(&["broken.safetensors", "--out", "figures"], FAILURE, &["no numbers", "broken.safetensors"]);
+    assert!(!d.join("figures").exists());
+    // A folder of the model's name is no file of weights.
+    fs::create_dir(d.join("deit_micro")).unwrap();
+    says(d, &["fourier", "deit_micro", "--data", "synthetic", "--images", "2"]);
 }

@@ -75,7 +75,7 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
         assert!(out.contains(&format!("next: inductive eval {target} --weights some.safetensors")), "{out}");
         assert_eq!(accuracy(d, target, "some.safetensors"), accuracy(d, model, &weights));
 
-        // The file says its model: the rest of the layers, alpha 16.
+        // The file says its model: the rest of the layers, alpha 16. Those that are attention keep what they have.
         let args = [
             "reparameterize",
             "some.safetensors",
@@ -86,8 +86,9 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
             "--alpha",
             "16",
         ];
-        let [out, _] = succeeds(d, &args);
+        let [out, errors] = succeeds(d, &args);
         assert!(apart(&out) < 1e-4, "{out}");
+        assert!(errors.contains("left as they are, attention already"), "{errors}");
         assert_eq!(out.matches(" convolution ").count(), if model == "prs_nano" { 3 } else { 4 }, "{out}");
         let file = TensorFile::open(d.join("all.safetensors")).unwrap();
         let operators: Vec<f32> = file
@@ -96,6 +97,18 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
             .flat_map(|it| file.values::<f32>(it.name).unwrap())
             .collect();
         assert_eq!(operators, vec![2.0; if model == "prs_nano" { 6 } else { 8 }]);
+        let said = file.metadata();
+        assert_eq!(said["reparameterized"].split(',').count(), operators.len());
+        assert!(said.contains_key("step"), "what the run said of itself stays: {said:?}");
+        let positions = |layer: &str| file.values::<f32>(&format!("{layer}.pos_proj.weight")).unwrap()[2];
+        let (early, late) = if model == "prs_nano" {
+            ("stages.0.blocks.0.mixer", "stages.1.blocks.0.mixer")
+        } else {
+            ("layer3.0.conv1", "layer4.0.conv1")
+        };
+        assert_eq!([early, late].map(positions), [-16.0, -20.0]);
+        let again = ["all.safetensors", "--layers", "all", "--out", "out.safetensors"];
+        refuses(d, &again, USAGE, &["attention already"]);
 
         let soft = ["--gate", "sigmoid:1", "--alpha", "1"];
         let args =
@@ -166,6 +179,43 @@ fn requests_that_cannot_be_meant_write_nothing() {
         USAGE,
         &["number of classes"],
     );
+    usage(&["--layers", ",", out[0], out[1]], &["names no layer"]);
+    usage(&["--layers", "all", "--alpha", "1e39", out[0], out[1]], &["alpha is 1", "1000000"]);
+    refuses(d, &["resnet18"], USAGE, &["--weights FILE", "layer3.0.conv1", "--out FILE"]);
+
+    // Wrapped, and with a weight that is no number.
+    let file = TensorFile::open(d.join(&weights)).unwrap();
+    let rewrite = |name: &str, prefix: &str, spoil: bool| {
+        let mut writer = TensorWriter::new();
+        for entry in file.entries() {
+            let mut values = file.values::<f32>(entry.name).unwrap();
+            if spoil && entry.name == "fc.bias" {
+                values[0] = f32::NAN;
+            }
+            writer.add(&format!("{prefix}{}", entry.name), entry.shape, &values).unwrap();
+        }
+        writer.write(d.join(name)).unwrap();
+    };
+    rewrite("wrapped.safetensors", "model.", false);
+    let args = [
+        "reparameterize",
+        "resnet_micro",
+        "--weights",
+        "wrapped.safetensors",
+        "--layers",
+        "all",
+        "--out",
+        "w.safetensors",
+    ];
+    assert!(apart(&succeeds(d, &args)[0]) < 1e-4);
+    rewrite("broken.safetensors", "", true);
+    refuses(
+        d,
+        &[&["resnet_micro", "--weights", "broken.safetensors"], &all[..]].concat(),
+        FAILURE,
+        &["no numbers"],
+    );
+
     let folder = ["--layers", "all", "--out", "no/such/folder.safetensors"];
     refuses(d, &[&["resnet_micro", "--weights", &weights], &folder[..]].concat(), FAILURE, &["no/such"]);
 }

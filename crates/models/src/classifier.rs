@@ -141,13 +141,13 @@ impl<M: Trunk<C, E, D>, const C: usize, const CLASSES: usize, E: Dtype, D: Backe
         Ok(logits.realize())
     }
 
-    fn gates(&self) -> Vec<Vec<f64>> {
-        let switched = self.switchable().unwrap_or_default();
-        if switched.is_empty() {
+    fn gates(&self) -> Result<Vec<Vec<f64>>> {
+        let layers = self.switchable()?;
+        Ok(if layers.is_empty() {
             self.trunk.gates()
         } else {
-            switched.into_iter().map(|it| it.gates).collect()
-        }
+            layers.into_iter().map(|it| it.gates).collect()
+        })
     }
 
     fn switchable(&self) -> Result<Vec<Switchable>> {

@@ -142,7 +142,10 @@ pub trait Model<E: Dtype, D: Backend<E>>: Parameters<E, D> {
 
     /// The share of position in each gated layer's heads, `sigma(gating_param)` in ConViT; empty for models without gates.
     /// Layers that can leave convolution have gates from the start, which are 1 until then.
-    fn gates(&self) -> Vec<Vec<f64>>;
+    ///
+    /// # Errors
+    /// As [`Model::switchable`].
+    fn gates(&self) -> Result<Vec<Vec<f64>>>;
 
     /// The layers that can leave convolution for attention, first to last, as they are now; empty for most models.
     ///

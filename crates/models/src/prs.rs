@@ -35,8 +35,8 @@ impl<const I: usize, const O: usize, E: Dtype, D: Device<E>> TensorCollection<E,
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
         visitor: &mut V,
     ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let weight = TensorOptions::reset_with(|t| t.try_fill_with_distr(Uniform { bound: fan_in(I) }));
-        let bias = TensorOptions::reset_with(|t| t.try_fill_with_distr(Uniform { bound: fan_in(I) }));
+        let weight = TensorOptions::reset_with(|t| t.try_fill_with_distr(Uniform { bound: bound_of(I) }));
+        let bias = TensorOptions::reset_with(|t| t.try_fill_with_distr(Uniform { bound: bound_of(I) }));
         visitor.visit_fields(
             (
                 Self::module("norm", |s| &s.norm, |s| &mut s.norm),
@@ -49,7 +49,7 @@ impl<const I: usize, const O: usize, E: Dtype, D: Device<E>> TensorCollection<E,
 }
 
 /// The bound of PyTorch's initialisation of a 2x2 convolution of `inner` channels.
-fn fan_in(inner: usize) -> f64 {
+fn bound_of(inner: usize) -> f64 {
     ((4 * inner) as f64).powf(-0.5)
 }
 

@@ -67,6 +67,10 @@ impl Inputs {
         }
     }
 
+    fn with_gate(self, share: f32) -> Self {
+        Self { gate: Cpu::default().tensor_from_vec(vec![share; H], (Const,)), ..self }
+    }
+
     /// Operations of the product with the weight, and of the heads' maps for all images.
     fn flops(&self) -> (usize, usize) {
         let (rows, keys) = (self.x.shape().0 * self.grid.tokens(), self.grid.tokens());
@@ -129,7 +133,7 @@ fn convolution_step(bencher: Bencher<'_, '_>, size: Named) {
     bench_step(bencher, &inputs, inputs.flops().0, || inputs.convolution(inputs.x.leaky_trace()));
 }
 
-/// As switched: narrow maps, which see what the convolution saw.
+/// Sharp positions alone, the gate held at 1: maps that see what the convolution saw.
 #[divan::bench(args = SIZES.map(Named))]
 fn positions(bencher: Bencher<'_, '_>, size: Named) {
     let inputs = Inputs::new(size.0, 20.0);
@@ -141,6 +145,36 @@ fn positions(bencher: Bencher<'_, '_>, size: Named) {
 fn positions_step(bencher: Bencher<'_, '_>, size: Named) {
     let inputs = Inputs::new(size.0, 20.0);
     bench_step(bencher, &inputs, inputs.flops().0, || inputs.attention(inputs.x.leaky_trace(), false));
+}
+
+/// Less sharp: the nearest patches still count, as a mixture.
+#[divan::bench(args = SIZES.map(Named))]
+fn positions_at_16(bencher: Bencher<'_, '_>, size: Named) {
+    let inputs = Inputs::new(size.0, 16.0);
+    let flops = inputs.flops().0;
+    bencher.counter(ItemsCount::new(flops)).bench_local(|| inputs.attention(inputs.x.clone(), false));
+}
+
+#[divan::bench(args = SIZES.map(Named))]
+fn positions_at_16_step(bencher: Bencher<'_, '_>, size: Named) {
+    let inputs = Inputs::new(size.0, 16.0);
+    bench_step(bencher, &inputs, inputs.flops().0, || inputs.attention(inputs.x.leaky_trace(), false));
+}
+
+/// As right after a switch, in inference: there is content, and the gate of 1 keeps it out.
+#[divan::bench(args = SIZES.map(Named))]
+fn gate_of_1(bencher: Bencher<'_, '_>, size: Named) {
+    let inputs = Inputs::new(size.0, 20.0).with_gate(1.0);
+    let flops = inputs.flops().0;
+    bencher.counter(ItemsCount::new(flops)).bench_local(|| inputs.attention(inputs.x.clone(), true));
+}
+
+/// The same in training, where the gate's gradient needs the content.
+#[divan::bench(args = SIZES.map(Named))]
+fn gate_of_1_step(bencher: Bencher<'_, '_>, size: Named) {
+    let inputs = Inputs::new(size.0, 20.0).with_gate(1.0);
+    let (weight, maps) = inputs.flops();
+    bench_step(bencher, &inputs, weight + maps, || inputs.attention(inputs.x.leaky_trace(), true));
 }
 
 /// Maps so wide that they are multiplied by as matrices.

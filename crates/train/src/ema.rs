@@ -30,8 +30,8 @@ impl<D: Backend<f32>> Ema<D> {
         Ok(Self { decay, averages, still })
     }
 
-    /// Averages the parameters that `still(name)` is true for no longer: what stands for them is their value of now, for
-    /// good. So it is, up to now, for those that were left out before and are averaged from now on.
+    /// Leaves the parameters that `still(name)` is true for out of the averages. While `still`, the average is the value at
+    /// the latest call; when it ends, averaging begins from the value of now.
     ///
     /// For parameters without effect, and for codes, of which there is no mean.
     pub(crate) fn leave_out(

@@ -5,7 +5,6 @@ use inductive_models::{Initialised, Model, Zoo, initialise, initialise_filters};
 
 use crate::{
     Init, Recipe, Result,
-    learner::copy_weights,
     seeds::{Purpose, derive},
 };
 
@@ -57,6 +56,18 @@ impl Initial {
         copy_weights(&*self.model, &mut *model)?;
         Ok(model)
     }
+}
+
+/// Copies all parameters between two models of one type, on whatever devices.
+fn copy_weights<D: Zoo>(from: &dyn Model<f32, Cpu>, to: &mut dyn Model<f32, D>) -> Result<()> {
+    let mut values = Vec::new();
+    from.for_each_parameter(&mut |p| {
+        values.push(p.to_vec());
+        Ok(())
+    })?;
+    let mut values = values.iter();
+    to.for_each_parameter_mut(&mut |p| values.next().map_or(Ok(()), |v| p.copy_from(v)))?;
+    Ok(())
 }
 
 impl std::fmt::Debug for Initial {

@@ -51,9 +51,9 @@ impl<D: Zoo> Learner<D> {
     /// # Errors
     /// As [`Recipe::validate`]; [`Error::Model`] for a number of classes without a head.
     pub fn new(device: &D, recipe: &Recipe, classes: usize) -> Result<Self> {
-        let Initial { model: drawn, initialised, warnings } = Initial::new(recipe, classes, &|_| ())?;
-        let mut model = device.build_model(&recipe.model, &recipe.build_options(classes))?.model;
-        copy_weights(&*drawn, &mut *model)?;
+        let initial = Initial::new(recipe, classes, &|_| ())?;
+        let model = initial.on(device, recipe)?;
+        let Initial { initialised, warnings, .. } = initial;
         let mut learner = Self::of_model(device, recipe, model, warnings)?;
         learner.initialised = initialised;
         Ok(learner)
@@ -189,16 +189,4 @@ impl<D: Zoo> std::fmt::Debug for Learner<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Learner").field("model", self.model.spec()).field("steps", &self.steps()).finish()
     }
-}
-
-/// Copies all parameters between two models of one type, on whatever devices.
-pub(crate) fn copy_weights<D: Zoo>(from: &dyn Model<f32, Cpu>, to: &mut dyn Model<f32, D>) -> Result<()> {
-    let mut values = Vec::new();
-    from.for_each_parameter(&mut |p| {
-        values.push(p.to_vec());
-        Ok(())
-    })?;
-    let mut values = values.iter();
-    to.for_each_parameter_mut(&mut |p| values.next().map_or(Ok(()), |v| p.copy_from(v)))?;
-    Ok(())
 }

@@ -21,10 +21,13 @@ pub(crate) fn cross_entropy(logits: &[f32], label: u32) -> f64 {
     largest + sum.ln() - logits.get(label as usize).map_or(f64::NAN, |l| f64::from(*l))
 }
 
-/// Place of the label among the logits, 0 for the largest; equal logits rank by class, as in a stable sort.
+/// Place of the label among the logits, 0 for the largest; equal logits rank by class, as in a stable sort. Last where a logit
+/// is no number, so that a broken network has no accuracy.
 pub(crate) fn rank(logits: &[f32], label: u32) -> usize {
     let label = label as usize;
-    let Some(own) = logits.get(label) else { return logits.len() };
+    let Some(own) = logits.get(label).filter(|_| logits.iter().all(|l| !l.is_nan())) else {
+        return logits.len();
+    };
     logits.iter().enumerate().filter(|(class, l)| *l > own || (*l == own && *class < label)).count()
 }
 

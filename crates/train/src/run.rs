@@ -231,7 +231,7 @@ impl<'a, D: Zoo> Run<'a, D> {
             nuclear_rank,
             fourier,
         } = inside;
-        let gates = model.gates().iter().map(|heads| mean(heads)).collect();
+        let gates = model.gates()?.iter().map(|heads| mean(heads)).collect();
         let head_positions = head_positions(&**model)?;
         self.count_time();
         Ok(Metrics {

@@ -1,10 +1,11 @@
 //! Layers that leave convolution for attention in the middle of a run: when, and what follows for optimizer and average.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use inductive_attention::{GateForm, Operator, Reparameterization};
 use inductive_models::{Model, Zoo};
 use inductive_ops::{Backend, Parameters};
+use inductive_schedule::{Duration, SwitchTimes};
 
 use crate::{Learner, Plan, Recipe, Result};
 
@@ -22,13 +23,42 @@ impl Switching {
     /// What `recipe` says for `model`, of which some layers may have switched in an earlier start of the run.
     ///
     /// # Errors
-    /// For times that do not fit the model or the run.
+    /// [`Error::Recipe`](crate::Error::Recipe) for times that do not fit the model or the run.
     pub fn new<D: Backend<f32>>(recipe: &Recipe, plan: &Plan, model: &dyn Model<f32, D>) -> Result<Self> {
         let Some(switch) = &recipe.switch else { return Ok(Self::default()) };
         let layers = model.switchable()?;
-        let times = switch.times.steps(layers.len(), plan.run_size())?;
+        let times = switch.steps(layers.len(), plan.run_size())?;
         let done = layers.iter().map(|layer| layer.operator != Operator::Convolution).collect();
         Ok(Self { times, how: switch.how(recipe.seed), done })
+    }
+
+    /// When each layer switches.
+    pub fn times(&self) -> &[Option<u64>] {
+        &self.times
+    }
+
+    /// What is to be said of layers that the end of the run comes before, unless the recipe has them at `100%`.
+    pub fn warning<D: Backend<f32>>(
+        &self,
+        recipe: &Recipe,
+        plan: &Plan,
+        model: &dyn Model<f32, D>,
+    ) -> Result<Option<String>> {
+        let (Some(switch), total) = (&recipe.switch, plan.total_steps) else { return Ok(None) };
+        let mut late = Vec::new();
+        for (layer, (it, time)) in model.switchable()?.into_iter().zip(&self.times).enumerate() {
+            let meant = |time| time == total && says_end(&switch.times, layer);
+            if let Some(time) = time.filter(|time| *time >= total && !meant(*time)) {
+                late.push(format!("{} (after update {time})", it.name));
+            }
+        }
+        Ok((!late.is_empty()).then(|| {
+            format!(
+                "the run ends after update {total}, before layers that `switch.times` lets leave convolution: {}; they stay \
+                 convolutions. Give earlier times, or \"never\" or \"100%\" if that is meant",
+                late.join(", ")
+            )
+        }))
     }
 
     /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names.
@@ -43,9 +73,45 @@ impl Switching {
         Ok(names)
     }
 
+    /// What the buffers `operator` of `model` hold in a state that is saved after `step` updates, by their names.
+    ///
+    /// A switch at `step` comes after that state; but one before the first update is made before everything else.
+    pub fn operators<D: Backend<f32>>(
+        &self,
+        model: &dyn Model<f32, D>,
+        step: u64,
+    ) -> Result<Vec<(String, Operator)>> {
+        let operator = |layer| match self.times.get(layer).copied().flatten() {
+            Some(time) if time < step.max(1) => self.how.gate.operator().0,
+            _ => Operator::Convolution,
+        };
+        let layers = model.switchable()?.into_iter().enumerate();
+        Ok(layers.map(|(layer, it)| (format!("{}.operator", it.name), operator(layer))).collect())
+    }
+
+    /// Updates before each parameter that is idle in `model`, which is new, can have an effect, by its name.
+    pub fn begins<D: Backend<f32>>(&self, model: &dyn Model<f32, D>) -> Result<BTreeMap<String, u64>> {
+        let layers = model.switchable()?.into_iter().zip(&self.times);
+        let begins = layers.filter_map(|(layer, time)| time.map(|time| (layer.idle, time)));
+        Ok(begins.flat_map(|(idle, time)| idle.into_iter().map(move |name| (name, time))).collect())
+    }
+
     /// The updates before each layer switched; `None` for a layer that is a convolution.
     pub fn switched(&self) -> Vec<Option<u64>> {
         self.times.iter().zip(&self.done).map(|(time, done)| time.filter(|_| *done)).collect()
+    }
+}
+
+/// Whether the time of a layer is said to be the end of the run.
+fn says_end(times: &SwitchTimes, layer: usize) -> bool {
+    let end = |time: &Duration| *time == Duration::Percent(100.0);
+    match times {
+        SwitchTimes::Uniform(time) => end(time),
+        SwitchTimes::LateFirst { earliest, latest } | SwitchTimes::EarlyFirst { earliest, latest } => {
+            end(earliest) || end(latest)
+        }
+        SwitchTimes::Layers(times) => times.get(layer).is_some_and(|time| time.as_ref().is_some_and(end)),
+        _ => false,
     }
 }
 
@@ -104,15 +170,24 @@ pub(crate) fn head_positions<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Resu
 }
 
 impl<D: Zoo> Learner<D> {
-    /// Makes layer `layer` of [`Model::switchable`] attention, before the next update; returns its name.
+    /// Makes layer `layer` of [`Model::switchable`], a convolution, attention, before the next update; returns its name.
     ///
     /// What the layer computed with goes on as it was: its weight keeps its averages in the optimizer and in the moving
     /// average. What has an effect from now on begins: in the optimizer with averages of zero, in the moving average with
     /// its value of now.
     ///
     /// # Errors
-    /// As [`Model::reparameterize`].
+    /// For a layer that is attention already, whose averages would go on with values that are new; as
+    /// [`Model::reparameterize`].
     pub fn switch(&mut self, layer: usize, how: &Reparameterization) -> Result<String> {
+        let switched = self.model.switchable()?.into_iter().nth(layer);
+        if let Some(it) = switched.filter(|it| it.operator != Operator::Convolution) {
+            let what = format!(
+                "layer {layer}, `{}`, has left convolution already ({}), which a layer does once",
+                it.name, it.operator
+            );
+            return Err(inductive_ops::Error::Argument { op: "switch", what }.into());
+        }
         self.model.reparameterize(layer, how)?;
         self.see_operators()?;
         let mut layers = self.model.switchable()?;

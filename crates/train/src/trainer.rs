@@ -42,7 +42,7 @@ pub fn train<D: Zoo>(
     let fingerprint = data.fingerprint();
     let plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
     let mut learner = Learner::new(device, &recipe, data.classes)?;
-    Switching::new(&recipe, &plan, learner.model())?;
+    let switching = Switching::new(&recipe, &plan, learner.model())?;
     let folder = RunFolder::open(folder.as_ref())?;
     folder.claim(&recipe)?;
     // Again: another process may have trained here in the meantime.
@@ -55,7 +55,7 @@ pub fn train<D: Zoo>(
             return Err(Error::OtherData { folder: folder.path().to_owned() });
         }
         Some(state) => {
-            state.restore(&folder.state(), &mut learner)?;
+            state.restore(&folder.state(), &mut learner, &switching)?;
             state
         }
         None => StateHeader { position: Position::default(), recipe: recipe.clone(), data: fingerprint },
@@ -64,6 +64,9 @@ pub fn train<D: Zoo>(
     write_metrics(&folder.metrics(), &lines)?;
     Environment::current::<D>().append(&folder.env())?;
     learner.warnings().iter().for_each(|warning| progress.warning(warning));
+    if let Some(warning) = switching.warning(&recipe, &plan, learner.model())? {
+        progress.warning(&warning);
+    }
     progress.start(&RunInfo {
         recipe: &recipe,
         model: learner.model().spec(),
@@ -71,6 +74,7 @@ pub fn train<D: Zoo>(
         train_images: data.train.dataset().len(),
         test_images: data.test.dataset().len(),
         plan: &plan,
+        switch_times: switching.times(),
         step: header.position.step,
         folder: folder.path(),
     });

@@ -31,7 +31,8 @@ use crate::{
 /// (and computed as a full one: groups save parameters here, not time).
 ///
 /// All parameters exist from the start. Those without effect are [`SwitchLayer::idle`]; as a convolution the layer costs
-/// what a convolution costs, and with [`Operator::Positional`] about as much. timm has no equivalent. Initially the layer is
+/// what a convolution costs, and by sharp positions alone about as much: with [`Operator::Positional`], and in inference while
+/// all gates are 1. In training a linear gate of 1 needs the content's map for its gradient. timm has no equivalent. Initially the layer is
 /// a convolution with He's rule over the fan out.
 ///
 /// ```
@@ -198,7 +199,7 @@ impl<
             Operator::Positional => None,
             Operator::Attention(form) => Some(form),
         };
-        let content = form.map(|form| self.content(form));
+        let content = form.map(|form| self.content(form)).transpose()?;
         let weights = ConvAsAttentionWeights { weight: &weight, bias, position: &self.pos_proj, content };
         device.conv_as_attention(x, grid, S, Self::BORDER, weights)
     }
@@ -214,14 +215,18 @@ impl<
             position.copy_from(&elements(&rows));
         }
         let content = match operator {
-            Operator::Attention(form) => Some(self.content(form)),
+            Operator::Attention(form) => Some(self.content(form)?),
             Operator::Convolution | Operator::Positional => None,
         };
         Ok(device.conv_as_attention_map(x, grid, S, Self::BORDER, &position, content)?.as_vec())
     }
 
-    fn content(&self, form: GateForm) -> ContentWeights<'_, I, H, QK, E, D> {
-        ContentWeights { gate: &self.gate, sigmoid: form == GateForm::Sigmoid, qk: &self.qk }
+    fn content(&self, form: GateForm) -> Result<ContentWeights<'_, I, H, QK, E, D>> {
+        let sigmoid = form == GateForm::Sigmoid;
+        if !sigmoid {
+            check_gates(&to_f64(&self.gate.as_vec()))?;
+        }
+        Ok(ContentWeights { gate: &self.gate, sigmoid, qk: &self.qk })
     }
 
     /// The weight with zeros between groups, and the tape of that.
@@ -287,7 +292,10 @@ impl<
         let gate = to_f64(&self.gate.as_vec());
         Ok(match self.operator()? {
             Operator::Convolution | Operator::Positional => vec![1.0; H],
-            Operator::Attention(GateForm::Linear) => gate,
+            Operator::Attention(GateForm::Linear) => {
+                check_gates(&gate)?;
+                gate
+            }
             Operator::Attention(GateForm::Sigmoid) => {
                 gate.iter().map(|lambda| 1.0 / (1.0 + (-lambda).exp())).collect()
             }
@@ -360,6 +368,19 @@ fn check(count: usize, layout: &Layout) -> Result<()> {
         return Err(Error::shape("ConvAsAttention", expected, got));
     }
     Ok(())
+}
+
+/// Refuses linear gates that training would not have left so. What is no number is let through: it shows in the result.
+fn check_gates(gates: &[f64]) -> Result<()> {
+    match gates.iter().find(|gate| **gate < 0.0 || **gate > 1.0) {
+        Some(gate) => {
+            let what = format!(
+                "a linear gate is {gate}, expected a share of position, 0 to 1: the weights are damaged"
+            );
+            Err(Error::Argument { op: "ConvAsAttention", what })
+        }
+        None => Ok(()),
+    }
 }
 
 fn to_f64<E: Dtype>(values: &[E]) -> Vec<f64> {

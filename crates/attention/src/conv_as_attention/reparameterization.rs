@@ -51,7 +51,9 @@ impl Operator {
         let all =
             [Self::Convolution, Self::Positional, GateForm::Linear.operator(), GateForm::Sigmoid.operator()];
         all.into_iter().find(|it| it.code() == code).ok_or_else(|| {
-            let what = format!("the buffer `operator` holds {code}; 0 to 3 are known");
+            let what = format!(
+                "the buffer `operator` holds {code}; 0 to 3 are known: the weights are damaged, or newer"
+            );
             Error::Argument { op: "ConvAsAttention", what }
         })
     }
@@ -143,29 +145,32 @@ impl Gate {
 }
 
 impl Reparameterization {
+    /// Refuses numbers that cannot be meant, or that single precision cannot hold.
+    ///
+    /// # Errors
+    /// As [`Positions::check`] and [`Gate::check`].
+    pub fn check(&self) -> Result<()> {
+        self.positions.check()?;
+        self.gate.check()
+    }
+}
+
+fn refuse(what: String) -> Result<()> {
+    Err(Error::Argument { op: "reparameterize", what })
+}
+
+impl Gate {
     /// Refuses numbers that cannot be meant.
     ///
     /// # Errors
-    /// A locality strength or deviation that is not a finite number above 0; a linear gate outside `[0, 1]`; a sigmoid
-    /// gate's parameter that is not finite.
+    /// A linear gate outside `[0, 1]`; a sigmoid gate's parameter beyond -10,000 to 10,000.
     pub fn check(&self) -> Result<()> {
-        let refuse = |what: String| Err(Error::Argument { op: "reparameterize", what });
-        let positive = |x: f64| x.is_finite() && x > 0.0;
-        match self.positions {
-            Positions::Kernel { alpha } | Positions::Scattered { alpha, .. } if !positive(alpha) => {
-                return refuse(format!("alpha is {alpha}, expected a finite number above 0"));
-            }
-            Positions::Scattered { std, .. } if !positive(std) => {
-                return refuse(format!("std is {std}, expected a finite number of patches above 0"));
-            }
-            _ => {}
-        }
-        match self.gate {
-            Gate::Linear(share) if !(0.0..=1.0).contains(&share) => {
+        match *self {
+            Self::Linear(share) if !(0.0..=1.0).contains(&share) => {
                 refuse(format!("the linear gate is {share}, expected a share of position, 0 to 1"))
             }
-            Gate::Sigmoid(parameter) if !parameter.is_finite() => {
-                refuse(format!("the parameter of the sigmoid gate is {parameter}, expected a finite number"))
+            Self::Sigmoid(parameter) if !(-1e4..=1e4).contains(&parameter) => {
+                refuse(format!("the parameter of the sigmoid gate is {parameter}, expected -10000 to 10000"))
             }
             _ => Ok(()),
         }
@@ -173,6 +178,22 @@ impl Reparameterization {
 }
 
 impl Positions {
+    /// Refuses numbers that cannot be meant.
+    ///
+    /// # Errors
+    /// A locality strength beyond 1e-6 to 1e6; a deviation that is not above 0, or more than 10,000 patches.
+    pub fn check(&self) -> Result<()> {
+        match *self {
+            Self::Kernel { alpha } | Self::Scattered { alpha, .. } if !(1e-6..=1e6).contains(&alpha) => {
+                refuse(format!("alpha is {alpha}, expected a number above 0, 0.000001 to 1000000"))
+            }
+            Self::Scattered { std, .. } if !(std > 0.0 && std <= 1e4) => {
+                refuse(format!("std is {std}, expected a number of patches above 0, up to 10000"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The rows of `pos_proj.weight` of `kernel^2` heads, `alpha (2 dx, 2 dy, -1)`; `None` where they are kept. `layer`:
     /// its number in the model, by which centres differ.
     pub fn rows(&self, kernel: usize, layer: usize) -> Option<Vec<f64>> {
@@ -257,12 +278,16 @@ mod tests {
     #[test]
     fn numbers_that_cannot_be_meant_are_refused() {
         let of = |positions, gate| Reparameterization { positions, gate }.check();
-        for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e39] {
             assert!(of(Positions::Kernel { alpha }, Gate::Held).is_err());
             assert!(of(Positions::Scattered { std: 1.0, alpha, seed: 0 }, Gate::Held).is_err());
             assert!(of(Positions::Scattered { std: alpha, alpha: 1.0, seed: 0 }, Gate::Held).is_err());
         }
-        for gate in [Gate::Linear(1.5), Gate::Linear(-0.1), Gate::Linear(f64::NAN), Gate::Sigmoid(f64::NAN)] {
+        assert!(of(Positions::Kernel { alpha: 1e-50 }, Gate::Held).is_err());
+        let sigmoids = [f64::NAN, 1e39].map(Gate::Sigmoid);
+        for gate in
+            [Gate::Linear(1.5), Gate::Linear(-0.1), Gate::Linear(f64::NAN)].into_iter().chain(sigmoids)
+        {
             assert!(of(Positions::Kept, gate).is_err(), "{gate:?}");
         }
         assert!(Reparameterization::default().check().is_ok());

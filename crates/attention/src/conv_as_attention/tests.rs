@@ -148,6 +148,14 @@ fn what_is_idle_and_what_is_recorded_follows_the_operator() {
     let bad = Reparameterization { gate: Gate::Linear(2.0), ..Default::default() };
     assert!(layer.reparameterize(&bad, 0).is_err());
     assert_eq!(layer.gate.as_vec(), before.gate.as_vec());
+    for gate in [1.7, -0.1] {
+        layer.reparameterize(&Reparameterization::default(), 0).unwrap();
+        layer.gate.copy_from(&[gate; 9]);
+        assert!(layer.apply(x.clone(), grid).unwrap_err().to_string().contains("0 to 1"));
+        assert!(layer.gates().is_err());
+    }
+    layer.gate.copy_from(&[f32::NAN; 9]);
+    assert!(layer.apply(x.clone(), grid).unwrap().0.as_vec()[0].is_nan());
     layer.operator.copy_from(&[7.0]);
     assert!(layer.apply(x, grid).unwrap_err().to_string().contains("operator"));
 }

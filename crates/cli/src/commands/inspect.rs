@@ -14,7 +14,7 @@ use crate::{args::Inspect, commands::Done, error::Result, output::say};
 pub fn run(args: Inspect) -> Result<Done> {
     match args.what {
         None => say(models().terminal(&Terminal::default()))?,
-        Some(what) if what.ends_with(".safetensors") || Path::new(&what).exists() => {
+        Some(what) if what.ends_with(".safetensors") || Path::new(&what).is_file() => {
             say(inductive_checkpoint::describe(&what)?.to_string())?;
         }
         Some(name) => model(&name)?,
@@ -57,7 +57,12 @@ fn model(name: &str) -> Result<()> {
     say(format!("{name}: {} parameters, {} classes\n{}\n", model.num_params(), spec.classes, head(&spec)))?;
     let layers: Vec<String> = model.switchable()?.into_iter().map(|layer| layer.name).collect();
     if !layers.is_empty() {
-        say(format!("layers that can leave convolution for attention: {}\n", layers.join(", ")))?;
+        say(format!("layers that can leave convolution for attention: {}", layers.join(", ")))?;
+        if let Some(stages) = &spec.stages {
+            let more = stages.attention_macs(spec.grid().tokens(), 9, 16) as f64 / 1e9;
+            say(format!("GMACs that attention adds when all have, at most: {more:.3}"))?;
+        }
+        say("")?;
     }
     let columns = [Column::left("parameter"), Column::right("shape"), Column::right("numbers")];
     let mut table = Table::new("Parameters", columns);

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inductive_attention::{Gate, Positions, Reparameterization};
-use inductive_checkpoint::{LoadOptions, Metadata, check_writable, describe, load, save};
+use inductive_attention::{Gate, Operator, Positions, Reparameterization};
+use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, describe, load, save};
 use inductive_data::DataSpec;
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
 use inductive_papers::table::{Cell, Column, Table};
@@ -19,17 +19,21 @@ use crate::{
     output::{note, say, terminal},
 };
 
-/// Logits that differ by less are taken for the same.
+/// Logits that differ by less, or by less of the largest, are taken for the same.
 const SAME: f32 = 1e-4;
+
+/// From this locality strength on attention by position is the convolution to the last bits.
+const SHARP_ENOUGH: f64 = 16.0;
 
 /// Everything is made and compared before anything is written.
 pub fn run<D: Zoo>(device: &D, args: args::Reparameterize) -> Result<Done> {
     let how =
         Reparameterization { positions: Positions::Kernel { alpha: args.alpha }, gate: gate(&args.gate)? };
     how.check().map_err(|error| Error::Usage(error.to_string()))?;
-    let (name, weights) = source(&args)?;
+    let (name, weights) = source(device, &args)?;
     let target = find_switchable(&name)?.spec.name;
-    let options = BuildOptions { classes: classes(&weights)?, ..BuildOptions::default() };
+    let about = describe(&weights)?;
+    let options = BuildOptions { classes: classes(&weights, &about)?, ..BuildOptions::default() };
     let mut before = build(device, &name, &options)?.model;
     let report = load(&mut *before, &weights, &LoadOptions::new())?;
     note(report.to_string().trim_end());
@@ -38,11 +42,7 @@ pub fn run<D: Zoo>(device: &D, args: args::Reparameterize) -> Result<Done> {
 
     let layers = after.switchable()?;
     let (Some(chosen), Some(out)) = (args.layers.as_deref(), &args.out) else {
-        let names: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
-        return Err(Error::Usage(format!(
-            "give --layers, some of {} or `all`, and --out FILE",
-            names.join(", ")
-        )));
+        return Err(what_to_give(&layers));
     };
     let chosen = choose(&layers, chosen)?;
     check_writable(out)?;
@@ -59,8 +59,17 @@ pub fn run<D: Zoo>(device: &D, args: args::Reparameterize) -> Result<Done> {
         after.reparameterize(*index, &how)?;
     }
     let new = probe.logits(device, &*after)?;
+    if let Some(which) =
+        [(&old, "weights"), (&new, "result")].iter().find(|(it, _)| it.iter().any(|l| !l.is_finite()))
+    {
+        return Err(Error::Failure(format!(
+            "{}: the {} has logits that are no numbers; nothing was written",
+            weights.display(),
+            which.1
+        )));
+    }
     let now = after.switchable()?;
-    save(&*after, out, &metadata(&target, &options, &chosen, &layers))?;
+    save(&*after, out, &metadata(about.metadata, &target, &options, &now))?;
 
     say(table(&target, &layers, &now).terminal(&terminal()))?;
     let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, f32::max);
@@ -71,17 +80,38 @@ pub fn run<D: Zoo>(device: &D, args: args::Reparameterize) -> Result<Done> {
         probe.count(),
         args.data
     ))?;
-    if apart.is_nan() || apart >= SAME {
-        note(&format!(
-            "warning: the network does not compute what it computed; from alpha 16 on, with a gate at 1, it does (here alpha \
-             {}, gate {})",
-            args.alpha, args.gate
-        ));
+    if apart >= SAME * scale.max(1.0) {
+        note(&format!("warning: the network does not compute what it computed{}", why(&args, how.gate)));
     }
     let earlier = if replaced { ", in place of an earlier file" } else { "" };
     say(format!("written: {} ({target}, {} parameters{earlier})", out.display(), after.num_params()))?;
     say(format!("\nnext: inductive eval {target} --weights {} --data DATA", out.display()))?;
     Ok(Done::Complete)
+}
+
+/// What keeps the function from being kept.
+fn why(args: &args::Reparameterize, gate: Gate) -> String {
+    match gate {
+        Gate::Held | Gate::Linear(1.0) if args.alpha >= SHARP_ENOUGH => {
+            ", by more than rounding: check the accuracy before going on".to_owned()
+        }
+        Gate::Held | Gate::Linear(1.0) => {
+            format!(
+                ": with alpha {} heads also see other patches; from {SHARP_ENOUGH} on they do not",
+                args.alpha
+            )
+        }
+        _ => format!(": the gate {} lets content in; `linear:1` and `held` do not", args.gate),
+    }
+}
+
+/// The request is not complete: says what there is to choose from.
+fn what_to_give(layers: &[Switchable]) -> Error {
+    let names: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
+    Error::Usage(format!(
+        "give --weights FILE (or a file in place of the model), --layers, some of {} or `all`, and --out FILE",
+        names.join(", ")
+    ))
 }
 
 /// `linear:1`, `sigmoid:1` or `held`.
@@ -97,15 +127,15 @@ fn gate(text: &str) -> Result<Gate> {
 }
 
 /// Name of the model, and its file: both given, or a file that says its model.
-fn source(args: &args::Reparameterize) -> Result<(String, PathBuf)> {
+fn source<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<(String, PathBuf)> {
     if let Some(weights) = &args.weights {
         find(&args.model)?;
         return Ok((args.model.clone(), weights.clone()));
     }
     let path = Path::new(&args.model);
     if !args.model.ends_with(".safetensors") && !path.is_file() {
-        find(&args.model)?;
-        return Err(Error::Usage(format!("give the trained weights of {} with --weights FILE", args.model)));
+        let target = find_switchable(&args.model)?.spec.name;
+        return Err(what_to_give(&build(device, &target, &BuildOptions::default())?.model.switchable()?));
     }
     let Some(name) = describe(path)?.metadata.remove("model") else {
         return Err(Error::Usage(format!(
@@ -117,11 +147,13 @@ fn source(args: &args::Reparameterize) -> Result<(String, PathBuf)> {
     Ok((name, path.to_owned()))
 }
 
-/// Rows of the classifier in the file.
-fn classes(weights: &Path) -> Result<usize> {
-    let tensors = describe(weights)?.tensors;
-    let is_head = |name: &str| matches!(name.rsplit_once('.'), Some(("head" | "fc", "weight")));
-    let head = tensors.iter().find(|it| is_head(&it.name)).and_then(|it| it.shape.first().copied());
+/// Rows of the classifier in the file, whatever stands before its name.
+fn classes(weights: &Path, about: &Description) -> Result<usize> {
+    let is_head = |name: &str| {
+        let mut parts = name.rsplit('.');
+        parts.next() == Some("weight") && matches!(parts.next(), Some("head" | "fc"))
+    };
+    let head = about.tensors.iter().find(|it| is_head(&it.name)).and_then(|it| it.shape.first().copied());
     head.ok_or_else(|| {
         let problem = "it has no `head.weight` or `fc.weight`, which tells the number of classes";
         Error::Usage(format!("{}: {problem}; give the weights of a whole classifier", weights.display()))
@@ -139,13 +171,20 @@ fn copy<D: Zoo>(from: &dyn Model<f32, D>, to: &mut dyn Model<f32, D>) -> Result<
         Some(values) => p.copy_from(&values),
         None => Ok(()),
     })?;
-    Ok(())
+    match values.into_keys().next() {
+        None => Ok(()),
+        Some(name) => Err(Error::Failure(format!("{} has no parameter `{name}`", to.spec().name))),
+    }
 }
 
-/// Numbers of the layers that `text` names.
+/// Numbers of the layers that `text` names and that are convolutions; those that are attention keep what they learned.
 fn choose(layers: &[Switchable], text: &str) -> Result<Vec<usize>> {
     let mut chosen = vec![false; layers.len()];
-    for part in text.split(',').map(str::trim) {
+    let refuse = |what: String| {
+        let names: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
+        Err(Error::Usage(format!("{what}; these can leave convolution: {}", names.join(", "))))
+    };
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let begins = |name: &str| {
             part == "all"
                 || name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -153,24 +192,38 @@ fn choose(layers: &[Switchable], text: &str) -> Result<Vec<usize>> {
         let found: Vec<bool> = layers.iter().map(|layer| begins(&layer.name)).collect();
         chosen.iter_mut().zip(&found).for_each(|(chosen, found)| *chosen |= found);
         if !found.contains(&true) {
-            let names: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
-            return Err(Error::Usage(format!(
-                "--layers {part}: no layer of this name can leave convolution; these can: {}",
-                names.join(", ")
-            )));
+            return refuse(format!("--layers {part}: there is no layer of this name"));
         }
     }
-    Ok((0..layers.len()).filter(|index| chosen[*index]).collect())
+    let is_convolution = |index: &usize| layers[*index].operator == Operator::Convolution;
+    let (now, left): (Vec<usize>, Vec<usize>) =
+        (0..layers.len()).filter(|index| chosen[*index]).partition(is_convolution);
+    if now.is_empty() {
+        return refuse(match left.is_empty() {
+            true => "--layers names no layer".to_owned(),
+            false => format!("--layers {text}: all of them are attention already"),
+        });
+    }
+    if !left.is_empty() {
+        let names: Vec<&str> = left.iter().map(|index| layers[*index].name.as_str()).collect();
+        note(&format!("note: left as they are, attention already: {}", names.join(", ")));
+    }
+    Ok(now)
 }
 
-fn metadata(target: &str, options: &BuildOptions, chosen: &[usize], layers: &[Switchable]) -> Metadata {
-    let names: Vec<&str> = chosen.iter().map(|index| layers[*index].name.as_str()).collect();
-    let entries = [
-        ("model", target.to_owned()),
-        ("classes", options.classes.to_string()),
-        ("reparameterized", names.join(",")),
-    ];
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+/// What the source said of itself, but for what is another now.
+fn metadata(mut about: Metadata, target: &str, options: &BuildOptions, now: &[Switchable]) -> Metadata {
+    let switched = now.iter().filter(|it| it.operator != Operator::Convolution);
+    let names: Vec<&str> = switched.map(|it| it.name.as_str()).collect();
+    about.extend(
+        [
+            ("model", target.to_owned()),
+            ("classes", options.classes.to_string()),
+            ("reparameterized", names.join(",")),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    );
+    about
 }
 
 /// What each layer was and is.

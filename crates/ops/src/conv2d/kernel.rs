@@ -198,6 +198,7 @@ fn shard(
     let (outer, patch, chunk) = (dims.outer, dims.patch(), chunk(dims));
     let tokens = dims.out.tokens();
     let all = images.start * tokens..images.end * tokens;
+    debug_assert!(dx.is_some() || layout.sums() == 0, "the sums of a layout are gathered on the way back");
     let rest = if bias { outer } else { 0 };
     let mut sums = buffer(patch * outer + rest + layout.sums());
     let (dweight, others) = sums.split_at_mut(patch * outer);

@@ -118,13 +118,18 @@ impl Dims {
         (0..out.tokens()).map(|q| (q / out.cols * grid.cols + q % out.cols) * stride).collect()
     }
 
+    /// Places around the grid that positional maps also look at.
+    pub(crate) fn ring(&self) -> usize {
+        match self.border {
+            Border::Replicate => 0,
+            Border::Zero => self.kernel / 2,
+        }
+    }
+
     /// Column and row of each patch that positional maps look at: those of the grid, then those of the ring around it.
     fn places(&self) -> Vec<(isize, isize)> {
         let (rows, cols) = (self.grid.rows as isize, self.grid.cols as isize);
-        let ring = match self.border {
-            Border::Replicate => 0,
-            Border::Zero => (self.kernel / 2) as isize,
-        };
+        let ring = self.ring() as isize;
         let all = (-ring..rows + ring).flat_map(|y| (-ring..cols + ring).map(move |x| (x, y)));
         let (inside, outside): (Vec<_>, Vec<_>) =
             all.partition(|(x, y)| (0..cols).contains(x) && (0..rows).contains(y));

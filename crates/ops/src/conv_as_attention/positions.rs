@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{Border, Dims};
+use super::Dims;
 
 /// The maps of all heads.
 pub(super) struct Positions {
@@ -186,14 +186,6 @@ pub(super) fn give(sums: &[[f64; 3]], dweight: &mut [f32]) {
 }
 
 impl Dims {
-    /// Places around the grid that positional maps also look at.
-    pub(super) fn ring(&self) -> usize {
-        match self.border {
-            Border::Replicate => 0,
-            Border::Zero => self.kernel / 2,
-        }
-    }
-
     /// The head of a place of the kernel, row by row, and the place of a head.
     pub(super) fn turned(&self, index: usize) -> usize {
         index % self.kernel * self.kernel + index / self.kernel

@@ -186,7 +186,9 @@ fn without_a_tape_a_gate_of_one_takes_the_way_of_positions() {
 /// The largest difference.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    // Not `f64::max`, which passes over what is no number.
+    apart.fold(0.0, |most, it| if it > most || it.is_nan() { it } else { most })
 }
 
 /// A narrow map of positions is the convolution with the padding that `border` names.

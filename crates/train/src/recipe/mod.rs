@@ -108,7 +108,8 @@ pub struct Recipe {
     /// Moving average of the weights, evaluated beside them: `decay`, and `warmup` (default false). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<EmaDecay>,
-    /// When and how layers leave convolution for attention, in models with such layers (`prs_*`). Default: they do not.
+    /// When and how layers leave convolution for attention, in models with such layers (`prs_*`, `resnet*_switch`). Default:
+    /// they do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switch: Option<SwitchRecipe>,
     /// Random changes of the training images.

@@ -44,6 +44,13 @@ pub fn switching_recipe() -> Recipe {
     }
 }
 
+/// [`switching_recipe`] with another table.
+pub fn switching_with(change: impl FnOnce(&mut SwitchRecipe)) -> Recipe {
+    let mut recipe = switching_recipe();
+    change(recipe.switch.as_mut().unwrap());
+    recipe
+}
+
 /// All parameters as bytes, in order.
 pub fn bytes(model: &dyn Model<f32, Cpu>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -66,6 +73,12 @@ pub fn fixed_batch(split: &Split, count: usize) -> (Vec<f32>, Vec<u32>) {
         normalize.write(&Image::new(set.image(index), set.height(), set.width()), out);
     }
     (images, (0..count).map(|index| set.label(index)).collect())
+}
+
+/// The largest size among `values`; NaN if one is.
+pub fn largest(values: impl IntoIterator<Item = f32>) -> f32 {
+    let sizes = values.into_iter().map(f32::abs);
+    sizes.fold(0.0, |most, size| if size > most || size.is_nan() { size } else { most })
 }
 
 /// Every tensor of a file with its bytes; a run's timings are not among them.
@@ -120,9 +133,4 @@ pub fn assert_same_run(one: &Path, other: &Path) {
         let differing: Vec<_> = a.iter().zip(&b).filter(|(a, b)| a != b).map(|(a, _)| &a.0).collect();
         assert!(a.len() == b.len() && differing.is_empty(), "{file}: {differing:?}");
     }
-    let woken = |folder: &Path| {
-        let state = TensorFile::open(folder.join("state.safetensors")).unwrap();
-        state.metadata().get("woken").cloned()
-    };
-    assert_eq!(woken(one), woken(other));
 }

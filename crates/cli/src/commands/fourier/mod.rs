@@ -6,7 +6,7 @@ mod show;
 use inductive_checkpoint::write_atomic;
 use inductive_data::{DataSpec, LoadOptions};
 use inductive_models::Zoo;
-use inductive_train::frequencies;
+use inductive_train::{Probe, frequencies};
 
 use crate::{
     args::Fourier,
@@ -17,7 +17,7 @@ use crate::{
 };
 use request::Request;
 
-/// Everything is measured before anything is written.
+/// Everything is measured before anything is written; only a folder for the figures is made before.
 pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Done> {
     if args.images == 0 {
         return Err(Error::Usage("--images 0: give at least 1".to_owned()));
@@ -30,6 +30,14 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Don
     split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
 
     let images = args.images.min(split.test.len());
+    let check = Probe::new(&*split.test, &*model)?.logits(device, &*model)?;
+    if check.iter().any(|logit| !logit.is_finite()) {
+        return Err(Error::Failure(format!(
+            "{}: its logits are no numbers, so there is nothing to measure; give the weights of a run that has not diverged",
+            request.title()
+        )));
+    }
+    request.make_room()?;
     let mut view = ImagesView::new(settings.plain, images);
     let spectra = frequencies(device, &*model, &*split.test, images, &mut |done| view.heard(done))?;
     drop(view);

@@ -37,7 +37,7 @@ enum Weights {
 
 impl Request {
     pub fn new(args: &Fourier) -> Result<Self> {
-        let (model, weights) = if args.what.ends_with(".safetensors") || Path::new(&args.what).exists() {
+        let (model, weights) = if args.what.ends_with(".safetensors") || Path::new(&args.what).is_file() {
             let tensors = TensorFile::open(&args.what)?;
             let said = tensors.metadata().get("model").cloned();
             let Some(model) = args.model.clone().or(said) else {
@@ -56,11 +56,24 @@ impl Request {
             (args.what.clone(), Weights::New { seed: args.seed })
         };
         find(&model)?.choose_local(args.local_up_to_layer)?;
-        let out = args.out.as_deref().map(figures_at).transpose()?;
-        let request = Self { model, weights, local_up_to_layer: args.local_up_to_layer, out };
-        // Before the images are gone through, which takes its time.
-        request.paths().iter().try_for_each(check_writable)?;
-        Ok(request)
+        let out = args.out.as_deref().map(figures_at);
+        Ok(Self { model, weights, local_up_to_layer: args.local_up_to_layer, out })
+    }
+
+    /// Makes the folder for the figures, which can be written then: before the images are gone through, which takes its time,
+    /// and after all else that can be refused.
+    pub fn make_room(&self) -> Result<()> {
+        // Only one that was asked for as such: `FOLDER/NAME.svg` needs its folder.
+        if let Some(folder) =
+            self.out.as_deref().filter(|it| it.ends_with(IN_A_FOLDER)).and_then(Path::parent)
+        {
+            fs::create_dir_all(folder).map_err(|error| {
+                let action = "make the folder for the figures";
+                inductive_checkpoint::Error::Io { action, path: folder.to_owned(), error }
+            })?;
+        }
+        self.paths().iter().try_for_each(check_writable)?;
+        Ok(())
     }
 
     /// What is measured.
@@ -119,14 +132,13 @@ impl Request {
     }
 }
 
-/// Where figures go, without extension: `NAME` of `NAME.svg`, `fourier` in a folder, which is made.
-fn figures_at(out: &Path) -> Result<PathBuf> {
+/// Name of the figures in a folder.
+const IN_A_FOLDER: &str = "fourier";
+
+/// Where figures go, without extension: `NAME` of `NAME.svg`, `fourier` in a folder.
+fn figures_at(out: &Path) -> PathBuf {
     if out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) && !out.is_dir() {
-        return Ok(out.with_extension(""));
+        return out.with_extension("");
     }
-    fs::create_dir_all(out).map_err(|error| {
-        let action = "make the folder for the figures";
-        inductive_checkpoint::Error::Io { action, path: out.to_owned(), error }
-    })?;
-    Ok(out.join("fourier"))
+    out.join(IN_A_FOLDER)
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
-    verdict::{ClaimTest, Comparison, Judged},
+    verdict::{ClaimTest, Comparison, Judged, Verdict},
 };
 
 /// What may be lost and still count as not worse, points.
@@ -32,12 +32,22 @@ pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {
     let order = published.claim("prs.C7")?;
     let mut at_least = ClaimTest::new(order);
     let mut strictly = ClaimTest { id: format!("{}, strictly better", order.id), ..ClaimTest::new(order) };
-    for (a, b) in [(LATE_FIRST, UNIFORM_50), (UNIFORM_50, EARLY_FIRST)] {
+    let not_worse = |a: Arm, b: Arm| {
         let shifted = top1(a).iter().map(|(seed, value)| (seed, value + NEGLIGIBLE)).collect();
         let statement = format!("{} + {NEGLIGIBLE} point > {}", a.variant, b.variant);
-        at_least = at_least.piece(Comparison::new(statement, "points", shifted, top1(b)));
+        Comparison::new(statement, "points", shifted, top1(b))
+    };
+    for (a, b) in [(LATE_FIRST, UNIFORM_50), (UNIFORM_50, EARLY_FIRST)] {
+        at_least = at_least.piece(not_worse(a, b));
         strictly = strictly.piece(better(a, b));
     }
+    // Three arms that do not differ pass in any order.
+    let reverse = [(EARLY_FIRST, UNIFORM_50), (UNIFORM_50, LATE_FIRST)].map(|(a, b)| not_worse(a, b).judge());
+    let measured_reverse = reverse.iter().all(|it| it.n > 1);
+    at_least = at_least.observe(
+        "the reverse order, early-first at least as good, passes the same test",
+        measured_reverse.then(|| reverse.iter().all(|it| it.verdict == Verdict::Holds)),
+    );
     report.claim(at_least.judge()).claim(strictly.judge());
 
     // The 50 % were chosen before the runs: the best of three interior times would beat the ends by luck.

@@ -4,7 +4,7 @@ use inductive_attention::{Gate, SwitchLayer};
 
 use super::{
     super::super::Result,
-    Scale,
+    Scale, largest,
     toy::{GRID, OUTER, SIDE, Toy, failed},
 };
 use crate::{
@@ -77,7 +77,9 @@ fn near(statement: String, values: &Seeded, reference: f64) -> Check {
 
 fn range(values: &Seeded) -> (f64, f64) {
     let values = values.values();
-    (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max))
+    let high = largest(values.iter().copied());
+    // What is no number is neither below nor above anything.
+    (values.iter().copied().fold(high, f64::min), high)
 }
 
 fn range_text(values: &Seeded) -> Cell {
@@ -107,14 +109,14 @@ fn locality(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
         ],
     );
     for (alpha, reference, reference_zero) in LOCALITY {
-        let (mut errors, mut largest, mut against_zero) = (Seeded::new(), Seeded::new(), Seeded::new());
+        let (mut errors, mut most, mut against_zero) = (Seeded::new(), Seeded::new(), Seeded::new());
         let mut mass = (0.0, 0.0);
         for draw in 0..scale.draws {
             let mut toy = Toy::<false>::new(draw)?;
             let got = toy.attended(alpha, Gate::Held)?;
             errors.insert(draw, relative(&got, &toy.convolved, inside));
             let apart = got.iter().zip(&toy.convolved).enumerate().filter(|(i, _)| inside(i / OUTER));
-            largest.insert(draw, apart.map(|(_, (g, w))| (g - w).abs()).fold(0.0, f64::max));
+            most.insert(draw, largest(apart.map(|(_, (g, w))| (g - w).abs())));
             against_zero.insert(draw, relative(&got, &Toy::<true>::new(draw)?.convolved, everywhere));
             mass = masses(&toy)?;
         }
@@ -126,7 +128,7 @@ fn locality(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
             mean_text(&errors),
             range_text(&errors),
             Cell::text(format!("{reference:.1e}")),
-            mean_text(&largest),
+            mean_text(&most),
             against_zero.summary().map_or(Cell::Empty, |it| Cell::number(it.mean, 2)),
             Cell::number(reference_zero, 2),
         ]);
@@ -187,7 +189,7 @@ fn gate(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
             errors.insert(draw, relative(&got, &toy.convolved, everywhere));
             gates = toy.layer.gates().map_err(failed)?;
         }
-        let worst = gates.iter().map(|it| (it - share).abs()).fold(0.0, f64::max);
+        let worst = largest(gates.iter().map(|it| (it - share).abs()));
         table.row([
             Cell::number(lambda, 0),
             Cell::number(gates[0], 6),

@@ -25,6 +25,11 @@ fn scale(preset: Preset) -> Scale {
     }
 }
 
+/// The largest of sizes. Not `f64::max`, which passes over what is no number.
+fn largest(sizes: impl Iterator<Item = f64>) -> f64 {
+    sizes.fold(0.0, |most, it| if it > most || it.is_nan() { it } else { most })
+}
+
 /// The report of the exact part alone.
 pub(super) fn report(request: &Request) -> Result<Report> {
     let mut report = Report::new("PRS: a convolution becomes attention with the same function");

@@ -8,7 +8,7 @@ use inductive_data::{Dataset, Image, Normalize, SyntheticConfig, synthetic};
 use inductive_models::{Images, Model};
 use inductive_train::{Learner, Recipe};
 
-use super::{super::super::Result, Scale};
+use super::{super::super::Result, Scale, largest};
 use crate::{
     Report,
     table::{Cell, Column, Table},
@@ -96,7 +96,7 @@ pub(super) fn add(report: &mut Report, scale: &Scale) -> Result<Vec<Check>> {
                 learner.model_mut().reparameterize(layer, &how).map_err(inductive_train::Error::from)?;
             }
             let after = logits(learner.model(), &test)?;
-            let apart = largest(&before, &after);
+            let apart = largest(before.iter().zip(&after).map(|(a, b)| f64::from((a - b).abs())));
             let relative = apart / deviation(&before);
             let same = 100.0 * same_class(&before, &after, test.labels.len());
             table.row([
@@ -125,12 +125,6 @@ pub(super) fn add(report: &mut Report, scale: &Scale) -> Result<Vec<Check>> {
     ));
     report.table("networks", table);
     Ok(checks)
-}
-
-/// Not `f64::max`, which passes over what is no number.
-fn largest(a: &[f32], b: &[f32]) -> f64 {
-    let apart = a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs()));
-    apart.fold(0.0, |most, it| if it > most || it.is_nan() { it } else { most })
 }
 
 fn deviation(values: &[f32]) -> f64 {
