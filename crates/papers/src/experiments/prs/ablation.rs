@@ -51,7 +51,7 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         "Asked: is ConViT's order of gates, initial positions and trained attention (its Table 3, 10 % of ImageNet) found \
          here?",
     );
-    report.ran(arms::network(request));
+    report.ran(arms::network(request, &scale));
     report.ran(arms::how(request, &scale));
     report.ran(
         "Attention from the first update in all arms, with alpha 1 and a sigmoid gate of 1 (a share of position of 0.731) \

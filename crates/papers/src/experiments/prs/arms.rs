@@ -6,9 +6,11 @@ use inductive_train::{Keep, Recipe, SwitchRecipe, Synthetic};
 
 use super::super::{Cell, Request, Result, percent, subset};
 
-/// The network of all tables: 3 layers of 48 channels on 8 x 8 patches, 3 of 96 on 4 x 4.
-pub(super) const MODEL: &str = "prs_micro";
-/// Layers of it that can leave convolution.
+/// The network of studies: 3 layers of 48 channels on 8 x 8 patches, 3 of 96 on 4 x 4.
+pub(super) const STAGED: &str = "prs_micro";
+/// The network of the quick look: on synthetic images, where the staged one is slow to leave guessing, it learns.
+pub(super) const RESNET: &str = "resnet20_cifar_switch";
+/// Layers of either that can leave convolution.
 pub(super) const LAYERS: usize = 6;
 
 /// One side of a comparison.
@@ -119,6 +121,8 @@ pub(super) const SWEEP: [(f64, Arm); 5] =
 
 /// Sizes of a study.
 pub(super) struct Scale {
+    /// The network.
+    pub model: &'static str,
     /// Length of every run.
     pub length: Duration,
     pub batch_size: usize,
@@ -145,7 +149,7 @@ pub(super) fn cells(request: &Request, scale: &Scale) -> Result<Vec<Cell>> {
         for &fraction in scale.fractions {
             for arm in scale.arms {
                 let recipe = Recipe {
-                    model: MODEL.to_owned(),
+                    model: scale.model.to_owned(),
                     switch: (arm.switch)(),
                     freeze: arm.freeze.iter().map(|&it| it.to_owned()).collect(),
                     seed,
@@ -168,13 +172,16 @@ pub(super) fn cells(request: &Request, scale: &Scale) -> Result<Vec<Cell>> {
 }
 
 /// What the network is.
-pub(super) fn network(request: &Request) -> String {
-    format!(
-        "`{MODEL}` on `{}`, preset `{}`: patches of 4 pixels, 3 blocks of 48 channels on 8x8 patches and 3 of 96 on 4x4; \
-         in each a 3x3 convolution (replicate border) that can become attention with 9 heads of full width, and an MLP. No \
-         position embedding, average pooling.",
-        request.data, request.preset
-    )
+pub(super) fn network(request: &Request, scale: &Scale) -> String {
+    let what = if scale.model == RESNET {
+        "ResNet-20 for CIFAR; the 6 convolutions of its last stage, 3x3 with 64 channels on 8x8 patches and zeros around \
+         them, can become attention with 9 heads of full width."
+    } else {
+        "patches of 4 pixels, 3 blocks of 48 channels on 8x8 patches and 3 of 96 on 4x4; in each a 3x3 convolution \
+         (replicate border) that can become attention with 9 heads of full width, and an MLP. No position embedding, average \
+         pooling."
+    };
+    format!("`{}` on `{}`, preset `{}`: {what}", scale.model, request.data, request.preset)
 }
 
 /// The recipe in words.

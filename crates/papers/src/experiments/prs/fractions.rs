@@ -31,6 +31,7 @@ fn scale(preset: Preset) -> Scale {
         Preset::Small => (500, &[0.05, 0.1, 0.3, 0.5, 1.0], 3, 50_000, 4_000),
     };
     Scale {
+        model: super::arms::STAGED,
         length: Duration::Steps(steps),
         batch_size: if preset == Preset::Smoke { 16 } else { 64 },
         fractions,
@@ -50,7 +51,7 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         "Asked: does it matter more with less data that attention begins as convolution (arXiv 2210.01370, abstract; \
          ConViT, Table 2)?",
     );
-    report.ran(arms::network(request));
+    report.ran(arms::network(request, &scale));
     report.ran(arms::how(request, &scale));
     report
         .ran("Every run makes as many updates, so at a fraction f of the data it has 1/f times the epochs.");

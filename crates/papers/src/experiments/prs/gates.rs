@@ -39,7 +39,7 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         "Asked: ConViT's gates leave position in the late layers first (its Fig. 6), an independent precedent for late \
          layers that leave convolution first. Do they here?",
     );
-    report.ran(arms::network(request));
+    report.ran(arms::network(request, &scale));
     report.ran(arms::how(request, &scale));
     report.ran(
         "Attention from the first update with ConViT's initial values: alpha 1, a sigmoid gate of 1, share of position \

@@ -64,13 +64,14 @@ fn schedule(preset: Preset) -> Scale {
         Preset::Small => SMALL_EPOCHS,
     };
     Scale {
+        model: if preset == Preset::Quick { arms::RESNET } else { arms::STAGED },
         length: Duration::Epochs(epochs),
         batch_size: if preset == Preset::Smoke { 8 } else { 64 },
         fractions: &[0.1],
         seeds: if preset == Preset::Small { 5 } else { 2 },
         synthetic: match preset {
             Preset::Smoke => Synthetic { train: 640, test: 60, seed: 0 },
-            Preset::Quick => Synthetic { train: 40_000, test: 1_000, seed: 0 },
+            Preset::Quick => Synthetic { train: 20_000, test: 1_000, seed: 0 },
             Preset::Small => Synthetic { train: 50_000, test: 4_000, seed: 0 },
         },
         arms: if preset == Preset::Quick { &arms::MAIN } else { &arms::SCHEDULES },
@@ -82,6 +83,7 @@ fn schedule(preset: Preset) -> Scale {
 fn side_study(preset: Preset, arms: &'static [Arm]) -> Scale {
     let main = schedule(preset);
     Scale {
+        model: arms::STAGED,
         seeds: if preset == Preset::Small { 3 } else { 2 },
         synthetic: Synthetic { train: main.synthetic.train.min(20_000), ..main.synthetic },
         arms,
@@ -99,7 +101,7 @@ fn trained(request: &Request, scale: &Scale, results: &[CellResult]) -> Result<R
         "Asked: is it better on little data if late layers leave convolution for attention before early ones (arXiv \
          2210.01370, abstract), and is an intermediate switch better than none and than attention from the start?",
     );
-    report.ran(arms::network(request));
+    report.ran(arms::network(request, scale));
     report.ran(arms::how(request, scale));
     report.ran(
         "A layer that leaves convolution keeps its function: the kernel's slices become the output weights of 9 heads, \

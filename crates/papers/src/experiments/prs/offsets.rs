@@ -91,7 +91,7 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         "Asked: nine heads that attend by position around random centres learn the offsets of a grid in the first layers \
          (Cordonnier et al.).",
     );
-    report.ran(arms::network(request));
+    report.ran(arms::network(request, &scale));
     report.ran(arms::how(request, &scale));
     report.ran(
         "Attention by position alone from the first update, centres from N(0, 2^2) in patches, alpha 0.5, other ones for \
