@@ -4,7 +4,7 @@ mod common;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use common::{bytes, fixed_batch, tiny_recipe};
+use common::{bytes, fixed_batch, largest, tiny_recipe};
 use dfdx::prelude::Cpu;
 use inductive_data::{DatasetInfo, ImageSet, Split};
 use inductive_train::{Learner, Outcome, Recipe, Silent, Synthetic, TrainOptions, train};
@@ -44,16 +44,16 @@ fn every_parameter_receives_a_gradient_but_the_bias_of_positions() {
     let (images, labels) = fixed_batch(&calm().load_data().unwrap(), 8);
     let mut learner = Learner::new(&Cpu::default(), &calm(), 10).unwrap();
     let mut gradients = learner.gradients(images, &labels).unwrap();
-    let mut largest = BTreeMap::new();
+    let mut sizes = BTreeMap::new();
     learner
         .model_mut()
         .for_each_parameter_mut(&mut |p| {
-            let gradient = p.gradient(&mut gradients)?;
-            largest.insert(p.name().to_owned(), gradient.iter().fold(0.0_f32, |m, g| m.max(g.abs())));
+            sizes.insert(p.name().to_owned(), largest(p.gradient(&mut gradients)?));
             Ok(())
         })
         .unwrap();
-    for (name, largest) in largest {
+    for (name, largest) in sizes {
+        assert!(largest.is_finite(), "{name}: {largest}");
         // It shifts all scores of a row alike, so softmax does not see it: zero but for rounding.
         let silent = name.ends_with("pos_proj.bias");
         assert_eq!(largest < 1e-7, silent, "{name}: {largest}");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_same_run, fixed_batch, run, run_to_end, run_until, switching_recipe};
+use common::{assert_same_run, fixed_batch, largest, run, run_to_end, run_until, switching_recipe};
 use dfdx::prelude::*;
 use inductive_attention::{Gate, Positions, Reparameterization};
 use inductive_schedule::{Duration, SwitchTimes};
@@ -49,11 +49,6 @@ fn a_trained_model_computes_the_same_after_every_switch() {
     // With ConViT's locality strength it does not compute the same.
     learner.model_mut().reparameterize(2, &soft).unwrap();
     assert!(worst(&learner) > 1e-3, "{}", worst(&learner));
-}
-
-/// The largest size among `values`; NaN if one is.
-fn largest(values: impl Iterator<Item = f32>) -> f32 {
-    values.map(f32::abs).fold(0.0, |most, size| if size > most || size.is_nan() { size } else { most })
 }
 
 #[test]

@@ -68,6 +68,12 @@ pub fn fixed_batch(split: &Split, count: usize) -> (Vec<f32>, Vec<u32>) {
     (images, (0..count).map(|index| set.label(index)).collect())
 }
 
+/// The largest size among `values`; NaN if one is.
+pub fn largest(values: impl IntoIterator<Item = f32>) -> f32 {
+    let sizes = values.into_iter().map(f32::abs);
+    sizes.fold(0.0, |most, size| if size > most || size.is_nan() { size } else { most })
+}
+
 /// Every tensor of a file with its bytes; a run's timings are not among them.
 pub fn tensors(path: impl AsRef<Path>) -> Vec<(String, Vec<u8>)> {
     let file = TensorFile::open(path).unwrap();
