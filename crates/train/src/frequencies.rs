@@ -121,8 +121,10 @@ pub(crate) fn measure<D: Backend<f32>>(
 mod tests {
     use super::*;
     use dfdx::prelude::Cpu;
+    use inductive_analysis::Curve;
     use inductive_data::{SyntheticConfig, synthetic};
     use inductive_models::{BuildOptions, build};
+    use inductive_ops::Grid;
 
     #[test]
     fn parts_of_the_images_make_the_mean_of_all() {
@@ -155,7 +157,29 @@ mod tests {
             branch: Some(-1.5),
             change: Some(0.25),
         };
-        assert!(point(1.0).is_finite() && !point(f64::NAN).is_finite());
+        let spectrum = |before: Option<f64>, after: f64, branch: Option<f64>| {
+            let curve = |side: usize, value: f64| Curve {
+                grid: Grid { rows: side, cols: side },
+                values: vec![0.0, value],
+            };
+            PointSpectrum {
+                name: "layer2.0".to_owned(),
+                kind: OperatorKind::Convolution,
+                before: before.map(|value| curve(4, value)),
+                after: curve(2, after),
+                branch: branch.map(|value| curve(2, value)),
+            }
+        };
+        let fine = spectrum(Some(0.75), 1.0, Some(-1.5));
+        let two = [fine.clone(), fine.clone()];
+        assert_eq!(highest(&two), [point(1.0), point(1.0)]);
+        for bad in [
+            spectrum(Some(0.75), f64::NAN, Some(-1.5)),
+            spectrum(Some(f64::NEG_INFINITY), 1.0, None),
+            spectrum(None, 1.0, Some(f64::NAN)),
+        ] {
+            assert!(highest(&[fine.clone(), bad.clone()]).is_empty(), "{bad:?}");
+        }
         assert_eq!(point(-2.0).branch_change(), Some(-1.5 + 2.25));
         let text = serde_json::to_string(&point(0.1)).unwrap();
         assert_eq!(serde_json::from_str::<FourierPoint>(&text).unwrap(), point(0.1));
