@@ -63,8 +63,8 @@ pub struct Metrics {
     /// The same of the singular values themselves ([`inductive_analysis::StableRank::sr1`]).
     #[serde(default)]
     pub nuclear_rank: Vec<f64>,
-    /// Frequencies around each operator, from the stem on ([`inductive_analysis::PointSpectrum`]), mean over the fixed batch
-    /// and channels; empty where one is not finite.
+    /// Frequencies around each operator, from the stem on ([`inductive_analysis::PointSpectrum`]), mean over up to 32 fixed
+    /// images and channels; empty where one is not finite.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fourier: Vec<FourierPoint>,
 }

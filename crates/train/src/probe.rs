@@ -1,4 +1,4 @@
-//! A fixed small batch of test images, on which attention and token maps are measured.
+//! A fixed small batch of test images, on which attention, token maps and their frequencies are measured.
 
 use std::ops::Range;
 
@@ -22,7 +22,8 @@ use crate::{
 
 /// The most images.
 const IMAGES: usize = 32;
-/// The most numbers in the attention maps of one layer; large models get fewer images.
+/// The most numbers in the attention maps of one layer; large models get fewer images but for their frequencies, which keep
+/// no attention.
 const MAP_NUMBERS: usize = 1 << 22;
 
 /// The most images whose stable rank is measured, which needs singular values.
@@ -35,6 +36,8 @@ const RANK_NUMBERS: usize = 1 << 17;
 pub struct Probe {
     images: Vec<f32>,
     count: usize,
+    /// Those that frequencies are measured on; `None`: the same.
+    for_frequencies: Option<(Vec<f32>, usize)>,
 }
 
 impl Probe {
@@ -49,17 +52,22 @@ impl Probe {
         // A 3x3 convolution that can become attention is recorded as its 9 heads.
         let heads = if spec.can_switch() { 9 } else { spec.heads };
         let fits = MAP_NUMBERS / (heads * tokens * tokens).max(1);
-        let spread = Spread::new(set, spec, fits.clamp(1, IMAGES))?;
-        Ok(Self { images: spread.images(0..spread.count()), count: spread.count() })
+        let of = |most: usize| -> Result<(Vec<f32>, usize)> {
+            let spread = Spread::new(set, spec, most)?;
+            Ok((spread.images(0..spread.count()), spread.count()))
+        };
+        let (images, count) = of(fits.clamp(1, IMAGES))?;
+        let for_frequencies = (fits < IMAGES).then(|| of(IMAGES)).transpose()?;
+        Ok(Self { images, count, for_frequencies })
     }
 
     /// One image of one colour, the mean's: what tells its patches apart is their position.
     pub fn blank<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Self {
         let (height, width) = model.spec().image;
-        Self { images: vec![0.0; 3 * height * width], count: 1 }
+        Self { images: vec![0.0; 3 * height * width], count: 1, for_frequencies: None }
     }
 
-    /// Number of images.
+    /// Number of images that attention is measured on.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -94,15 +102,19 @@ impl Probe {
         device: &D,
         model: &dyn Model<f32, D>,
     ) -> Result<Vec<PointSpectrum>> {
-        let size = self.images.len() / self.count.max(1);
-        let images = |range: Range<usize>| self.images[range.start * size..range.end * size].to_vec();
-        frequencies::measure(device, model, self.count, &images, &mut |_| {})
+        let (images, count) = self
+            .for_frequencies
+            .as_ref()
+            .map_or((&self.images, self.count), |(images, count)| (images, *count));
+        let size = images.len() / count.max(1);
+        let images = |range: Range<usize>| images[range.start * size..range.end * size].to_vec();
+        frequencies::measure(device, model, count, &images, &mut |_| {})
     }
 
     /// `count` images that are normalised already.
     #[cfg(test)]
     pub(crate) fn of(images: Vec<f32>, count: usize) -> Self {
-        Self { images, count }
+        Self { images, count, for_frequencies: None }
     }
 
     /// What the layers of `model` do to the images. targets: those of each layer of attention, which may have none.
@@ -167,4 +179,40 @@ pub struct Inside {
 
 pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfdx::prelude::Cpu;
+    use inductive_data::{SyntheticConfig, synthetic};
+    use inductive_models::{BuildOptions, build};
+
+    #[test]
+    fn frequencies_have_their_own_images_where_attention_maps_are_large() {
+        let set = synthetic(&SyntheticConfig { train: 10, test: 40, seed: 0 }).unwrap().test;
+        let device = Cpu::seed_from_u64(0);
+        let model = |name| {
+            let options = BuildOptions { classes: 10, ..Default::default() };
+            build(&device, name, &options).unwrap().model
+        };
+        let large = Probe::new(&*set, &*model("prs_tiny_patch16_224")).unwrap();
+        assert_eq!(large.count(), 12);
+        let (images, count) = large.for_frequencies.as_ref().unwrap();
+        assert_eq!((*count, images.len()), (32, 32 * 3 * 224 * 224));
+
+        let small = model("convit_micro");
+        let all = Probe::new(&*set, &*small).unwrap();
+        assert!(all.count() == 32 && all.for_frequencies.is_none());
+        let few = Probe {
+            for_frequencies: Some((all.images.clone(), 32)),
+            ..Probe::of(all.images[..3072].to_vec(), 1)
+        };
+        let measure = |probe: &Probe| probe.measure(&device, &*small, &[]).unwrap();
+        let (all, few) = (measure(&all), measure(&few));
+        assert_eq!(few.fourier, all.fourier);
+        assert_ne!(few.nonlocality, all.nonlocality);
+        let spectra = crate::frequencies(&device, &*small, &*set, 32, &mut |_| {}).unwrap();
+        assert_eq!(few.fourier, highest(&spectra));
+    }
 }
