@@ -10,6 +10,7 @@ use crate::{
     evaluate::to_device,
     probe::Probe,
     state::{Position, StateHeader},
+    switching::Switching,
 };
 
 type Trunk = BasicResnet<CifarStem<4, f32, Cpu>, 1, 1, 1, 1, 4, 4, 6, 8, 8, f32, Cpu>;
@@ -109,7 +110,7 @@ fn a_restored_learner_goes_on_bit_by_bit() {
     let position = Position { step: 3, ..Position::default() };
     let header = StateHeader { position, recipe: recipe(), data: String::new() };
     header.write(&path, Some(&one)).unwrap();
-    header.restore(&path, &mut other).unwrap();
+    header.restore(&path, &mut other, &Switching::default()).unwrap();
     for learner in [&mut one, &mut other] {
         (3..6).for_each(|i| step(learner, i));
     }

@@ -107,15 +107,6 @@ impl<D: Backend<f32>> AdamW<D> {
         Ok(())
     }
 
-    /// The parameters that were idle at first and are no longer, with the number of updates before their first.
-    pub(crate) fn woken(&self) -> BTreeMap<String, u64> {
-        let woken = self.parameters.iter().filter_map(|slot| match slot.state {
-            State::Learns { since, .. } if since > 0 => Some((slot.name.clone(), since)),
-            _ => None,
-        });
-        woken.collect()
-    }
-
     /// Changes the parameters of `model` by one update. Returns the gradients' global norm
     /// before clipping if there is clipping.
     pub fn update(
@@ -166,19 +157,18 @@ impl<D: Backend<f32>> AdamW<D> {
         Ok(())
     }
 
-    /// Takes over the averages that `read(name)` gives, the number of updates made, and [`AdamW::woken`]. What is idle must
-    /// have been said before.
+    /// Takes over the averages that `read(name)` gives and the number of updates made. `begins`: of those, the ones before
+    /// a parameter that was idle at first was no longer, by its name. What is idle now must have been said before.
     pub(crate) fn restore(
         &mut self,
         device: &D,
         steps: u64,
-        woken: &BTreeMap<String, u64>,
+        begins: &BTreeMap<String, u64>,
         read: &mut dyn FnMut(&str) -> Result<(Vec<f32>, Vec<f32>)>,
     ) -> Result<()> {
         for slot in &mut self.parameters {
             let State::Learns { moments, since } = &mut slot.state else { continue };
-            // A later start than the updates made would be a count below 0.
-            *since = woken.get(&slot.name).copied().unwrap_or(0).min(steps);
+            *since = begins.get(&slot.name).copied().unwrap_or(0);
             let (first, second) = read(&slot.name)?;
             for (to, values) in [(&mut moments.first, first), (&mut moments.second, second)] {
                 if values.len() != to.shape().0 {

@@ -3,16 +3,17 @@
 //!
 //! Tensors `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME` and, with an average, `ema/NAME`; metadata `progress`
 //! (JSON), `recipe` (TOML), `data` (fingerprint) and `version`. Random numbers have no state: they are functions of the
-//! seed and the step. Which layers have left convolution is in the model's buffers; what has an effect only since then has
-//! its own count of updates, which metadata `woken` (JSON, the updates before its first by name) gives where there are any.
+//! seed and the step. Which layers have left convolution is in the model's buffers, and follows from recipe and step, as do
+//! the updates of what has an effect only since then: a file that says otherwise is refused.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
+use inductive_attention::Operator;
 use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
 use inductive_models::Zoo;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Learner, Recipe, Result};
+use crate::{Error, Learner, Recipe, Result, switching::Switching};
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -99,10 +100,6 @@ impl StateHeader {
         }
         let unwritable =
             |error: serde_json::Error| Error::State { path: path.to_owned(), problem: error.to_string() };
-        let woken = learner.map(|learner| learner.optimizer.woken()).filter(|woken| !woken.is_empty());
-        if let Some(woken) = woken {
-            writer.add_metadata("woken", serde_json::to_string(&woken).map_err(unwritable)?);
-        }
         let progress = serde_json::to_string(&self.position).map_err(unwritable)?;
         writer.add_metadata("format", "inductive-state").add_metadata("version", env!("CARGO_PKG_VERSION"));
         writer.add_metadata("progress", progress).add_metadata("data", &self.data);
@@ -110,12 +107,19 @@ impl StateHeader {
         Ok(writer.write(path)?)
     }
 
-    /// Gives `learner` the weights, averages and step count of the state at `path`.
+    /// Gives `learner`, which is new, the weights, averages and step count of the state at `path`. switching: what the recipe
+    /// says for its model.
     ///
     /// # Errors
-    /// [`Error::State`] if the file is damaged; the learner is then of no use.
-    pub fn restore<D: Zoo>(&self, path: &Path, learner: &mut Learner<D>) -> Result<()> {
-        self.read_into(path, learner).map_err(|error| match error {
+    /// [`Error::State`] if the file is damaged, or has layers switched that the recipe has not, or the other way round; the
+    /// learner is then of no use.
+    pub fn restore<D: Zoo>(
+        &self,
+        path: &Path,
+        learner: &mut Learner<D>,
+        switching: &Switching,
+    ) -> Result<()> {
+        self.read_into(path, learner, switching).map_err(|error| match error {
             Error::Checkpoint(error) => damaged(path, error),
             Error::Op(error @ inductive_ops::Error::Shape { .. }) => {
                 Error::State { path: path.to_owned(), problem: error.to_string() }
@@ -125,21 +129,21 @@ impl StateHeader {
         })
     }
 
-    fn read_into<D: Zoo>(&self, path: &Path, learner: &mut Learner<D>) -> Result<()> {
+    fn read_into<D: Zoo>(&self, path: &Path, learner: &mut Learner<D>, switching: &Switching) -> Result<()> {
         let file = TensorFile::open(path)?;
+        let begins = switching.begins(learner.model())?;
+        for (buffer, operator) in switching.operators(learner.model(), self.position.step)? {
+            self.check_operator(path, &file, &format!("model/{buffer}"), operator)?;
+            if learner.ema.is_some() {
+                self.check_operator(path, &file, &format!("ema/{buffer}"), operator)?;
+            }
+        }
         let options = LoadOptions::new().resample(false).section("model/");
         load_tensors(&mut *learner.model, &file, &options)?;
         // Before averages are restored: it says which parameters have some.
         learner.see_operators()?;
         let device = learner.device().clone();
-        let woken: BTreeMap<String, u64> = match file.metadata().get("woken") {
-            None => BTreeMap::new(),
-            Some(text) => serde_json::from_str(text).map_err(|error| Error::State {
-                path: path.to_owned(),
-                problem: format!("its `woken` cannot be read: {error}"),
-            })?,
-        };
-        learner.optimizer.restore(&device, self.position.step, &woken, &mut |name| {
+        learner.optimizer.restore(&device, self.position.step, &begins, &mut |name| {
             Ok((file.values(&format!("exp_avg/{name}"))?, file.values(&format!("exp_avg_sq/{name}"))?))
         })?;
         let names = names(learner)?;
@@ -148,6 +152,23 @@ impl StateHeader {
             ema.restore(&device, values.collect::<Result<_>>()?)?;
         }
         Ok(())
+    }
+
+    /// Refuses a buffer `operator` whose value is not what the recipe makes it in so many updates.
+    fn check_operator(&self, path: &Path, file: &TensorFile, name: &str, operator: Operator) -> Result<()> {
+        let values: Vec<f32> = file.values(name)?;
+        if values == [operator.code() as f32] {
+            return Ok(());
+        }
+        let holds = match values[..] {
+            [code] => Operator::of_code(code.into()).map_or(code.to_string(), |it| format!("{code} ({it})")),
+            _ => format!("{} values", values.len()),
+        };
+        let (code, step) = (operator.code(), self.position.step);
+        let problem = format!(
+            "`{name}` holds {holds}, but after {step} updates of this recipe it is {code} ({operator})"
+        );
+        Err(Error::State { path: path.to_owned(), problem })
     }
 }
 

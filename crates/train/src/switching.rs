@@ -1,6 +1,6 @@
 //! Layers that leave convolution for attention in the middle of a run: when, and what follows for optimizer and average.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use inductive_attention::{GateForm, Operator, Reparameterization};
 use inductive_models::{Model, Zoo};
@@ -41,6 +41,29 @@ impl Switching {
             }
         }
         Ok(names)
+    }
+
+    /// What the buffers `operator` of `model` hold in a state that is saved after `step` updates, by their names.
+    ///
+    /// A switch at `step` comes after that state; but one before the first update is made before everything else.
+    pub fn operators<D: Backend<f32>>(
+        &self,
+        model: &dyn Model<f32, D>,
+        step: u64,
+    ) -> Result<Vec<(String, Operator)>> {
+        let operator = |layer| match self.times.get(layer).copied().flatten() {
+            Some(time) if time < step.max(1) => self.how.gate.operator().0,
+            _ => Operator::Convolution,
+        };
+        let layers = model.switchable()?.into_iter().enumerate();
+        Ok(layers.map(|(layer, it)| (format!("{}.operator", it.name), operator(layer))).collect())
+    }
+
+    /// Updates before each parameter that is idle in `model`, which is new, can have an effect, by its name.
+    pub fn begins<D: Backend<f32>>(&self, model: &dyn Model<f32, D>) -> Result<BTreeMap<String, u64>> {
+        let layers = model.switchable()?.into_iter().zip(&self.times);
+        let begins = layers.filter_map(|(layer, time)| time.map(|time| (layer.idle, time)));
+        Ok(begins.flat_map(|(idle, time)| idle.into_iter().map(move |name| (name, time))).collect())
     }
 
     /// The updates before each layer switched; `None` for a layer that is a convolution.

@@ -42,7 +42,7 @@ pub fn train<D: Zoo>(
     let fingerprint = data.fingerprint();
     let plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
     let mut learner = Learner::new(device, &recipe, data.classes)?;
-    Switching::new(&recipe, &plan, learner.model())?;
+    let switching = Switching::new(&recipe, &plan, learner.model())?;
     let folder = RunFolder::open(folder.as_ref())?;
     folder.claim(&recipe)?;
     // Again: another process may have trained here in the meantime.
@@ -55,7 +55,7 @@ pub fn train<D: Zoo>(
             return Err(Error::OtherData { folder: folder.path().to_owned() });
         }
         Some(state) => {
-            state.restore(&folder.state(), &mut learner)?;
+            state.restore(&folder.state(), &mut learner, &switching)?;
             state
         }
         None => StateHeader { position: Position::default(), recipe: recipe.clone(), data: fingerprint },

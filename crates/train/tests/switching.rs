@@ -242,19 +242,62 @@ fn a_recipe_that_switches_reads_back_and_another_one_is_told_apart() {
 }
 
 #[test]
-fn a_state_with_an_operator_that_does_not_exist_is_an_error_that_names_it() {
+fn a_state_whose_layers_are_not_those_of_recipe_and_step_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    run_until(&switching_recipe(), folder.path(), 1);
-    let path = folder.path().join("state.safetensors");
-    let mut bytes = std::fs::read(&path).unwrap();
+    let plain = Recipe { switch: None, ..switching_recipe() };
+    let start = at(SwitchTimes::FromStart);
+    for (index, (recipe, step, cases)) in [
+        // The third layer switches at 7.
+        (
+            switching_recipe(),
+            7,
+            &[
+                ("model/stages.0.blocks.1.mixer", 7.0, "holds 7, but"),
+                (
+                    "model/stages.0.blocks.1.mixer",
+                    2.0,
+                    "holds 2 (attention, linear gate), but after 7 updates",
+                ),
+                ("model/stages.0.blocks.2.mixer", 2.0, "it is 0 (convolution)"),
+                ("model/stages.1.blocks.0.mixer", 0.0, "holds 0 (convolution), but after 7 updates"),
+                ("model/stages.1.blocks.1.mixer", 3.0, "it is 2 (attention, linear gate)"),
+                ("model/stages.1.blocks.2.mixer", 1.0, "holds 1 (attention by position)"),
+                ("model/stages.1.blocks.2.mixer", f32::NAN, "holds NaN"),
+                ("ema/stages.1.blocks.2.mixer", 0.0, "holds 0 (convolution)"),
+                ("ema/stages.0.blocks.2.mixer", 2.0, "it is 0 (convolution)"),
+            ][..],
+        ),
+        (plain, 1, &[("model/stages.0.blocks.0.mixer", 2.0, "after 1 updates of this recipe it is 0")]),
+        (start, 1, &[("model/stages.0.blocks.0.mixer", 0.0, "it is 2")]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = folder.path().join(index.to_string());
+        run_until(&recipe, &folder, step);
+        let path = folder.join("state.safetensors");
+        let whole = std::fs::read(&path).unwrap();
+        for (layer, code, problem) in cases {
+            let buffer = format!("{layer}.operator");
+            std::fs::write(&path, with_first_value(&whole, &buffer, *code)).unwrap();
+            let error = run(&recipe, &folder, &TrainOptions::default(), &mut Silent).unwrap_err();
+            assert!(matches!(error, Error::State { .. }), "{error:?}");
+            let message = error.to_string();
+            for part in ["state.safetensors: cannot", &format!("`{buffer}`"), problem, "remove the folder"] {
+                assert!(message.contains(part), "{part}: {message}");
+            }
+        }
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(run_to_end(&recipe, &folder).len(), 2, "the state as it was goes on");
+    }
+}
+
+/// A file of tensors in which the first value of one is another.
+fn with_first_value(file: &[u8], tensor: &str, value: f32) -> Vec<u8> {
+    let mut bytes = file.to_owned();
     let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: serde_json::Value = serde_json::from_slice(&bytes[8..end]).unwrap();
-    let offset = &header["model/stages.0.blocks.1.mixer.operator"]["data_offsets"][0];
-    let at = end + offset.as_u64().unwrap() as usize;
-    bytes[at..at + 4].copy_from_slice(&7.0_f32.to_le_bytes());
-    std::fs::write(&path, bytes).unwrap();
-    let error = run(&switching_recipe(), folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
-    assert!(matches!(error, Error::State { .. }), "{error:?}");
-    let message = error.to_string();
-    assert!(message.contains("state.safetensors") && message.contains("holds 7"), "{message}");
+    let at = end + header[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    bytes
 }
