@@ -2,12 +2,21 @@
 
 mod common;
 
-use common::{assert_same_run, fixed_batch, largest, run, run_to_end, run_until, switching_recipe};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use common::{assert_same_run, fixed_batch, largest, run, run_to_end, run_until, switching_recipe, tensors};
 use dfdx::prelude::*;
 use inductive_attention::{Gate, Positions, Reparameterization};
 use inductive_schedule::{Duration, SwitchTimes};
 use inductive_train::{
-    Error, Learner, Metrics, Progress, Recipe, Silent, SwitchInfo, SwitchRecipe, TrainOptions,
+    Error, Learner, Metrics, Outcome, Progress, Recipe, SaveEvery, Silent, SwitchInfo, SwitchRecipe,
+    TrainOptions,
 };
 
 fn with(change: impl FnOnce(&mut SwitchRecipe)) -> Recipe {
@@ -65,6 +74,59 @@ fn stopping_before_at_and_after_a_switch_changes_no_bit() {
         assert_eq!(run_to_end(&recipe, &path(&name)), undisturbed, "{name}");
         assert_same_run(&path("undisturbed"), &path(&name));
     }
+}
+
+/// Asks to stop in an evaluation.
+struct StopAtReport(u64, Arc<AtomicBool>);
+
+impl Progress for StopAtReport {
+    fn report(&mut self, line: &Metrics) {
+        self.1.store(line.step == self.0, Ordering::Relaxed);
+    }
+}
+
+/// The layers' operators in a folder's state.
+fn operators(folder: &Path) -> Vec<f32> {
+    let state = tensors(folder.join("state.safetensors")).into_iter();
+    let own = state.filter(|(name, _)| name.starts_with("model/") && name.ends_with(".operator"));
+    own.map(|(_, bytes)| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+#[test]
+fn stopping_between_an_evaluation_and_the_switch_at_its_step_changes_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (undisturbed, stopped) = (folder.path().join("undisturbed"), folder.path().join("stopped"));
+    let [third, sixth] = [Duration::Steps(3), Duration::Epochs(1.0)].map(Some);
+    let mut recipe = at(SwitchTimes::Layers(vec![sixth, None, sixth, None, third, None]));
+    recipe.switch.as_mut().unwrap().positions = Positions::Kernel { alpha: 2.0 };
+    let want = run_to_end(&recipe, &undisturbed);
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = TrainOptions { stop: Some(stop.clone()), save_every: SaveEvery::Never };
+    let outcome = run(&recipe, &stopped, &options, &mut StopAtReport(6, stop)).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { step: 6, .. }), "{outcome:?}");
+    assert_eq!(operators(&stopped), [0.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
+    let lines = std::fs::read_to_string(stopped.join("metrics.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 1, "the evaluation was made");
+    assert_eq!(run_to_end(&recipe, &stopped), want);
+    assert_same_run(&undisturbed, &stopped);
+}
+
+#[test]
+fn stopping_before_the_first_update_of_a_run_from_the_start_changes_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (undisturbed, stopped) = (folder.path().join("undisturbed"), folder.path().join("stopped"));
+    let mut recipe = at(SwitchTimes::FromStart);
+    recipe.switch.as_mut().unwrap().positions = Positions::Scattered { std: 2.0, alpha: 1.0, seed: 0 };
+    let want = run_to_end(&recipe, &undisturbed);
+    let stop = Some(Arc::new(AtomicBool::new(true)));
+    let options = TrainOptions { stop, save_every: SaveEvery::Never };
+    let outcome = run(&recipe, &stopped, &options, &mut Silent).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { step: 0, .. }), "{outcome:?}");
+    assert_eq!(operators(&stopped), [2.0; 6]);
+    assert_eq!(run_to_end(&recipe, &stopped), want);
+    assert_same_run(&undisturbed, &stopped);
+    let start = |folder: &Path| std::fs::read_to_string(folder.join("start.json")).unwrap();
+    assert_eq!(start(&undisturbed), start(&stopped));
 }
 
 #[test]
