@@ -45,6 +45,14 @@ pub enum Error {
         /// The time of the last switch.
         latest: String,
     },
+    /// A time in a list of [`SwitchTimes`](crate::SwitchTimes) that cannot be meant.
+    #[error("switch times: time {number} of layers {problem}")]
+    SwitchTime {
+        /// Which one, from 1.
+        number: usize,
+        /// What is wrong with it, and what would have been accepted.
+        problem: String,
+    },
     /// A list of [`SwitchTimes`](crate::SwitchTimes) for another model.
     #[error(
         "switch times: layers has {got} times, but the model has {expected} layers that can switch; give one time or \

@@ -89,10 +89,13 @@ impl SwitchTimes {
             Self::Layers(times) if times.len() != layers => {
                 return Err(Error::SwitchLayers { got: times.len(), expected: layers });
             }
-            Self::Layers(times) => times
-                .iter()
-                .map(|time| time.map(|time| time.to_steps(run)).transpose())
-                .collect::<Result<_>>()?,
+            Self::Layers(times) => {
+                let steps = |(index, time): (usize, &Option<Duration>)| {
+                    let steps = time.map(|time| time.to_steps(run)).transpose();
+                    steps.map_err(|error| bad_time(index, format!("is wrong: {error}")))
+                };
+                times.iter().enumerate().map(steps).collect::<Result<_>>()?
+            }
         })
     }
 
@@ -105,17 +108,37 @@ impl SwitchTimes {
                 check_time("earliest", *earliest)?;
                 check_time("latest", *latest)
             }
-            Self::Layers(times) => times.iter().flatten().try_for_each(|time| check_time("layers", *time)),
+            Self::Layers(times) => times.iter().enumerate().try_for_each(|(index, time)| match time {
+                Some(time) if !is_time(*time) => {
+                    Err(bad_time(index, format!("is {}, expected {TIME}", amount(*time))))
+                }
+                _ => Ok(()),
+            }),
         }
     }
 }
 
-fn check_time(field: &'static str, time: Duration) -> Result<()> {
-    let amount = match time {
+/// What a time has to be.
+const TIME: &str = "a finite time, 0 or more";
+
+fn amount(time: Duration) -> f64 {
+    match time {
         Duration::Steps(n) | Duration::Examples(n) => n as f64,
         Duration::Epochs(x) | Duration::Percent(x) => x,
-    };
-    setting("switch times", field, amount, amount.is_finite() && amount >= 0.0, "a finite time, 0 or more")
+    }
+}
+
+fn is_time(time: Duration) -> bool {
+    amount(time).is_finite() && amount(time) >= 0.0
+}
+
+fn check_time(field: &'static str, time: Duration) -> Result<()> {
+    setting("switch times", field, amount(time), is_time(time), TIME)
+}
+
+/// index: of a list, from 0.
+fn bad_time(index: usize, problem: String) -> Error {
+    Error::SwitchTime { number: index + 1, problem }
 }
 
 /// Both ends in steps, refused in the wrong order.

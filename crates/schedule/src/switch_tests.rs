@@ -95,7 +95,9 @@ fn times_that_cannot_be_meant_are_refused_with_what_to_do() {
     for (text, problem) in [
         ("{ uniform = -1 }", "uniform is -1, expected a finite time"),
         ("{ uniform = nan }", "uniform is NaN"),
-        ("{ layers = [1, inf, 1, 1] }", "layers is inf"),
+        ("{ layers = [1, inf, 1, 1] }", "time 2 of layers is inf, expected a finite time"),
+        (r#"{ layers = ["never", 1, 1, -0.5] }"#, "time 4 of layers is -0.5"),
+        ("{ layers = [1, 1, 1e300, 1] }", "time 3 of layers is wrong: duration `1"),
         ("{ early-first = { earliest = -0.5, latest = 1 } }", "earliest is -0.5"),
         ("{ late-first = { earliest = 1, latest = inf } }", "latest is inf"),
         (

@@ -22,11 +22,11 @@ impl Switching {
     /// What `recipe` says for `model`, of which some layers may have switched in an earlier start of the run.
     ///
     /// # Errors
-    /// For times that do not fit the model or the run.
+    /// [`Error::Recipe`](crate::Error::Recipe) for times that do not fit the model or the run.
     pub fn new<D: Backend<f32>>(recipe: &Recipe, plan: &Plan, model: &dyn Model<f32, D>) -> Result<Self> {
         let Some(switch) = &recipe.switch else { return Ok(Self::default()) };
         let layers = model.switchable()?;
-        let times = switch.times.steps(layers.len(), plan.run_size())?;
+        let times = switch.steps(layers.len(), plan.run_size())?;
         let done = layers.iter().map(|layer| layer.operator != Operator::Convolution).collect();
         Ok(Self { times, how: switch.how(recipe.seed), done })
     }

@@ -271,8 +271,9 @@ fn what_does_not_fit_the_model_or_the_run_is_refused_by_name_and_leaves_no_trace
         (gate(Gate::Linear(1.5)), "linear gate is 1.5"),
         (gate(Gate::Sigmoid(f64::NAN)), "sigmoid gate is NaN"),
     ] {
-        let error = run(&recipe, &path, &TrainOptions::default(), &mut Silent).unwrap_err().to_string();
-        assert!(error.contains(problem), "{error}");
+        let error = run(&recipe, &path, &TrainOptions::default(), &mut Silent).unwrap_err();
+        assert!(matches!(error, Error::Recipe { .. }), "{error:?}");
+        assert!(error.to_string().contains(problem), "{error}");
         assert!(!path.exists(), "{problem}");
     }
     for (text, problem) in [

@@ -1,8 +1,10 @@
 //! When and how the layers of a model leave convolution for attention, as a recipe says it.
 
+use std::fmt::{Debug, Display};
+
 use inductive_attention::{Gate, Positions, Reparameterization};
 use inductive_models::{ModelSpec, entries, find_switchable};
-use inductive_schedule::SwitchTimes;
+use inductive_schedule::{RunSize, SwitchTimes};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -56,8 +58,16 @@ impl SwitchRecipe {
     /// Refuses numbers that cannot be meant, and a model without a layer that can switch. How many it has, and how long the
     /// run is, is not known yet.
     pub(crate) fn validate(&self, model: &ModelSpec) -> Result<()> {
-        self.times.check()?;
-        self.how(0).check()?;
+        self.times.check().map_err(|error| self.wrong_times(&error))?;
+        let check = |positions: &Positions, gate| {
+            let how = Reparameterization { positions: positions.clone(), gate };
+            how.check().map_err(|error| match error {
+                inductive_ops::Error::Argument { what, .. } => what,
+                other => other.to_string(),
+            })
+        };
+        check(&self.positions, Gate::Held).map_err(|why| wrong("switch.positions", &self.positions, why))?;
+        check(&Positions::Kept, self.gate).map_err(|why| wrong("switch.gate", &self.gate, why))?;
         if model.can_switch() {
             return Ok(());
         }
@@ -74,4 +84,23 @@ impl SwitchRecipe {
             expected,
         })
     }
+
+    /// The updates before each of so many layers switches, from the first; `None`: never.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] for times that do not fit the model or the run.
+    pub(crate) fn steps(&self, layers: usize, run: RunSize) -> Result<Vec<Option<u64>>> {
+        self.times.steps(layers, run).map_err(|error| self.wrong_times(&error))
+    }
+
+    fn wrong_times(&self, why: &inductive_schedule::Error) -> Error {
+        let why = why.to_string();
+        wrong("switch.times", &self.times, why.strip_prefix("switch times: ").unwrap_or(&why))
+    }
+}
+
+/// That a field of the table has a value that cannot be meant.
+fn wrong<T: Serialize + Debug>(field: &'static str, value: &T, why: impl Display) -> Error {
+    let got = toml::Value::try_from(value).map_or_else(|_| format!("{value:?}"), |value| value.to_string());
+    Error::Recipe { field, got, expected: format!("something else: {why}") }
 }

@@ -1,5 +1,7 @@
 //! Tests of recipes: what is read, what is refused, what is kept.
 
+use inductive_schedule::RunSize;
+
 use super::*;
 use crate::Error;
 
@@ -70,6 +72,46 @@ fn refusals_name_the_field_and_what_is_accepted() {
     ] {
         let error = read(text).unwrap().validate().unwrap_err().to_string();
         assert!(error.contains(field) && error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_table_of_switches_that_cannot_be_meant_names_its_field() {
+    for (text, want, problem) in [
+        ("times = { uniform = nan }", "switch.times", "`switch.times` is { uniform = nan }"),
+        ("times = { layers = [1, inf] }", "switch.times", "time 2 of layers is inf"),
+        (
+            "times = \"never\"\npositions = { kernel = { alpha = 0 } }\ngate = { linear = 2 }",
+            "switch.positions",
+            "alpha is 0",
+        ),
+        (
+            "times = \"never\"\ngate = { linear = 2 }",
+            "switch.gate",
+            "`switch.gate` is { linear = 2.0 }; expected something else: the linear gate is 2",
+        ),
+    ] {
+        let text = format!("model = \"prs_micro\"\n[switch]\n{text}");
+        let error = read(&text).unwrap().validate().unwrap_err();
+        assert!(matches!(error, Error::Recipe { field, .. } if field == want), "{error:?}");
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn times_of_switches_that_do_not_fit_model_or_run_name_their_field() {
+    let run = RunSize { dataset_size: 100, batch_size: 10, total_steps: None };
+    for (times, problem) in [
+        ("{ late-first = { earliest = 2, latest = 1 } }", "earliest, 2 epochs, is after latest, 1 epoch"),
+        ("{ layers = [1, 2] }", "layers has 2 times, but the model has 3 layers"),
+        ("{ uniform = \"50%\" }", "whose length is not known"),
+        ("{ layers = [1, 1, 1e300] }", "time 3 of layers"),
+    ] {
+        let recipe = read(&format!("model = \"prs_micro\"\nswitch = {{ times = {times} }}")).unwrap();
+        recipe.validate().unwrap();
+        let error = recipe.switch.unwrap().steps(3, run).unwrap_err();
+        assert!(matches!(error, Error::Recipe { field: "switch.times", .. }), "{error:?}");
+        assert!(error.to_string().contains(problem), "{error}");
     }
 }
 
