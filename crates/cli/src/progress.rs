@@ -43,6 +43,23 @@ fn leaves(layer: &str, step: u64, total: u64) -> String {
     }
 }
 
+/// When layers leave convolution, in words and in updates of a run of `total`.
+fn plan(words: &str, times: &[Option<u64>], total: u64) -> String {
+    let update = |time: &Option<u64>| match time.filter(|time| *time < total) {
+        Some(time) => time.to_string(),
+        None => "never".to_owned(),
+    };
+    let updates: Vec<String> = times.iter().map(update).collect();
+    let same = updates.windows(2).all(|pair| pair[0] == pair[1]);
+    let updates = match updates.first().map(String::as_str) {
+        None => String::new(),
+        Some("0" | "never") if same => String::new(),
+        Some(update) if same => format!(" (after update {update})"),
+        Some(_) => format!(" (after updates {})", updates.join(", ")),
+    };
+    format!("layers leave convolution: {words}{updates}")
+}
+
 /// One run.
 pub struct RunView {
     /// Before every line.
@@ -104,6 +121,9 @@ impl Progress for RunView {
             run.plan.total_steps,
             run.recipe.batch_size
         ));
+        if let Some(switch) = &run.recipe.switch {
+            self.line(&plan(&switch.times.to_string(), run.switch_times, run.plan.total_steps));
+        }
     }
 
     fn step(&mut self, step: &StepInfo) {
@@ -365,6 +385,19 @@ mod tests {
         assert_eq!(time(200.0), "3m20s");
         assert_eq!(time(3725.0), "1h02m");
         assert_eq!(time(-1.0), "0s");
+    }
+
+    #[test]
+    fn the_plan_of_switches_has_the_updates() {
+        for (words, times, updates) in [
+            ("late first, 25% to 75%", &[Some(9), Some(6), Some(3)][..], " (after updates 9, 6, 3)"),
+            ("all at 50%", &[Some(6), Some(6)], " (after update 6)"),
+            ("at 9 steps, never, 100%", &[Some(9), None, Some(12)], " (after updates 9, never, never)"),
+            ("from the start", &[Some(0), Some(0)], ""),
+            ("never", &[None, None], ""),
+        ] {
+            assert_eq!(plan(words, times, 12), format!("layers leave convolution: {words}{updates}"));
+        }
     }
 
     #[test]

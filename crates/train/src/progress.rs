@@ -22,6 +22,9 @@ pub struct RunInfo<'a> {
     pub test_images: usize,
     /// Lengths in steps.
     pub plan: &'a Plan,
+    /// Updates before each layer of the recipe's `switch` leaves convolution, from the first layer; `None`: never. Times from
+    /// the end of the run on do not come. Empty without such a table.
+    pub switch_times: &'a [Option<u64>],
     /// Updates already made, in an earlier start.
     pub step: u64,
     /// The run's folder.

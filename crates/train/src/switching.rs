@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use inductive_attention::{GateForm, Operator, Reparameterization};
 use inductive_models::{Model, Zoo};
 use inductive_ops::{Backend, Parameters};
+use inductive_schedule::{Duration, SwitchTimes};
 
 use crate::{Learner, Plan, Recipe, Result};
 
@@ -29,6 +30,35 @@ impl Switching {
         let times = switch.steps(layers.len(), plan.run_size())?;
         let done = layers.iter().map(|layer| layer.operator != Operator::Convolution).collect();
         Ok(Self { times, how: switch.how(recipe.seed), done })
+    }
+
+    /// When each layer switches.
+    pub fn times(&self) -> &[Option<u64>] {
+        &self.times
+    }
+
+    /// What is to be said of layers that the end of the run comes before, unless the recipe has them at `100%`.
+    pub fn warning<D: Backend<f32>>(
+        &self,
+        recipe: &Recipe,
+        plan: &Plan,
+        model: &dyn Model<f32, D>,
+    ) -> Result<Option<String>> {
+        let (Some(switch), total) = (&recipe.switch, plan.total_steps) else { return Ok(None) };
+        let mut late = Vec::new();
+        for (layer, (it, time)) in model.switchable()?.into_iter().zip(&self.times).enumerate() {
+            let meant = |time| time == total && says_end(&switch.times, layer);
+            if let Some(time) = time.filter(|time| *time >= total && !meant(*time)) {
+                late.push(format!("{} (after update {time})", it.name));
+            }
+        }
+        Ok((!late.is_empty()).then(|| {
+            format!(
+                "the run ends after update {total}, before layers that `switch.times` lets leave convolution: {}; they stay \
+                 convolutions. Give earlier times, or \"never\" or \"100%\" if that is meant",
+                late.join(", ")
+            )
+        }))
     }
 
     /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names.
@@ -69,6 +99,19 @@ impl Switching {
     /// The updates before each layer switched; `None` for a layer that is a convolution.
     pub fn switched(&self) -> Vec<Option<u64>> {
         self.times.iter().zip(&self.done).map(|(time, done)| time.filter(|_| *done)).collect()
+    }
+}
+
+/// Whether the time of a layer is said to be the end of the run.
+fn says_end(times: &SwitchTimes, layer: usize) -> bool {
+    let end = |time: &Duration| *time == Duration::Percent(100.0);
+    match times {
+        SwitchTimes::Uniform(time) => end(time),
+        SwitchTimes::LateFirst { earliest, latest } | SwitchTimes::EarlyFirst { earliest, latest } => {
+            end(earliest) || end(latest)
+        }
+        SwitchTimes::Layers(times) => times.get(layer).is_some_and(|time| time.as_ref().is_some_and(end)),
+        _ => false,
     }
 }
 

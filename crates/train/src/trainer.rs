@@ -64,6 +64,9 @@ pub fn train<D: Zoo>(
     write_metrics(&folder.metrics(), &lines)?;
     Environment::current::<D>().append(&folder.env())?;
     learner.warnings().iter().for_each(|warning| progress.warning(warning));
+    if let Some(warning) = switching.warning(&recipe, &plan, learner.model())? {
+        progress.warning(&warning);
+    }
     progress.start(&RunInfo {
         recipe: &recipe,
         model: learner.model().spec(),
@@ -71,6 +74,7 @@ pub fn train<D: Zoo>(
         train_images: data.train.dataset().len(),
         test_images: data.test.dataset().len(),
         plan: &plan,
+        switch_times: switching.times(),
         step: header.position.step,
         folder: folder.path(),
     });

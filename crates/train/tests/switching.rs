@@ -2,31 +2,20 @@
 
 mod common;
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
-use common::{assert_same_run, fixed_batch, largest, run, run_to_end, run_until, switching_recipe, tensors};
+use common::{
+    assert_same_run, fixed_batch, largest, run, run_to_end, run_until, switching_recipe, switching_with,
+};
 use dfdx::prelude::*;
 use inductive_attention::{Gate, Positions, Reparameterization};
-use inductive_schedule::{Duration, SwitchTimes};
+use inductive_schedule::{Duration, RunSize, SwitchTimes};
 use inductive_train::{
-    Error, Learner, Metrics, Outcome, Progress, Recipe, SaveEvery, Silent, SwitchInfo, SwitchRecipe,
-    TrainOptions,
+    Error, Learner, Metrics, Progress, Recipe, RunInfo, SaveEvery, Silent, SwitchInfo, TrainOptions,
 };
 
-fn with(change: impl FnOnce(&mut SwitchRecipe)) -> Recipe {
-    let mut recipe = switching_recipe();
-    change(recipe.switch.as_mut().unwrap());
-    recipe
-}
-
 fn at(times: SwitchTimes) -> Recipe {
-    with(|switch| switch.times = times)
+    switching_with(|switch| switch.times = times)
 }
 
 #[test]
@@ -61,98 +50,10 @@ fn a_trained_model_computes_the_same_after_every_switch() {
 }
 
 #[test]
-fn stopping_before_at_and_after_a_switch_changes_no_bit() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let recipe = switching_recipe();
-    let undisturbed = run_to_end(&recipe, &path("undisturbed"));
-    for stops in [&[2, 3, 4][..], &[3], &[6, 7], &[1, 5, 8, 9, 10, 11]] {
-        let name = format!("{stops:?}");
-        for step in stops {
-            run_until(&recipe, &path(&name), *step);
-        }
-        assert_eq!(run_to_end(&recipe, &path(&name)), undisturbed, "{name}");
-        assert_same_run(&path("undisturbed"), &path(&name));
-    }
-}
-
-/// Asks to stop in an evaluation.
-struct StopAtReport(u64, Arc<AtomicBool>);
-
-impl Progress for StopAtReport {
-    fn report(&mut self, line: &Metrics) {
-        self.1.store(line.step == self.0, Ordering::Relaxed);
-    }
-}
-
-/// The layers' operators in a folder's state.
-fn operators(folder: &Path) -> Vec<f32> {
-    let state = tensors(folder.join("state.safetensors")).into_iter();
-    let own = state.filter(|(name, _)| name.starts_with("model/") && name.ends_with(".operator"));
-    own.map(|(_, bytes)| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
-}
-
-#[test]
-fn stopping_between_an_evaluation_and_the_switch_at_its_step_changes_no_bit() {
-    let folder = tempfile::tempdir().unwrap();
-    let (undisturbed, stopped) = (folder.path().join("undisturbed"), folder.path().join("stopped"));
-    let [third, sixth] = [Duration::Steps(3), Duration::Epochs(1.0)].map(Some);
-    let mut recipe = at(SwitchTimes::Layers(vec![sixth, None, sixth, None, third, None]));
-    recipe.switch.as_mut().unwrap().positions = Positions::Kernel { alpha: 2.0 };
-    let want = run_to_end(&recipe, &undisturbed);
-    let stop = Arc::new(AtomicBool::new(false));
-    let options = TrainOptions { stop: Some(stop.clone()), save_every: SaveEvery::Never };
-    let outcome = run(&recipe, &stopped, &options, &mut StopAtReport(6, stop)).unwrap();
-    assert!(matches!(outcome, Outcome::Interrupted { step: 6, .. }), "{outcome:?}");
-    assert_eq!(operators(&stopped), [0.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
-    let lines = std::fs::read_to_string(stopped.join("metrics.jsonl")).unwrap();
-    assert_eq!(lines.lines().count(), 1, "the evaluation was made");
-    assert_eq!(run_to_end(&recipe, &stopped), want);
-    assert_same_run(&undisturbed, &stopped);
-}
-
-#[test]
-fn stopping_before_the_first_update_of_a_run_from_the_start_changes_no_bit() {
-    let folder = tempfile::tempdir().unwrap();
-    let (undisturbed, stopped) = (folder.path().join("undisturbed"), folder.path().join("stopped"));
-    let mut recipe = at(SwitchTimes::FromStart);
-    recipe.switch.as_mut().unwrap().positions = Positions::Scattered { std: 2.0, alpha: 1.0, seed: 0 };
-    let want = run_to_end(&recipe, &undisturbed);
-    let stop = Some(Arc::new(AtomicBool::new(true)));
-    let options = TrainOptions { stop, save_every: SaveEvery::Never };
-    let outcome = run(&recipe, &stopped, &options, &mut Silent).unwrap();
-    assert!(matches!(outcome, Outcome::Interrupted { step: 0, .. }), "{outcome:?}");
-    assert_eq!(operators(&stopped), [2.0; 6]);
-    assert_eq!(run_to_end(&recipe, &stopped), want);
-    assert_same_run(&undisturbed, &stopped);
-    let start = |folder: &Path| std::fs::read_to_string(folder.join("start.json")).unwrap();
-    assert_eq!(start(&undisturbed), start(&stopped));
-}
-
-#[test]
-fn other_gates_and_positions_resume_as_well() {
-    let folder = tempfile::tempdir().unwrap();
-    let scattered = Positions::Scattered { std: 2.0, alpha: 1.0, seed: 0 };
-    for (name, positions, gate) in [
-        ("held", Positions::default(), Gate::Held),
-        ("sigmoid", scattered, Gate::Sigmoid(1.0)),
-        ("kept", Positions::Kept, Gate::Linear(0.5)),
-    ] {
-        let recipe = with(|switch| (switch.positions, switch.gate) = (positions, gate));
-        let path = |kind: &str| folder.path().join(format!("{name}-{kind}"));
-        let undisturbed = run_to_end(&recipe, &path("undisturbed"));
-        run_until(&recipe, &path("stopped"), 4);
-        run_until(&recipe, &path("stopped"), 8);
-        assert_eq!(run_to_end(&recipe, &path("stopped")), undisturbed, "{name}");
-        assert_same_run(&path("undisturbed"), &path("stopped"));
-    }
-}
-
-#[test]
 fn scattered_positions_are_a_matter_of_the_run_s_seed() {
     let folder = tempfile::tempdir().unwrap();
     let heads = |name: &str, seed| {
-        let recipe = with(|switch| {
+        let recipe = switching_with(|switch| {
             switch.times = SwitchTimes::FromStart;
             switch.positions = Positions::Scattered { std: 2.0, alpha: 1.0, seed: 0 };
         });
@@ -212,6 +113,56 @@ fn switches_are_told_and_recorded_and_an_evaluation_comes_before_a_switch_at_its
     assert!(lines[1].gates[2] < 1.0, "{:?}", lines[1].gates);
 }
 
+/// Keeps what is said before the first update.
+#[derive(Default)]
+struct Heard {
+    times: Vec<Option<u64>>,
+    warnings: Vec<String>,
+}
+
+impl Progress for Heard {
+    fn start(&mut self, run: &RunInfo<'_>) {
+        self.times = run.switch_times.to_vec();
+    }
+    fn warning(&mut self, message: &str) {
+        self.warnings.push(message.to_owned());
+    }
+}
+
+#[test]
+fn the_plan_is_told_with_a_warning_of_layers_that_the_end_comes_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let [early, late, end] = [Duration::Steps(3), Duration::Steps(12), Duration::Percent(100.0)];
+    let first = |earliest, latest| SwitchTimes::LateFirst { earliest, latest };
+    let list = vec![Some(early), Some(late), Some(end), None, Some(Duration::Steps(40)), None];
+    for (times, late_layers) in [
+        (SwitchTimes::Layers(list), &[(1, 12), (4, 40)][..]),
+        (first(early, Duration::Epochs(3.0)), &[(0, 18), (1, 15), (2, 12)]),
+        (SwitchTimes::Uniform(late), &[(0, 12), (1, 12), (2, 12), (3, 12), (4, 12), (5, 12)]),
+        (first(early, end), &[]),
+        (SwitchTimes::Uniform(end), &[]),
+        (SwitchTimes::Never, &[]),
+        (first(early, Duration::Steps(11)), &[]),
+    ] {
+        let recipe = at(times.clone());
+        let path = folder.path().join(times.to_string());
+        let stop = Some(Arc::new(AtomicBool::new(true)));
+        let mut heard = Heard::default();
+        run(&recipe, &path, &TrainOptions { stop, save_every: SaveEvery::Never }, &mut heard).unwrap();
+        let run = RunSize { dataset_size: 48, batch_size: 8, total_steps: Some(12) };
+        assert_eq!(heard.times, times.steps(6, run).unwrap());
+        let layer = |(layer, update): &(usize, u64)| {
+            format!("stages.{}.blocks.{}.mixer (after update {update})", layer / 3, layer % 3)
+        };
+        let late_layers: Vec<String> = late_layers.iter().map(layer).collect();
+        assert_eq!(heard.warnings.len(), usize::from(!late_layers.is_empty()), "{times}");
+        for warning in heard.warnings {
+            let names = format!(": {}; they stay convolutions", late_layers.join(", "));
+            assert!(warning.contains("ends after update 12") && warning.contains(&names), "{warning}");
+        }
+    }
+}
+
 #[test]
 fn a_run_from_the_start_is_looked_into_as_it_is_trained() {
     let folder = tempfile::tempdir().unwrap();
@@ -255,9 +206,9 @@ fn what_does_not_fit_the_model_or_the_run_is_refused_by_name_and_leaves_no_trace
         earliest: Duration::Epochs(earliest),
         latest: Duration::Epochs(latest),
     };
-    let positions = |positions: Positions| with(|switch| switch.positions = positions);
+    let positions = |positions: Positions| switching_with(|switch| switch.positions = positions);
     let model = |name: &str| Recipe { model: name.to_owned(), ..switching_recipe() };
-    let gate = |gate: Gate| with(|switch| switch.gate = gate);
+    let gate = |gate: Gate| switching_with(|switch| switch.gate = gate);
     for (recipe, problem) in [
         (model("convit_micro"), "`model` is convit_micro, of which no layer can leave convolution"),
         (model("convit_micro"), "prs_micro"),
@@ -289,7 +240,7 @@ fn what_does_not_fit_the_model_or_the_run_is_refused_by_name_and_leaves_no_trace
 
 #[test]
 fn a_recipe_that_switches_reads_back_and_another_one_is_told_apart() {
-    let recipe = with(|switch| {
+    let recipe = switching_with(|switch| {
         switch.gate = Gate::Held;
         switch.positions = Positions::Scattered { std: 2.0, alpha: 1.0, seed: 3 };
     });
@@ -302,65 +253,4 @@ fn a_recipe_that_switches_reads_back_and_another_one_is_told_apart() {
     let error = run(&recipe, folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
     assert!(matches!(error, Error::OtherRecipe { .. }));
     assert!(error.to_string().contains("`switch.gate` is"), "{error}");
-}
-
-#[test]
-fn a_state_whose_layers_are_not_those_of_recipe_and_step_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let plain = Recipe { switch: None, ..switching_recipe() };
-    let start = at(SwitchTimes::FromStart);
-    for (index, (recipe, step, cases)) in [
-        // The third layer switches at 7.
-        (
-            switching_recipe(),
-            7,
-            &[
-                ("model/stages.0.blocks.1.mixer", 7.0, "holds 7, but"),
-                (
-                    "model/stages.0.blocks.1.mixer",
-                    2.0,
-                    "holds 2 (attention, linear gate), but after 7 updates",
-                ),
-                ("model/stages.0.blocks.2.mixer", 2.0, "it is 0 (convolution)"),
-                ("model/stages.1.blocks.0.mixer", 0.0, "holds 0 (convolution), but after 7 updates"),
-                ("model/stages.1.blocks.1.mixer", 3.0, "it is 2 (attention, linear gate)"),
-                ("model/stages.1.blocks.2.mixer", 1.0, "holds 1 (attention by position)"),
-                ("model/stages.1.blocks.2.mixer", f32::NAN, "holds NaN"),
-                ("ema/stages.1.blocks.2.mixer", 0.0, "holds 0 (convolution)"),
-                ("ema/stages.0.blocks.2.mixer", 2.0, "it is 0 (convolution)"),
-            ][..],
-        ),
-        (plain, 1, &[("model/stages.0.blocks.0.mixer", 2.0, "after 1 updates of this recipe it is 0")]),
-        (start, 1, &[("model/stages.0.blocks.0.mixer", 0.0, "it is 2")]),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let folder = folder.path().join(index.to_string());
-        run_until(&recipe, &folder, step);
-        let path = folder.join("state.safetensors");
-        let whole = std::fs::read(&path).unwrap();
-        for (layer, code, problem) in cases {
-            let buffer = format!("{layer}.operator");
-            std::fs::write(&path, with_first_value(&whole, &buffer, *code)).unwrap();
-            let error = run(&recipe, &folder, &TrainOptions::default(), &mut Silent).unwrap_err();
-            assert!(matches!(error, Error::State { .. }), "{error:?}");
-            let message = error.to_string();
-            for part in ["state.safetensors: cannot", &format!("`{buffer}`"), problem, "remove the folder"] {
-                assert!(message.contains(part), "{part}: {message}");
-            }
-        }
-        std::fs::write(&path, whole).unwrap();
-        assert_eq!(run_to_end(&recipe, &folder).len(), 2, "the state as it was goes on");
-    }
-}
-
-/// A file of tensors in which the first value of one is another.
-fn with_first_value(file: &[u8], tensor: &str, value: f32) -> Vec<u8> {
-    let mut bytes = file.to_owned();
-    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let header: serde_json::Value = serde_json::from_slice(&bytes[8..end]).unwrap();
-    let at = end + header[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
-    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    bytes
 }

@@ -44,6 +44,13 @@ pub fn switching_recipe() -> Recipe {
     }
 }
 
+/// [`switching_recipe`] with another table.
+pub fn switching_with(change: impl FnOnce(&mut SwitchRecipe)) -> Recipe {
+    let mut recipe = switching_recipe();
+    change(recipe.switch.as_mut().unwrap());
+    recipe
+}
+
 /// All parameters as bytes, in order.
 pub fn bytes(model: &dyn Model<f32, Cpu>) -> Vec<u8> {
     let mut bytes = Vec::new();
