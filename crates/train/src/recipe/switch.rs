@@ -59,8 +59,13 @@ impl SwitchRecipe {
     /// run is, is not known yet.
     pub(crate) fn validate(&self, model: &ModelSpec) -> Result<()> {
         self.times.check().map_err(|error| self.wrong_times(&error))?;
-        let check =
-            |positions: &Positions, gate| Reparameterization { positions: positions.clone(), gate }.check();
+        let check = |positions: &Positions, gate| {
+            let how = Reparameterization { positions: positions.clone(), gate };
+            how.check().map_err(|error| match error {
+                inductive_ops::Error::Argument { what, .. } => what,
+                other => other.to_string(),
+            })
+        };
         check(&self.positions, Gate::Held).map_err(|why| wrong("switch.positions", &self.positions, why))?;
         check(&Positions::Kept, self.gate).map_err(|why| wrong("switch.gate", &self.gate, why))?;
         if model.can_switch() {
