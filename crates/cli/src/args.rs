@@ -1,24 +1,46 @@
-//! Arguments of the command. Each is documented here and nowhere else.
+//! Arguments of the command. Each is documented here and nowhere else; what there is to choose from is listed by `help`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::{help, hint};
 
 /// Vision transformers that learn from little data: train them, compare them, check what papers claim about them.
 #[derive(Debug, Parser)]
-#[command(name = "inductive", version, max_term_width = 100)]
+#[command(name = "inductive", version, max_term_width = 100, after_help = help::begin())]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl Arguments {
+    /// Those this process was started with. Ends it where they ask for help or cannot be meant.
+    pub fn of_process() -> Self {
+        let matches = Self::command().bin_name(hint::program()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Options of all commands.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
     /// CPU threads; 0: one per core. Results do not depend on it.
     #[arg(long, global = true, default_value_t = 0, value_name = "N")]
     pub threads: usize,
     /// Where to compute: `cpu`, or `cuda` in a build with that feature.
-    #[arg(long, global = true, default_value = "cpu")]
+    #[arg(long, global = true, default_value = Self::CPU)]
     pub device: String,
     /// Plain lines instead of a progress bar, as when the output is not a terminal.
     #[arg(long, global = true)]
     pub plain: bool,
+}
+
+impl Common {
+    /// Where it is computed if nothing is said.
+    pub const CPU: &str = "cpu";
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,21 +72,18 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::tables())]
 pub struct Reproduce {
-    /// The paper: `convit` or `eit`.
+    #[arg(help = help::paper())]
     pub paper: Option<String>,
-    /// `synthetic`, `cifar10:PATH`, `cifar100:PATH` or `folder:DIR`; PATH is the official archive (binary version) or its
-    /// folder.
-    #[arg(long, default_value = "synthetic")]
+    #[arg(long, default_value = help::DATA, help = help::data(help::PATHS))]
     pub data: String,
-    /// `smoke` (seconds), `quick` (minutes) or `small` (an hour or so).
-    #[arg(long, default_value = "quick")]
+    #[arg(long, default_value = help::PRESET, help = help::presets())]
     pub preset: String,
     /// Paired seeds; the preset's if it is not given.
     #[arg(long, value_name = "N")]
     pub seeds: Option<u64>,
-    /// The table, e.g. `table2` of convit or `exact` of eit (trains nothing); `--list` shows all. The paper's first if it is
-    /// not given.
+    /// The table, as listed below; the paper's first if it is not given.
     #[arg(long)]
     pub table: Option<String>,
     /// Shows what can be reproduced, and runs nothing.
@@ -74,16 +93,17 @@ pub struct Reproduce {
     #[arg(long)]
     pub resume: bool,
     /// The folder for all runs.
-    #[arg(long, default_value = "runs", value_name = "DIR")]
+    #[arg(long, default_value = help::RUNS, value_name = "DIR")]
     pub runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::strategies_and_models())]
 pub struct Init {
-    /// The model, as `inspect` lists them.
+    /// The model, as listed below.
     #[arg(required_unless_present = "list")]
     pub model: Option<String>,
-    /// Which weights: a name that `--list` shows, or a .toml file with the parts of a strategy.
+    /// Which weights: a name as listed below, or a .toml file with the parts of a strategy.
     #[arg(long, value_name = "NAME|FILE")]
     pub strategy: Option<String>,
     /// Shows the names of strategies, and does nothing.
@@ -95,21 +115,23 @@ pub struct Init {
     /// Classes of the head: 10, 100 or 1000.
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub classes: usize,
-    /// The file for the weights, safetensors with timm's names; an earlier one is replaced.
+    /// The file for the weights, safetensors with timm's names; beside it comes the recipe of a run that begins with them.
+    /// Earlier files are replaced.
     #[arg(long, required_unless_present = "list", value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Data as for `reproduce`; attention is shown on some of the test images, enlarged to what the model takes if need
-    /// be.
-    #[arg(long, default_value = "synthetic")]
+    #[arg(long, default_value = help::DATA, help = help::data(
+        "attention is shown on some of the test images, enlarged to what the model takes if need be"
+    ))]
     pub data: String,
-    /// Writes the weights alone; otherwise `.attention.png` and `.position.png` come beside them.
+    /// Leaves the pictures out; otherwise `.attention.png` and `.position.png` come beside the weights.
     #[arg(long)]
     pub no_pictures: bool,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::switchable_models())]
 pub struct Reparameterize {
-    /// The model's name: a `resnet*` or `prs_*`; or a file of weights that says its model.
+    /// The model's name, as listed below; or a file of weights that says its model.
     pub model: String,
     /// The trained weights, a `.safetensors` file with timm's names.
     #[arg(long, value_name = "FILE")]
@@ -128,17 +150,18 @@ pub struct Reparameterize {
     /// `held` (position alone).
     #[arg(long, default_value = "linear:1", value_name = "GATE")]
     pub gate: String,
-    /// Data as for `reproduce`; logits before and after are compared on some of the test images.
-    #[arg(long, default_value = "synthetic")]
+    #[arg(long, default_value = help::DATA, help = help::data(
+        "logits before and after are compared on some of the test images"
+    ))]
     pub data: String,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::recipe())]
 pub struct Train {
-    /// The recipe, a TOML file; an empty one is the default recipe.
+    /// The recipe, a TOML file that names what differs from the default recipe below.
     pub recipe: PathBuf,
-    /// Data in place of the recipe's.
-    #[arg(long)]
+    #[arg(long, help = help::data("in place of the recipe's"))]
     pub data: Option<String>,
     /// The run's folder; an earlier run of the same recipe in it is continued.
     #[arg(long, value_name = "DIR", default_value = "runs/train")]
@@ -146,27 +169,29 @@ pub struct Train {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::models())]
 pub struct Eval {
-    /// The model's name.
-    pub model: String,
-    /// Its weights, a `.safetensors` file with timm's names.
+    /// The folder of a run, whose recipe says model and data; or a model's name, with --weights and --data.
+    #[arg(value_name = "RUN|MODEL")]
+    pub what: PathBuf,
+    /// The weights, a `.safetensors` file with timm's names; of a run `last.safetensors` in its folder if it is not given.
     #[arg(long, value_name = "FILE")]
-    pub weights: PathBuf,
-    /// Data as for `reproduce`; the test images are used.
-    #[arg(long)]
-    pub data: String,
-    /// Layers with gated attention (ConViT), if not the model's default.
+    pub weights: Option<PathBuf>,
+    #[arg(long, help = help::data("the test images are used; of a run its own if it is not given"))]
+    pub data: Option<String>,
+    /// Layers with gated attention (ConViT), if not those of the run, or the model's default.
     #[arg(long, value_name = "N")]
     pub local_up_to_layer: Option<usize>,
     /// Loads what fits and leaves the rest as initialised, instead of refusing weights that do not match.
     #[arg(long)]
     pub partial: bool,
-    /// Images per batch.
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    pub batch_size: usize,
+    /// Images per batch; the run's, or 128, if it is not given.
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::models())]
 pub struct Fourier {
     /// A model's name, for new weights, or a `.safetensors` file with timm's names.
     #[arg(value_name = "MODEL|FILE")]
@@ -174,11 +199,10 @@ pub struct Fourier {
     /// The model of a file that does not say it; those of `train` and `init` do.
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Data as for `reproduce`; test images are used, enlarged to what the model takes if need be.
-    #[arg(long)]
+    #[arg(long, help = help::data("test images are used, enlarged to what the model takes if need be"))]
     pub data: String,
     /// Test images, spread over the set.
-    #[arg(long, default_value_t = 256, value_name = "N")]
+    #[arg(long, default_value_t = Self::IMAGES, value_name = "N")]
     pub images: usize,
     /// Writes the figures: into the folder DIR, or over depth to FILE.svg and over frequency beside it.
     #[arg(long, value_name = "DIR|FILE.svg")]
@@ -191,25 +215,30 @@ pub struct Fourier {
     pub local_up_to_layer: Option<usize>,
 }
 
+impl Fourier {
+    /// Test images if nothing is said.
+    pub const IMAGES: usize = 256;
+}
+
 #[derive(Debug, Args)]
+#[command(after_help = help::models())]
 pub struct Inspect {
-    /// A model's name or a `.safetensors` file; all models if it is not given.
+    /// A model's name or a `.safetensors` file; all models with their sizes if it is not given.
     pub what: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct Data {
-    /// Data to load and check, as for `reproduce`; the known data sets if it is not given.
+    #[arg(help = help::data(&format!("the known data sets are shown if it is not given. {}", help::PATHS)))]
     pub data: Option<String>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::models())]
 pub struct Bench {
-    /// Models, as `inspect` lists them; if none is given, deit_tiny_patch4_32, convit_tiny_patch4_32, convit_micro,
-    /// eit_micro, convit_tiny and deit_tiny_patch16_224.
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", help = help::bench_models())]
     pub models: Vec<String>,
-    /// Images per batch; if it is not given, 64 of 32 pixels (128 for convit_micro and eit_micro) and 8 of 224 pixels.
+    /// Images per batch; if it is not given, those in brackets above, for other models 64 of small images and 8 of large ones.
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// What is measured.

@@ -4,20 +4,19 @@ mod args;
 mod commands;
 mod device;
 mod error;
+mod help;
+mod hint;
 mod output;
 mod progress;
 mod stop;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[global_allocator]
 static ALLOCATOR: inductive_ops::memory::PoolAllocator = inductive_ops::memory::PoolAllocator::new();
 
 fn main() -> ExitCode {
-    let arguments = args::Arguments::parse();
-    match commands::run(arguments) {
+    match commands::run(args::Arguments::of_process()) {
         Ok(commands::Done::Complete) => ExitCode::SUCCESS,
         // As a shell reports a process that an interrupt has ended.
         Ok(commands::Done::Interrupted) => ExitCode::from(130),
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            output::note(&format!("error: {error}"));
+            output::note(&format!("error: {}", hint::as_started(&error.to_string())));
             ExitCode::from(error.exit_code())
         }
     }

@@ -128,19 +128,83 @@ fn a_model_that_does_not_exist_has_a_nearest_name() {
     refuses(dir.path(), &["inspect", "convit_tini"], USAGE, &["did you mean `convit_tiny`?"]);
 }
 
+/// What `--help` prints.
+fn help(command: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let output =
+        inductive(dir.path(), &[&[command][..], &["--help"]].concat()[usize::from(command.is_empty())..]);
+    assert!(output.status.success(), "{command}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+const COMMANDS: [&str; 9] =
+    ["reproduce", "init", "reparameterize", "train", "eval", "fourier", "inspect", "data", "bench"];
+
 #[test]
 fn help_is_as_it_was() {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, args) in [
-        ("help", &["--help"][..]),
-        ("help-init", &["init", "--help"][..]),
-        ("help-reproduce", &["reproduce", "--help"][..]),
-        ("help-bench", &["bench", "--help"][..]),
-        ("help-fourier", &["fourier", "--help"][..]),
-        ("help-reparameterize", &["reparameterize", "--help"][..]),
-    ] {
-        let output = inductive(dir.path(), args);
-        assert!(output.status.success());
-        insta::assert_snapshot!(name, String::from_utf8_lossy(&output.stdout));
+    /// Lists at the end, which the next test checks.
+    const LISTS: [&str; 5] = [
+        "\nModels:",
+        "\nStrategies:",
+        "\nPapers that can be reproduced:",
+        "\nWhat can be reproduced:",
+        "\nThe default recipe:",
+    ];
+    let before_lists = |command: &str| {
+        let text = help(command);
+        let end = LISTS.iter().filter_map(|list| text.find(list)).min().unwrap_or(text.len());
+        text[..end].trim_end().to_owned()
+    };
+    insta::assert_snapshot!("help", before_lists(""));
+    for command in COMMANDS {
+        insta::assert_snapshot!(format!("help-{command}"), before_lists(command));
+    }
+}
+
+#[test]
+fn help_lists_whatever_there_is_to_choose_from() {
+    let has = |command: &str, names: &[String]| {
+        let text = help(command);
+        let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || "`,()".contains(c)).collect();
+        for name in names {
+            assert!(words.contains(&name.as_str()), "{command} --help does not have `{name}`: {text}");
+        }
+        text
+    };
+    let strings = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+
+    let protocols = inductive_papers::experiments::protocols();
+    assert!(protocols.iter().any(|it| it.paper == "convit"));
+    let papers: Vec<String> = protocols.iter().map(|it| it.paper.to_owned()).collect();
+    has("", &papers);
+    let text = has("reproduce", &papers);
+    let paper = text.split_once("The paper: ").unwrap().1.split("Options:").next().unwrap();
+    assert!(papers.iter().all(|it| paper.contains(&format!("`{it}`"))), "{paper}");
+    for protocol in &protocols {
+        let line = format!("  {} --table {} ", protocol.paper, protocol.table);
+        assert!(
+            text.contains(&line) && text.contains(protocol.about.split(' ').next().unwrap()),
+            "{line}: {text}"
+        );
+    }
+    let presets = inductive_papers::experiments::Preset::ALL.map(|it| it.to_string());
+    has("reproduce", &presets);
+
+    let models: Vec<String> = inductive_models::entries().into_iter().map(|it| it.spec.name).collect();
+    assert!(models.len() > 30, "{models:?}");
+    for command in ["init", "eval", "fourier", "inspect", "bench"] {
+        has(command, &models);
+    }
+    let can: Vec<&String> =
+        models.iter().filter(|it| inductive_models::find_switchable(it).is_ok()).collect();
+    assert!(!can.is_empty() && can.len() < models.len());
+    let text = help("reparameterize");
+    let listed = text.split_once("Models:").unwrap().1.split([',', '\n']).map(str::trim);
+    assert_eq!(listed.filter(|it| !it.is_empty()).collect::<Vec<_>>(), can);
+
+    has("init", &strings(&inductive_init::Strategy::NAMES));
+    has("train", &strings(&inductive_init::Strategy::NAMES));
+    for command in ["reproduce", "init", "reparameterize", "train", "eval", "fourier", "data"] {
+        has(command, &strings(&inductive_data::DataSpec::FORMS));
     }
 }

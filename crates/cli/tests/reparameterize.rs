@@ -72,7 +72,8 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
         assert!(apart(&out) < 1e-4, "{out}");
         assert!(!errors.contains("warning"), "{errors}");
         assert!(out.contains("convolution") && out.contains("attention, linear gate"), "{out}");
-        assert!(out.contains(&format!("next: inductive eval {target} --weights some.safetensors")), "{out}");
+        let next = format!("next: inductive eval {target} --weights some.safetensors --data synthetic\n");
+        assert!(out.contains(&next), "{out}");
         assert_eq!(accuracy(d, target, "some.safetensors"), accuracy(d, model, &weights));
 
         // The file says its model: the rest of the layers, alpha 16. Those that are attention keep what they have.

@@ -34,7 +34,7 @@ fn exact_claims_of_eit_hold_without_training() {
     }
     let report = fs::read_to_string(folder.path().join("runs/eit-exact/report.md")).unwrap();
     assert!(
-        report.contains("70.026") && report.contains("cargo xtask reproduce eit --table exact"),
+        report.contains("70.026") && report.contains("    inductive reproduce eit --table exact"),
         "{report}"
     );
 }

@@ -52,9 +52,8 @@ impl Source {
         match start.as_slice() {
             [0x1f, 0x8b, ..] => Ok(Self::Archive { path: path.into(), gzip: true }),
             [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-                let advice =
-                    format!("unpack it with `tar -xf {} -C DIR` and give DIR instead", path.display());
-                refuse("compressed with xz, bzip2 or zstd", advice)
+                let advice = "unpack it with `tar -xf .. -C DIR` and give DIR instead";
+                refuse("compressed with xz, bzip2 or zstd", advice.into())
             }
             start if start.get(257..262) == Some(b"ustar") => {
                 Ok(Self::Archive { path: path.into(), gzip: false })

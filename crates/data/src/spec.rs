@@ -26,6 +26,11 @@ pub enum DataSpec {
     Folder(PathBuf),
 }
 
+impl DataSpec {
+    /// What a `--data` string may look like, one form per source.
+    pub const FORMS: [&str; 4] = ["synthetic", "cifar10:PATH", "cifar100:PATH", "folder:DIR"];
+}
+
 impl FromStr for DataSpec {
     type Err = Error;
 
@@ -110,7 +115,22 @@ mod tests {
     fn what_is_not_supported_is_refused_with_what_is() {
         for text in ["", "svhn:x", "parquet:x", "hf:a/b", "CIFAR10:x", "data", "synthetics"] {
             let error = text.parse::<DataSpec>().unwrap_err().to_string();
-            assert!(error.contains(&format!("`{text}`")) && error.contains("cifar100:PATH"), "{error}");
+            assert!(error.contains(&format!("`{text}`")), "{error}");
+            assert!(DataSpec::FORMS.into_iter().all(|form| error.contains(form)), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_form_is_a_source_and_every_source_has_a_form() {
+        // Fails to compile for a source that is not listed here.
+        let form = |spec: &DataSpec| match spec {
+            DataSpec::Synthetic => 0,
+            DataSpec::Cifar10(_) => 1,
+            DataSpec::Cifar100(_) => 2,
+            DataSpec::Folder(_) => 3,
+        };
+        for (index, text) in DataSpec::FORMS.into_iter().enumerate() {
+            assert_eq!(form(&text.parse().unwrap()), index, "{text}");
         }
     }
 

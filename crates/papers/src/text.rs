@@ -70,7 +70,7 @@ pub(crate) fn width(text: &str) -> usize {
 
 /// `text` broken at spaces into lines of at most `width` columns; every line after the first starts with `indent`.
 /// Words longer than a line stay whole.
-pub(crate) fn wrap(text: &str, columns: usize, indent: &str) -> String {
+pub fn wrap(text: &str, columns: usize, indent: &str) -> String {
     let mut out = String::new();
     let mut line = 0;
     for word in text.split_whitespace() {
@@ -89,6 +89,13 @@ pub(crate) fn wrap(text: &str, columns: usize, indent: &str) -> String {
         }
     }
     out
+}
+
+/// What there is to choose from, in words: `a, b or c`.
+pub fn one_of<T: std::fmt::Display>(choices: impl IntoIterator<Item = T>) -> String {
+    let mut choices: Vec<String> = choices.into_iter().map(|it| it.to_string()).collect();
+    let last = choices.pop().unwrap_or_default();
+    if choices.is_empty() { last } else { format!("{} or {last}", choices.join(", ")) }
 }
 
 /// `value` with a sign and `decimals` decimals; what rounds to zero is `0.0`, without a sign.
@@ -122,6 +129,12 @@ mod tests {
             text.split_whitespace().collect::<Vec<_>>()
         );
         assert!(wrapped.lines().skip(1).all(|line| line.starts_with("  ")));
+    }
+
+    #[test]
+    fn the_last_choice_is_joined_by_or() {
+        assert_eq!(one_of(["a", "b", "c"]), "a, b or c");
+        assert_eq!([one_of(["a", "b"]), one_of(["a"]), one_of([""; 0])], ["a or b", "a", ""]);
     }
 
     #[test]

@@ -28,7 +28,7 @@
 //! let options = TrainOptions::default();
 //! match train(&Cpu::default(), &recipe, &data, "runs/first", &options, &mut Silent)? {
 //!     Outcome::Finished(result) => println!("best top-1 {:.1} %", result.best.top1),
-//!     Outcome::Interrupted { how_to_resume, .. } => println!("{how_to_resume}"),
+//!     Outcome::Interrupted { step, folder, .. } => println!("{step} updates are kept in {}", folder.display()),
 //!     _ => {}
 //! }
 //! # Ok::<(), inductive_train::Error>(())

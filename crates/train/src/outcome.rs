@@ -50,8 +50,8 @@ pub enum Outcome {
         step: u64,
         /// Updates in the run.
         total_steps: u64,
-        /// What to do to go on, in whole sentences, and the folder.
-        how_to_resume: String,
+        /// Where it is kept. The same call goes on with it.
+        folder: PathBuf,
     },
 }
 

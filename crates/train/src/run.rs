@@ -263,11 +263,7 @@ impl<'a, D: Zoo> Run<'a, D> {
         self.save_state()?;
         let step = self.header.position.step;
         let total_steps = self.plan.total_steps;
-        let how_to_resume = format!(
-            "To go on, give the same command again. The run is kept in {}.",
-            self.folder.path().display()
-        );
-        Ok(Outcome::Interrupted { step, total_steps, how_to_resume })
+        Ok(Outcome::Interrupted { step, total_steps, folder: self.folder.path().to_owned() })
     }
 
     /// Adds the time since the last call to the run's, and returns it.

@@ -2,11 +2,14 @@
 
 use inductive_data::{DataSpec, Descriptor};
 
-use crate::{args::Data, commands::Done, error::Result, output::say};
+use crate::{args::Data, commands::Done, error::Result, help, output::say};
 
 pub fn run(args: Data) -> Result<Done> {
     match args.data {
-        None => Descriptor::all().iter().try_for_each(show)?,
+        None => {
+            Descriptor::all().iter().try_for_each(show)?;
+            say(format!("--data takes {}", help::data(help::PATHS)))?;
+        }
         Some(text) => {
             let split = text.parse::<DataSpec>()?.load(&Default::default())?;
             for notice in &split.notices {

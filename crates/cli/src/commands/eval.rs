@@ -1,8 +1,11 @@
 //! `inductive eval`: accuracy of saved weights.
 
+use std::path::{Path, PathBuf};
+
 use inductive_checkpoint::LoadOptions;
-use inductive_data::{DataSpec, Loader, LoaderConfig, Pipeline};
-use inductive_models::{BuildOptions, Zoo, build, find};
+use inductive_data::{Loader, LoaderConfig, Pipeline};
+use inductive_models::{Zoo, build, find};
+use inductive_train::Recipe;
 
 use crate::{
     args::Eval,
@@ -11,44 +14,106 @@ use crate::{
     output::{note, say},
 };
 
-pub fn run<D: Zoo>(device: &D, args: Eval) -> Result<Done> {
-    if args.batch_size == 0 {
+pub fn run<D: Zoo>(device: &D, args: &Eval) -> Result<Done> {
+    if args.batch_size == Some(0) {
         return Err(Error::Usage("--batch-size 0: give at least 1".to_owned()));
     }
-    let (height, width) = find(&args.model)?.spec.image;
-    let spec: DataSpec = args.data.parse()?;
-    let split = spec.load(&inductive_data::LoadOptions { folder_size: height, ..Default::default() })?;
+    let (recipe, weights) = request(args)?;
+    let spec = find(&recipe.model)?.spec;
+    let split = recipe.load_data()?;
     split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     let test = &split.test;
-    if (test.height(), test.width()) != (height, width) {
+    if (test.height(), test.width()) != spec.image {
         return Err(inductive_train::Error::ImageSize {
-            model: args.model,
-            expected: format!("{height} x {width} pixels"),
-            data: args.data,
+            model: recipe.model,
+            expected: format!("{} x {} pixels", spec.image.0, spec.image.1),
+            data: recipe.data,
             got: format!("{} x {}", test.height(), test.width()),
         }
         .into());
     }
-    let options = BuildOptions {
-        classes: test.num_classes(),
-        local_up_to_layer: args.local_up_to_layer,
-        ..BuildOptions::default()
-    };
-    let mut model = build(device, &args.model, &options)?.model;
+    let mut model = build(device, &recipe.model, &recipe.build_options(test.num_classes()))?.model;
     let loading = if args.partial { LoadOptions::new().partial() } else { LoadOptions::new() };
-    let report = inductive_checkpoint::load(&mut *model, &args.weights, &loading)?;
+    let report = inductive_checkpoint::load(&mut *model, &weights, &loading)?;
     note(report.to_string().trim_end());
-    let config = LoaderConfig::eval(args.batch_size);
+    let config = LoaderConfig::eval(recipe.batch_size);
     let loader = Loader::new(test.clone(), Pipeline::eval(test.info()), config)?;
     let result = inductive_train::evaluate(device, &*model, &loader)?;
     say(format!(
         "{} on {} ({} test images): top-1 {:.2} %, top-5 {:.2} %, loss {:.4}",
-        args.model,
-        args.data,
+        recipe.model,
+        recipe.data,
         test.len(),
         result.top1,
         result.top5,
         result.loss
     ))?;
     Ok(Done::Complete)
+}
+
+/// What is evaluated: a recipe that has the model and its data, and a file.
+fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
+    let model = args.what.to_str().filter(|name| find(name).is_ok());
+    let (recipe, weights) = match (model, &args.weights) {
+        // A run's folder may have a model's name: then the weights tell which of the two is meant.
+        (Some(model), Some(weights)) => {
+            let Some(data) = args.data.clone() else {
+                return Err(Error::Usage(format!("eval {model}: give --data, the images to measure it on")));
+            };
+            (Recipe { model: model.to_owned(), data, ..Recipe::default() }, weights.clone())
+        }
+        _ if args.what.is_dir() => of_run(&args.what, args.weights.as_deref())?,
+        (Some(model), None) => {
+            let problem = "give --weights FILE with the model's name, or the folder of a run in its place";
+            return Err(Error::Usage(format!("eval {model}: {problem}")));
+        }
+        (None, _) => return Err(neither(&args.what)),
+    };
+    let recipe = Recipe {
+        data: args.data.clone().unwrap_or(recipe.data),
+        local_up_to_layer: args.local_up_to_layer.or(recipe.local_up_to_layer),
+        batch_size: args.batch_size.unwrap_or(recipe.batch_size),
+        ..recipe
+    };
+    Ok((recipe, weights))
+}
+
+/// The recipe of the run in `folder`, and its weights where no others are given.
+fn of_run(folder: &Path, weights: Option<&Path>) -> Result<(Recipe, PathBuf)> {
+    let path = folder.join("recipe.toml");
+    if !path.is_file() {
+        let folder = folder.display();
+        return Err(Error::Usage(format!(
+            "{folder}: not the folder of a run, there is no recipe.toml in it"
+        )));
+    }
+    let recipe = Recipe::read(&path)?;
+    recipe.validate()?;
+    let Some(weights) = weights.map(Path::to_owned).or_else(|| weights_in(folder)) else {
+        return Err(Error::Failure(format!(
+            "{}: the run has kept no weights yet, neither last.safetensors nor best.safetensors",
+            folder.display()
+        )));
+    };
+    note(&format!("weights: {}", weights.display()));
+    Ok((recipe, weights))
+}
+
+/// The weights of a run: the newest, else the best.
+pub fn weights_in(folder: &Path) -> Option<PathBuf> {
+    ["last.safetensors", "best.safetensors"].map(|name| folder.join(name)).into_iter().find(|it| it.is_file())
+}
+
+/// Neither a model nor a folder.
+fn neither(what: &Path) -> Error {
+    if what.exists() {
+        let file = what.display();
+        return Error::Usage(format!(
+            "{file}: give a run's folder, or a model's name with --weights {file} and --data"
+        ));
+    }
+    match what.to_str().map(find) {
+        Some(Err(error)) if what.components().count() == 1 => error.into(),
+        _ => Error::Usage(format!("{}: there is no such folder of a run", what.display())),
+    }
 }

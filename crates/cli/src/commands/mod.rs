@@ -4,16 +4,16 @@ pub mod bench;
 mod data;
 mod eval;
 mod fourier;
-mod init;
+pub mod init;
 mod inspect;
 mod reparameterize;
-mod reproduce;
+pub mod reproduce;
 mod train;
 
 use dfdx::prelude::Cpu;
 
 use crate::{
-    args::{Arguments, Command},
+    args::{Arguments, Command, Common},
     device::{self, Kind},
     error::{Error, Result},
 };
@@ -27,18 +27,21 @@ pub enum Done {
 
 /// What all commands share.
 pub struct Settings {
+    /// As they were given.
+    pub common: Common,
     pub plain: bool,
     pub device: Kind,
 }
 
 /// Runs what was asked for.
 pub fn run(arguments: Arguments) -> Result<Done> {
-    rayon_threads(arguments.threads)?;
-    let settings = Settings { plain: arguments.plain, device: device::parse(&arguments.device)? };
+    let Arguments { command, common } = arguments;
+    rayon_threads(common.threads)?;
+    let settings = Settings { plain: common.plain, device: device::parse(&common.device)?, common };
     match settings.device {
-        Kind::Cpu => on(&Cpu::default(), &settings, arguments.command),
+        Kind::Cpu => on(&Cpu::default(), &settings, command),
         #[cfg(feature = "cuda")]
-        Kind::Cuda => on(&dfdx::tensor::Cuda::default(), &settings, arguments.command),
+        Kind::Cuda => on(&dfdx::tensor::Cuda::default(), &settings, command),
     }
 }
 
@@ -46,9 +49,9 @@ fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Comman
     match command {
         Command::Reproduce(args) => reproduce::run(device, settings, args),
         Command::Init(args) => init::run(settings, args),
-        Command::Reparameterize(args) => reparameterize::run(device, args),
+        Command::Reparameterize(args) => reparameterize::run(device, settings, args),
         Command::Train(args) => train::run(device, settings, args),
-        Command::Eval(args) => eval::run(device, args),
+        Command::Eval(args) => eval::run(device, &args),
         Command::Fourier(args) => fourier::run(device, settings, args),
         Command::Inspect(args) => inspect::run(args),
         Command::Data(args) => data::run(args),

@@ -14,8 +14,9 @@ use inductive_train::Probe;
 
 use crate::{
     args,
-    commands::Done,
+    commands::{Done, Settings},
     error::{Error, Result},
+    hint::{Line, on_data},
     output::{note, say, terminal},
 };
 
@@ -26,7 +27,7 @@ const SAME: f32 = 1e-4;
 const SHARP_ENOUGH: f64 = 16.0;
 
 /// Everything is made and compared before anything is written.
-pub fn run<D: Zoo>(device: &D, args: args::Reparameterize) -> Result<Done> {
+pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) -> Result<Done> {
     let how =
         Reparameterization { positions: Positions::Kernel { alpha: args.alpha }, gate: gate(&args.gate)? };
     how.check().map_err(|error| Error::Usage(error.to_string()))?;
@@ -85,7 +86,9 @@ pub fn run<D: Zoo>(device: &D, args: args::Reparameterize) -> Result<Done> {
     }
     let earlier = if replaced { ", in place of an earlier file" } else { "" };
     say(format!("written: {} ({target}, {} parameters{earlier})", out.display(), after.num_params()))?;
-    say(format!("\nnext: inductive eval {target} --weights {} --data DATA", out.display()))?;
+    let eval = Line::new("eval").word(&target).option("weights", out);
+    let eval = on_data(eval, Some(&args.data), after.spec(), &*data.test, &settings.common);
+    say(format!("\nnext: {eval}"))?;
     Ok(Done::Complete)
 }
 
@@ -139,8 +142,9 @@ fn source<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<(String, Pa
     }
     let Some(name) = describe(path)?.metadata.remove("model") else {
         return Err(Error::Usage(format!(
-            "{} does not say which model it is of: give `reparameterize MODEL --weights {0}`",
-            path.display()
+            "{} does not say which model it is of: give `{}`",
+            path.display(),
+            Line::new("reparameterize").word("MODEL").option("weights", path)
         )));
     };
     find(&name)?;

@@ -1,13 +1,15 @@
 //! `inductive reproduce`: measures a published table again.
 
 use inductive_models::Zoo;
-use inductive_papers::experiments::{self, Ended, Request, Study, protocols};
+use inductive_papers::experiments::{self, Ended, Request, Study};
 use inductive_train::TrainOptions;
 
 use crate::{
     args::Reproduce,
     commands::{Done, Settings},
     error::{Error, Result},
+    help,
+    hint::Line,
     output::{say, terminal},
     progress::StudyView,
     stop,
@@ -20,10 +22,14 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<D
     }
     let Some(paper) = args.paper.clone() else {
         list()?;
-        return Err(Error::Usage("say which paper, e.g. `reproduce convit`".to_owned()));
+        return Err(Error::Usage(format!(
+            "say which paper, e.g. `{}`",
+            Line::new("reproduce").word("convit")
+        )));
     };
+    let again = command(&paper, &args);
     let request = Request {
-        command: command(&paper, &args),
+        command: again.to_string(),
         paper,
         table: args.table,
         data: args.data,
@@ -50,36 +56,25 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<D
         }
         Ended::Interrupted { finished, cells } => {
             say(format!("\nstopped: {finished} of {cells} runs are finished, the one at hand is saved."))?;
-            say(format!("To go on, give the same command again: {}", study.request.command))?;
+            say(format!("To go on: {}", again.common(&settings.common)))?;
             Ok(Done::Interrupted)
         }
     }
 }
 
-/// The command that asks for the same, as a shell takes it.
-fn command(paper: &str, args: &Reproduce) -> String {
-    let quote = |text: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%+=,".contains(c);
-        if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-    };
-    let mut words = vec!["cargo xtask reproduce".to_owned(), quote(paper)];
-    let mut option = |name: &str, value: Option<String>| {
-        words.extend(value.map(|value| format!("--{name} {}", quote(&value))));
-    };
-    option("data", (args.data != "synthetic").then(|| args.data.clone()));
-    option("preset", (args.preset != "quick").then(|| args.preset.clone()));
-    option("table", args.table.clone());
-    option("seeds", args.seeds.map(|n| n.to_string()));
-    option("runs", (args.runs.as_os_str() != "runs").then(|| args.runs.display().to_string()));
-    words.join(" ")
+/// The command that asks for the same.
+fn command(paper: &str, args: &Reproduce) -> Line {
+    Line::new("reproduce")
+        .word(paper)
+        .set("data", &args.data, help::DATA)
+        .set("preset", &args.preset, help::PRESET)
+        .given("table", args.table.as_ref())
+        .given("seeds", args.seeds)
+        .set("runs", &args.runs, help::RUNS)
 }
 
 fn list() -> Result<()> {
-    say("what can be reproduced:")?;
-    for protocol in protocols() {
-        say(format!("  {} --table {}   {}", protocol.paper, protocol.table, protocol.about))?;
-    }
-    Ok(())
+    say(help::tables())
 }
 
 #[cfg(test)]
@@ -99,8 +94,8 @@ mod tests {
             runs: "other".into(),
         };
         assert_eq!(
-            command("convit", &args),
-            "cargo xtask reproduce convit --data 'cifar100:my data' --preset small --table table2 --seeds 3 --runs other"
+            command("convit", &args).to_string(),
+            "inductive reproduce convit --data 'cifar100:my data' --preset small --table table2 --seeds 3 --runs other"
         );
     }
 }

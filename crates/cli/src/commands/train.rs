@@ -5,14 +5,20 @@ use inductive_train::{Outcome, Recipe, TrainOptions};
 
 use crate::{
     args::Train,
-    commands::{Done, Settings},
+    commands::{Done, Settings, eval::weights_in},
     error::Result,
+    hint::Line,
     output::{note, say},
     progress::RunView,
     stop,
 };
 
 pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done> {
+    let again = Line::new("train")
+        .path(&args.recipe)
+        .given("data", args.data.as_ref())
+        .option("out", &args.out)
+        .common(&settings.common);
     let mut recipe = Recipe::read(&args.recipe)?;
     if let Some(data) = args.data {
         recipe.data = data;
@@ -32,22 +38,19 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
                     last.test_top1, last.test_top5, last.test_loss, result.best.top1, result.best.epoch
                 ))?;
             }
-            let weights = result.folder.join("last.safetensors");
-            if weights.exists() {
+            if let Some(weights) = weights_in(&result.folder) {
                 say(format!("weights: {} (timm's names)", weights.display()))?;
-                let local =
-                    recipe.local_up_to_layer.map(|n| format!(" --local-up-to-layer {n}")).unwrap_or_default();
-                say(format!(
-                    "next: inductive eval {} --weights {}{local} --data {}",
-                    recipe.model,
-                    weights.display(),
-                    recipe.data
-                ))?;
+                let eval = Line::new("eval").path(&result.folder).common(&settings.common);
+                say(format!("next: {eval}"))?;
             }
             Ok(Done::Complete)
         }
-        Outcome::Interrupted { step, total_steps, how_to_resume } => {
-            say(format!("stopped after {step} of {total_steps} updates. {how_to_resume}"))?;
+        Outcome::Interrupted { step, total_steps, folder } => {
+            say(format!(
+                "stopped after {step} of {total_steps} updates. The run is kept in {}.",
+                folder.display()
+            ))?;
+            say(format!("To go on: {again}"))?;
             Ok(Done::Interrupted)
         }
         _ => Ok(Done::Complete),

@@ -78,19 +78,16 @@ fn files_that_cannot_be_read_or_written_leave_nothing() {
     assert_eq!(names(d), ["model.position.png", "wrong.toml"]);
 }
 
-/// `RECIPE.toml`'s lines as the command printed them.
-fn recipe_lines(shown: &str) -> String {
-    let lines = shown.lines().skip_while(|line| !line.starts_with("next:")).skip(1);
-    lines
-        .take_while(|line| line.starts_with("    ") || line.is_empty())
-        .fold(String::new(), |text, line| text + line + "\n")
+/// The recipe that was written beside `model.safetensors`.
+fn recipe(folder: &Path) -> String {
+    fs::read_to_string(folder.join("model.recipe.toml")).unwrap()
 }
 
 /// The weights of a run of `model` with these lines after it has learned nothing.
 fn run_begins_with(folder: &Path, lines: &str) -> TensorFile {
     let still = "epochs = \"1 steps\"\nbatch_size = 8\nlr = 0.0\nwarmup_lr = 0.0\nmin_lr = 0.0\n";
     // Tables come last.
-    let (values, tables) = lines.split_at(lines.find("    [").unwrap_or(lines.len()));
+    let (values, tables) = lines.split_at(lines.find("\n[").map(|at| at + 1).unwrap_or(lines.len()));
     fs::write(folder.join("recipe.toml"), format!("{values}{still}{tables}")).unwrap();
     succeeds(folder, &["train", "recipe.toml", "--out", "run"]);
     TensorFile::open(folder.join("run/last.safetensors")).unwrap()
@@ -123,7 +120,8 @@ fn the_weights_are_those_a_run_begins_with_and_eval_reads_them() {
         assert!(shown.contains(part), "no `{part}` in {shown}");
     }
     let file = TensorFile::open(d.join("model.safetensors")).unwrap();
-    let lines = recipe_lines(&shown);
+    assert!(shown.contains("next: inductive train model.recipe.toml\n"), "{shown}");
+    let lines = recipe(d);
     assert!(lines.contains("seed = 3\n") && lines.contains("init = \"impulse\"\n"), "{lines}");
     same(&file, &run_begins_with(d, &lines));
     // The run measures the same attention on the same images.
@@ -163,10 +161,11 @@ fn a_strategy_from_a_file_is_a_run_with_the_printed_table() {
     fs::write(d.join("own.toml"), strategy).unwrap();
     let args = ["init", "vit_micro_gap", "--strategy", "own.toml", "--classes", "10", "--no-pictures"];
     let shown = succeeds(d, &[&args[..], &OUT].concat());
-    assert!(shown.contains("scrambled scrambled") && shown.contains("steps = 200"), "{shown}");
+    let lines = recipe(d);
+    assert!(shown.contains("scrambled scrambled") && lines.contains("steps = 200"), "{shown}{lines}");
     let file = TensorFile::open(d.join("model.safetensors")).unwrap();
-    same(&file, &run_begins_with(d, &recipe_lines(&shown)));
-    assert_eq!(names(d), ["model.safetensors", "own.toml", "recipe.toml", "run"]);
+    same(&file, &run_begins_with(d, &lines));
+    assert_eq!(names(d), ["model.recipe.toml", "model.safetensors", "own.toml", "recipe.toml", "run"]);
 }
 
 #[test]
@@ -174,7 +173,11 @@ fn models_of_224_pixels_see_enlarged_images_and_those_without_attention_get_no_p
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let shown = succeeds(d, &[&["init", "convit_tiny", "--strategy", "kaiming"], &OUT[..]].concat());
-    assert!(shown.contains("aims at no attention map") && shown.contains("data = \"folder:DIR\""), "{shown}");
+    assert!(
+        shown.contains("aims at no attention map") && recipe(d).contains("data = \"folder:DIR\""),
+        "{shown}"
+    );
+    assert!(shown.contains("next: inductive train model.recipe.toml --data folder:DIR\n"), "{shown}");
     assert!(shown.contains("timm.create_model(\"convit_tiny\", num_classes=1000)"), "{shown}");
     // The last layers have the class token: 197 tokens; 4 heads, 12 layers.
     let picture = image::open(d.join("model.attention.png")).unwrap();
@@ -188,10 +191,12 @@ fn models_of_224_pixels_see_enlarged_images_and_those_without_attention_get_no_p
         shown.contains("c.attention.png") && shown.contains("6 rows of layers, 9 columns of heads"),
         "{shown}"
     );
-    for file in ["c.attention.png", "c.position.png", "c.safetensors"] {
+    for file in ["c.attention.png", "c.position.png", "c.recipe.toml", "c.safetensors"] {
         fs::remove_file(d.join(file)).unwrap();
     }
-    assert_eq!(names(d), ["b.safetensors", "model.attention.png", "model.position.png", "model.safetensors"]);
+    let left =
+        ["attention.png", "position.png", "recipe.toml", "safetensors"].map(|it| format!("model.{it}"));
+    assert_eq!(names(d), [&["b.recipe.toml", "b.safetensors"].map(str::to_owned)[..], &left].concat());
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Errors of asking for, running and reporting an experiment.
 
+use super::Preset;
+use crate::text::one_of;
+
 /// What went wrong with an experiment, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,7 +26,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// No such preset.
-    #[error("preset `{name}`: {why}choose smoke, quick or small")]
+    #[error("preset `{name}`: {why}choose {}", one_of(Preset::ALL))]
     Preset {
         /// What was asked for.
         name: String,

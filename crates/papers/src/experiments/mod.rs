@@ -35,6 +35,15 @@ pub enum Preset {
 impl Preset {
     /// All, smallest first.
     pub const ALL: [Self; 3] = [Self::Smoke, Self::Quick, Self::Small];
+
+    /// About how long it takes on two cores.
+    pub fn takes(self) -> &'static str {
+        match self {
+            Self::Smoke => "seconds",
+            Self::Quick => "minutes",
+            Self::Small => "an hour or so",
+        }
+    }
 }
 
 impl fmt::Display for Preset {

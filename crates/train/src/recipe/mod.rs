@@ -252,7 +252,7 @@ impl Recipe {
     }
 
     /// How to build the model for so many classes.
-    pub(crate) fn build_options(&self, classes: usize) -> BuildOptions {
+    pub fn build_options(&self, classes: usize) -> BuildOptions {
         BuildOptions {
             classes,
             local_up_to_layer: self.local_up_to_layer,

@@ -21,6 +21,7 @@ use inductive_ops::roof::{self, Roof};
 
 pub use error::Error;
 use loader::LoaderSpeed;
+pub use plan::DEFAULT;
 use plan::Plan;
 use summary::Measurement;
 

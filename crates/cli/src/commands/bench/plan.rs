@@ -21,7 +21,7 @@ use crate::{
 pub const CLASSES: usize = 100;
 
 /// Measured if no model is named, with images per batch.
-const DEFAULT: [(&str, usize); 6] = [
+pub const DEFAULT: [(&str, usize); 6] = [
     ("deit_tiny_patch4_32", 64),
     ("convit_tiny_patch4_32", 64),
     ("convit_micro", 128),

@@ -172,9 +172,9 @@ fn advice(plan: &Plan) -> String {
     }
     match (&plan.python, &plan.json) {
         (None, _) => {
-            "next: --peer pytorch measures PyTorch beside it (needs Python with torch and timm)".to_owned()
+            "next: the same command with --peer pytorch measures PyTorch beside it (needs Python with torch and timm)".to_owned()
         }
-        (_, None) => "next: --json FILE keeps every step's time, --csv FILE the medians".to_owned(),
+        (_, None) => "next: the same command with --json FILE keeps every step's time, with --csv FILE the medians".to_owned(),
         _ => "next: the same command after a change, with another --json FILE, shows what it did".to_owned(),
     }
 }

@@ -53,6 +53,6 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Don
     for ((what, _), path) in figures.iter().zip(&paths) {
         show::written(path, what)?;
     }
-    request.next(&args.data)?;
+    request.next(&args, &settings.common)?;
     Ok(Done::Complete)
 }

@@ -10,8 +10,9 @@ use inductive_models::{BuildOptions, Model, Zoo, build, find};
 use inductive_train::{Initial, Recipe};
 
 use crate::{
-    args::Fourier,
+    args::{Common, Fourier},
     error::{Error, Result},
+    hint::Line,
     output::{note, say},
 };
 
@@ -42,8 +43,9 @@ impl Request {
             let said = tensors.metadata().get("model").cloned();
             let Some(model) = args.model.clone().or(said) else {
                 return Err(Error::Usage(format!(
-                    "{} does not say of which model it is: give --model NAME, as `inductive inspect` lists them",
-                    args.what
+                    "{} does not say of which model it is: give --model NAME, as `{}` lists them",
+                    args.what,
+                    Line::new("inspect")
                 )));
             };
             (model, Weights::File { path: args.what.clone(), tensors })
@@ -117,17 +119,27 @@ impl Request {
         self.out.iter().flat_map(|out| figures.map(|figure| path(out, figure))).collect()
     }
 
-    /// What to do next.
-    pub fn next(&self, data: &str) -> Result<()> {
-        let Self { model, .. } = self;
+    /// What to do next. args: those that were given.
+    pub fn next(&self, args: &Fourier, common: &Common) -> Result<()> {
+        let Self { model, local_up_to_layer, .. } = self;
+        let fourier = |what: &str| {
+            Line::new("fourier")
+                .path(what.as_ref())
+                .option("data", &args.data)
+                .set("images", args.images.to_string(), &Fourier::IMAGES.to_string())
+                .given("local-up-to-layer", *local_up_to_layer)
+                .common(common)
+        };
         say(match &self.weights {
             Weights::New { .. } => format!(
-                "\nnext: inductive train RECIPE.toml with `model = {model:?}`, and inductive fourier RUN/last.safetensors \
-                 --data {data}\n      for what it learned; `fourier` in RUN/metrics.jsonl has each evaluation in between"
+                "\nnext: {} with `model = {model:?}` in RECIPE.toml, then\n      {}\n      for what it learned; `fourier` in \
+                 RUN/metrics.jsonl has each evaluation in between",
+                Line::new("train").word("RECIPE.toml").option("out", "RUN").common(common),
+                fourier("RUN/last.safetensors")
             ),
-            Weights::File { .. } => format!(
-                "\nnext: inductive fourier {model} --data {data} for the same model with new weights, to compare"
-            ),
+            Weights::File { .. } => {
+                format!("\nnext: {}\n      for the same model with new weights, to compare", fourier(model))
+            }
         })
     }
 }

@@ -13,10 +13,12 @@ use crate::{
     args::Init,
     commands::{Done, Settings},
     error::Result,
+    hint::fits,
     output::{note, say, terminal},
     progress::SolveView,
 };
 use request::Request;
+pub use show::described;
 
 /// Everything is made before anything is written.
 pub fn run(settings: &Settings, args: Init) -> Result<Done> {
@@ -45,12 +47,15 @@ pub fn run(settings: &Settings, args: Init) -> Result<Done> {
         pictures.push((&paths.position, pictures::maps(&blank).png()?));
     }
 
+    let fits = fits(initial.model.spec(), &*data.test);
+    let recipe = request.recipe_lines(if fits { &request.recipe.data } else { "folder:DIR" })?;
     save(&*initial.model, &request.out, &request.metadata()?)?;
+    write_atomic(&request.run, recipe.as_bytes())?;
     for (path, png) in &pictures {
         write_atomic(path, png)?;
     }
     show::layers(&request, &initial, &masses, probe.count())?;
     show::files(&request, &initial, &attention, probe.count())?;
-    show::next(&request, initial.model.spec(), &*data.test)?;
+    show::next(&request, initial.model.spec(), &*data.test, &settings.common)?;
     Ok(Done::Complete)
 }

@@ -23,6 +23,8 @@ pub struct Request {
     pub classes: usize,
     /// Where the weights go.
     pub out: PathBuf,
+    /// Where the recipe goes whose run begins with these weights: beside them.
+    pub run: PathBuf,
     /// None if they are not wanted.
     pub pictures: Option<Pictures>,
     /// Files that were there before.
@@ -48,7 +50,7 @@ impl Request {
     pub fn new(args: args::Init) -> Result<Self> {
         let Some(strategy) = args.strategy else { return Err(Error::Usage(show::no_strategy())) };
         let (Some(model), Some(out)) = (args.model, args.out) else {
-            return Err(Error::Usage("inductive init: give a MODEL and --out FILE".to_owned()));
+            return Err(Error::Usage("init: give a MODEL and --out FILE".to_owned()));
         };
         let recipe = Recipe {
             model,
@@ -65,7 +67,8 @@ impl Request {
         let beside = |name: &str| PathBuf::from(format!("{}.{name}", stem.display()));
         let pictures = (!args.no_pictures)
             .then(|| Pictures { attention: beside("attention.png"), position: beside("position.png") });
-        let request = Self { recipe, classes: args.classes, out, pictures, replaced: Vec::new() };
+        let run = beside("recipe.toml");
+        let request = Self { recipe, classes: args.classes, out, run, pictures, replaced: Vec::new() };
         // Before the weights are solved for, which takes its time.
         for file in request.files() {
             check_writable(file)?;
@@ -76,7 +79,7 @@ impl Request {
 
     fn files(&self) -> Vec<&Path> {
         let pictures = self.pictures.iter().flat_map(|it| [it.attention.as_path(), it.position.as_path()]);
-        std::iter::once(self.out.as_path()).chain(pictures).collect()
+        [self.out.as_path(), self.run.as_path()].into_iter().chain(pictures).collect()
     }
 
     /// Steps of all gradient solves; 0 where nothing is solved in steps.

@@ -9,12 +9,14 @@ use inductive_train::Initial;
 
 use super::request::{OWN, Pictures, Request};
 use crate::{
+    args::Common,
     error::Result,
+    hint::{Line, on_data},
     output::{say, terminal},
 };
 
 /// All names with what they stand for.
-fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
     let own = "what the model begins with otherwise: timm's; ConViT's local attention; EIT's authors'";
     let named = Strategy::NAMES.into_iter().map(|name| (name, Strategy::describe(name).unwrap_or_default()));
     std::iter::once((OWN, own)).chain(named)
@@ -37,7 +39,7 @@ pub fn names() -> String {
 
 /// The error of a request without `--strategy`.
 pub fn no_strategy() -> String {
-    format!("inductive init: which weights? Give --strategy with a .toml file, or one of:\n{}", names())
+    format!("init: which weights? Give --strategy with a .toml file, or one of:\n{}", names())
 }
 
 /// What each layer aims at and reaches. masses: attention to the targets on images, one per layer.
@@ -96,6 +98,7 @@ pub fn files(
     let family = initial.model.spec().family.as_str();
     let names = if ["simple_vit", "eit"].contains(&family) { "" } else { ", timm's names" };
     written(&request.out, &format!("{parameters} parameters, {} classes{names}", request.classes))?;
+    written(&request.run, "the recipe of a run that begins with these weights")?;
     let Some(Pictures { attention: maps, position }) = &request.pictures else { return Ok(()) };
     let Some(heads) = attention.iter().map(|record| record.heads).max() else {
         return say("no pictures: the model has no attention");
@@ -110,20 +113,10 @@ pub fn files(
 }
 
 /// What to do with it.
-pub fn next(request: &Request, spec: &ModelSpec, data: &dyn Dataset) -> Result<()> {
-    let (recipe, out) = (&request.recipe, request.out.display());
-    let fits = data.num_classes() == request.classes && (data.height(), data.width()) == spec.image;
-    let data = if fits { recipe.data.as_str() } else { "folder:DIR" };
-    let lines = request.recipe_lines(data)?;
-    say(format!(
-        "\nnext: inductive train RECIPE.toml, whose run begins with these weights on data of {} classes if RECIPE.toml says",
-        request.classes
-    ))?;
-    say(lines
-        .trim_end()
-        .lines()
-        .map(|line| format!("    {line}").trim_end().to_owned() + "\n")
-        .collect::<String>())?;
+pub fn next(request: &Request, spec: &ModelSpec, data: &dyn Dataset, common: &Common) -> Result<()> {
+    let train = on_data(Line::new("train").path(&request.run), None, spec, data, common);
+    say(format!("\nnext: {train}"))?;
+    let out = request.out.display();
     if let Some(model) = timm_model(spec) {
         say("or in Python")?;
         say("    import timm, safetensors.torch")?;

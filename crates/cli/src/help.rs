@@ -1,0 +1,184 @@
+//! What help shows to choose from: papers, tables, models, strategies and data, as the crates list them.
+
+use inductive_data::DataSpec;
+use inductive_init::Strategy;
+use inductive_models::{entries, find_switchable};
+use inductive_papers::{
+    experiments::{Preset, protocols},
+    text::{one_of, wrap},
+};
+use inductive_train::Recipe;
+
+use crate::{
+    commands::{bench, init},
+    hint::Line,
+};
+
+/// Data where none are given.
+pub const DATA: &str = "synthetic";
+/// The preset where none is given.
+pub const PRESET: &str = "quick";
+/// The folder of all studies where none is given.
+pub const RUNS: &str = "runs";
+/// What stands for what in the forms of data.
+pub const PATHS: &str =
+    "PATH is the official archive (binary version) or its folder, DIR has train/<class>/* and val/<class>/*";
+
+/// Columns of a list, less than the 100 of help.
+const COLUMNS: usize = 96;
+
+/// Each in backquotes.
+fn quoted<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> impl Iterator<Item = String> {
+    names.into_iter().map(|name| format!("`{name}`"))
+}
+
+/// What `--data` takes, and what becomes of it.
+pub fn data(use_of_it: &str) -> String {
+    format!("{}; {use_of_it}", one_of(quoted(DataSpec::FORMS)))
+}
+
+/// The papers that can be reproduced.
+fn papers() -> Vec<String> {
+    let mut papers: Vec<String> = protocols().iter().map(|it| it.paper.to_owned()).collect();
+    papers.dedup();
+    papers
+}
+
+/// What `reproduce` takes.
+pub fn paper() -> String {
+    format!("The paper: {}", one_of(quoted(papers())))
+}
+
+/// The presets and how long they take.
+pub fn presets() -> String {
+    one_of(Preset::ALL.map(|preset| format!("`{preset}` ({})", preset.takes())))
+}
+
+/// All tables, a line each.
+pub fn tables() -> String {
+    let names = protocols().into_iter().map(|it| (format!("{} --table {}", it.paper, it.table), it.about));
+    listed("What can be reproduced", names)
+}
+
+/// Names with what they stand for.
+pub fn listed<'a>(title: &str, lines: impl Iterator<Item = (String, &'a str)>) -> String {
+    let lines: Vec<_> = lines.collect();
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let room = COLUMNS - width - 4;
+    let indent = " ".repeat(width + 4);
+    let line = |(name, about): &(String, &str)| {
+        let about = wrap(about, room, "").replace('\n', &format!("\n{indent}"));
+        format!("\n  {name:<width$}  {about}")
+    };
+    format!("{title}:{}", lines.iter().map(line).collect::<String>())
+}
+
+/// Names in lines of a list.
+fn names(title: &str, names: impl IntoIterator<Item = String>) -> String {
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    format!("{title}:\n  {}", wrap(&names, COLUMNS - 2, "").replace('\n', "\n  "))
+}
+
+/// All models.
+pub fn models() -> String {
+    names("Models", entries().into_iter().map(|entry| entry.spec.name))
+}
+
+/// Those whose layers can leave convolution, and those that have such a counterpart.
+pub fn switchable_models() -> String {
+    let all = entries().into_iter().map(|entry| entry.spec.name);
+    names("Models", all.filter(|name| find_switchable(name).is_ok()))
+}
+
+/// What `init` chooses from.
+pub fn strategies_and_models() -> String {
+    let strategies = init::described().map(|(name, what)| (name.to_owned(), what));
+    format!("{}\n\n{}", listed("Strategies", strategies), models())
+}
+
+/// What `bench` measures if nothing is named.
+pub fn bench_models() -> String {
+    let usual = bench::DEFAULT.map(|(name, batch)| format!("{name} ({batch})"));
+    format!("Models, as listed below; if none is given, {}", usual.join(", "))
+}
+
+/// Fields of a recipe that have no value unless they are given.
+const WITHOUT_VALUE: [&str; 10] = [
+    "lr",
+    "lr_base",
+    "clip_grad",
+    "local_up_to_layer",
+    "content_share",
+    "freeze",
+    "init",
+    "filters",
+    "ema",
+    "switch",
+];
+
+/// The fields of a recipe.
+pub fn recipe() -> String {
+    let values = toml::to_string(&Recipe::default()).unwrap_or_default();
+    let lines: String = values.lines().map(|line| format!("  {line}\n")).collect();
+    let more = format!(
+        "{} (lr: {:?} if neither it nor lr_base is given; init: {})",
+        WITHOUT_VALUE.join(", "),
+        Recipe::default().learning_rate(),
+        Strategy::NAMES.join(", ")
+    );
+    let more = wrap(&more, COLUMNS - 2, "").replace('\n', "\n  ");
+    format!("The default recipe:\n{lines}\nFields without a value in it:\n  {more}")
+}
+
+/// Where to begin.
+pub fn begin() -> String {
+    let commands = [
+        (Line::new("reproduce").word("convit"), "the main job, in minutes: nothing to download"),
+        (Line::new("reproduce --list"), "all that can be reproduced"),
+        (Line::new("inspect"), "all models"),
+        (Line::new("data"), "all data, and where they are from"),
+        (Line::new("train --help"), "what a recipe can say"),
+    ];
+    let papers = names("Papers that can be reproduced", papers());
+    format!(
+        "{}\n\n{papers}",
+        listed("To begin", commands.map(|(line, what)| (line.to_string(), what)).into_iter())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fields that an unknown field is answered with.
+    fn fields_of_a_recipe() -> Vec<String> {
+        let error = Recipe::from_toml("no_such_field = 1", "x").unwrap_err().to_string();
+        let expected = error.split_once("expected one of ").unwrap().1.lines().next().unwrap().to_owned();
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn help_of_train_has_every_field_of_a_recipe() {
+        let fields = fields_of_a_recipe();
+        assert!(fields.len() > 25, "{fields:?}");
+        let text = recipe();
+        let (values, rest) = text.split_once("Fields without a value in it:").unwrap();
+        for field in fields {
+            let has = |prefix: &str| values.lines().any(|line| line.trim_start().starts_with(prefix));
+            let valued = has(&format!("{field} =")) || has(&format!("[{field}]"));
+            let other = rest.split([' ', ',']).any(|word| word.trim() == field);
+            assert!(valued != other, "{field} is in neither list or in both: {text}");
+        }
+    }
+
+    #[test]
+    fn the_lines_of_a_list_are_wrapped_beside_their_names() {
+        let about = "word ".repeat(30);
+        let text = listed("Things", [("name".to_owned(), about.as_str()), ("n".to_owned(), "x")].into_iter());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "Things:");
+        assert!(lines[1].starts_with("  name  word") && lines[2].starts_with("        word"), "{text}");
+        assert_eq!(lines.last(), Some(&"  n     x"));
+        assert!(lines.iter().all(|line| line.len() <= COLUMNS), "{text}");
+    }
+}

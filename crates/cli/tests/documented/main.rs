@@ -1,0 +1,173 @@
+//! What README.md and the other documents tell a user to type works: every command line in them is run here at a small size, as
+//! `documented.toml` says, every recipe is read and every piece of Rust is compiled.
+//!
+//! A command line is an indented or fenced line of a document that begins with `cargo`, `inductive` or `python3`; ` # ..` or three
+//! spaces end it. A new one needs an entry in `documented.toml`, whose head explains what an entry can say; the test prints what to
+//! add.
+
+#![cfg(unix)]
+
+mod documents;
+mod inputs;
+mod run;
+mod snippets;
+mod table;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use documents::Documents;
+use table::{Entry, NotRun};
+
+/// Commands that are run at the same time.
+const WORKERS: usize = 2;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn fail_with(problems: &[String]) {
+    assert!(problems.is_empty(), "\n\n{}\n", problems.join("\n\n"));
+}
+
+#[test]
+fn every_documented_command_has_an_entry_and_every_entry_is_documented() {
+    let documents = Documents::read(&workspace());
+    let mut documented: BTreeMap<&str, &str> = BTreeMap::new();
+    for command in &documents.commands {
+        documented.entry(&command.line).or_insert(&command.place);
+    }
+    assert!(!documented.is_empty(), "no document has a command");
+    let entries = table::read();
+    let mut known = BTreeSet::new();
+    let mut problems: Vec<String> = entries
+        .iter()
+        .filter(|it| !known.insert(it.line.as_str()))
+        .map(|it| format!("{}: twice", it.line))
+        .collect();
+    for (line, place) in &documented {
+        if !known.contains(line) {
+            problems.push(format!(
+                "{place} has a command without an entry in crates/cli/tests/documented/documented.toml. Add, beside what makes it \
+                 small enough for a test:\n\n[[command]]\nline = {line:?}\nsays = [\"what its output must contain\"]"
+            ));
+        }
+    }
+    for line in known.iter().filter(|line| !documented.contains_key(*line)) {
+        problems
+            .push(format!("no document has this command any more, take it out of documented.toml: {line}"));
+    }
+    fail_with(&problems);
+}
+
+#[test]
+fn what_is_not_run_has_a_reason_that_holds() {
+    let packages = documents::packages(&workspace());
+    let problems: Vec<String> = table::read()
+        .iter()
+        .filter_map(|entry| Some((entry, entry.not_run?)))
+        .filter_map(|(entry, reason)| {
+            Some(format!("{}: {}", entry.line, not_holding(entry, reason, &packages)?))
+        })
+        .collect();
+    fail_with(&problems);
+}
+
+/// Why an entry must be run, or what is wrong with what it names; `None` if nothing is.
+fn not_holding(entry: &Entry, reason: NotRun, packages: &BTreeMap<String, PathBuf>) -> Option<String> {
+    let words: Vec<&str> = entry.line.split_whitespace().collect();
+    let cargo = |commands: &[&str]| {
+        let at = words.iter().position(|word| *word == "cargo");
+        at.and_then(|at| words.get(at + 1)).is_some_and(|word| commands.contains(word))
+    };
+    let holds = match reason {
+        NotRun::IsTheTests => cargo(&["test"]),
+        NotRun::IsABenchmark => cargo(&["bench"]),
+        NotRun::BuildsDocuments => cargo(&["doc"]),
+        NotRun::IsABuild => {
+            cargo(&["build", "check", "clippy", "fmt", "install"])
+                || cargo(&["run"]) && !words.contains(&run::PACKAGE)
+        }
+        NotRun::NeedsPython => words[0].starts_with("python"),
+    };
+    if !holds || !entry.says.is_empty() {
+        return Some(format!("{reason:?} is no reason not to run it"));
+    }
+    let after = |option: &str| words.iter().position(|word| *word == option).and_then(|at| words.get(at + 1));
+    let package = after("-p").or_else(|| after("--package"));
+    let folder = match package {
+        None => return None,
+        Some(name) => match packages.get(*name) {
+            None => return Some(format!("there is no package {name}")),
+            Some(folder) => folder,
+        },
+    };
+    let test = after("--test")?;
+    let file = [
+        folder.join(format!("tests/{test}.rs")),
+        folder.join(format!("tests/{test}/main.rs")),
+        folder.join(format!("{test}.rs")),
+    ];
+    (!file.iter().any(|it| it.is_file())).then(|| format!("{} has no test {test}", folder.display()))
+}
+
+#[test]
+fn documented_commands_do_what_is_documented() {
+    let inputs = tempfile::tempdir().unwrap();
+    inputs::make(inputs.path());
+    let entries: Vec<Entry> = table::read().into_iter().filter(|it| it.not_run.is_none()).collect();
+    let next = AtomicUsize::new(0);
+    let problems = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begun = Instant::now();
+                    let result = run::check(entry, inputs.path());
+                    eprintln!("{:6.1} s  {}", begun.elapsed().as_secs_f64(), entry.line);
+                    if let Err(problem) = result {
+                        problems.lock().unwrap().push(problem);
+                    }
+                }
+            });
+        }
+    });
+    fail_with(&problems.into_inner().unwrap());
+}
+
+#[test]
+fn documented_recipes_are_recipes() {
+    let documents = Documents::read(&workspace());
+    let mut problems = Vec::new();
+    for fence in documents.fences.iter().filter(|fence| fence.language == "toml") {
+        let read = inductive_train::Recipe::from_toml(&fence.text, &fence.place)
+            .and_then(|recipe| recipe.validate());
+        problems.extend(read.err().map(|error| format!("{}: {error}", fence.place)));
+    }
+    fail_with(&problems);
+}
+
+#[test]
+fn documented_rust_is_compiled() {
+    // However it is broken into lines.
+    let spell = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    let compiled = spell(include_str!("snippets.rs"));
+    let documents = Documents::read(&workspace());
+    let problems: Vec<String> = documents
+        .fences
+        .iter()
+        .filter(|fence| fence.language == "rust" && !compiled.contains(&spell(&fence.text)))
+        .map(|fence| {
+            let place = &fence.place;
+            format!("{place}: this Rust is not in crates/cli/tests/documented/snippets.rs, which compiles and runs it:\n{}", fence.text)
+        })
+        .collect();
+    fail_with(&problems);
+}

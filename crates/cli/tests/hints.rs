@@ -1,0 +1,297 @@
+//! The commands that the program prints for the user to give next: pasted into a shell in the same folder they do what they are
+//! printed for, whatever the paths are called and however the program was started.
+
+#![cfg(unix)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How `cargo xtask` starts the program.
+const STARTED_AS: &str = "INDUCTIVE_STARTED_AS";
+/// A name that a shell does not take as it is.
+const ODD: &str = "it's a \"$HOME\" run";
+
+/// The program as a user has it, started as `started_as` says.
+fn program(folder: &Path, started_as: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inductive"));
+    command.current_dir(folder).env(STARTED_AS, started_as).stdin(Stdio::null());
+    command
+}
+
+/// What a shell in `folder` makes of a line, with the program in its path and `cargo xtask` in front of it.
+fn paste(folder: &Path, line: &str) -> Output {
+    let bin = Path::new(env!("CARGO_BIN_EXE_inductive")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let cargo = format!(
+        "cargo() {{ [ \"$1\" = xtask ] && shift && {STARTED_AS}='cargo xtask' inductive \"$@\"; }}\n"
+    );
+    Command::new("bash")
+        .args(["-c", &(cargo + line)])
+        .current_dir(folder)
+        .env("PATH", path)
+        .env_remove(STARTED_AS)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The command that is printed after `before`.
+#[track_caller]
+fn hint<'a>(shown: &'a str, before: &str) -> &'a str {
+    shown
+        .lines()
+        .find_map(|line| line.strip_prefix(before))
+        .unwrap_or_else(|| panic!("no `{before}` in {shown}"))
+}
+
+/// `top-1 .. %, top-5 .. %, loss ..`
+#[track_caller]
+fn accuracy(shown: &str) -> String {
+    let begin = shown.find("top-1 ").unwrap_or_else(|| panic!("no accuracy in {shown}"));
+    shown[begin..].split_whitespace().take(8).collect::<Vec<_>>().join(" ")
+}
+
+/// Trains `recipe` in a folder with an odd name and pastes what is printed next.
+fn eval_after_train(recipe: &str, started_as: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    fs::write(d.join("recipe.toml"), recipe).unwrap();
+    let train = ["train", "recipe.toml", "--out", ODD];
+    let shown = succeeded(&program(d, started_as).args(train).output().unwrap());
+    let next = hint(&shown, "next: ");
+    let front = if started_as.is_empty() { "inductive" } else { started_as };
+    assert!(next.starts_with(&format!("{front} eval ")), "{next}");
+    let evaluated = succeeded(&paste(d, next));
+    assert_eq!(accuracy(&evaluated), accuracy(&shown), "{next}");
+    assert!(evaluated.contains("(37 test images)"), "{evaluated}");
+    // The number is the last evaluation's, as it is stored.
+    let metrics = fs::read_to_string(d.join(ODD).join("metrics.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    assert!(
+        evaluated.contains(&format!("top-1 {:.2} %", last["test_top1"].as_f64().unwrap())),
+        "{evaluated}"
+    );
+}
+
+/// Synthetic images that are not the default ones, in batches that are not.
+const SYNTHETIC: &str = "batch_size = 16\nlr = 3e-3\n[synthetic]\ntrain = 160\ntest = 37\nseed = 5\n";
+
+#[test]
+fn eval_after_train_measures_the_run_on_its_own_data() {
+    let convit = "model = \"convit_micro\"\nlocal_up_to_layer = 0\nepochs = 3\n";
+    eval_after_train(&format!("{convit}{SYNTHETIC}"), "");
+    eval_after_train(&format!("{convit}{SYNTHETIC}"), "cargo xtask");
+}
+
+#[test]
+fn eval_after_train_builds_the_model_as_the_recipe_has_it() {
+    let simple = "model = \"simple_vit_micro\"\ncontent_share = 0.2\nepochs = 2\nema = { decay = 0.5 }\n";
+    eval_after_train(&format!("{simple}{SYNTHETIC}"), "");
+    let switching = "model = \"prs_nano\"\nepochs = 2\n";
+    eval_after_train(&format!("{switching}{SYNTHETIC}[switch]\ntimes = {{ uniform = \"50%\" }}\n"), "");
+    let strong = "model = \"convit_micro\"\nlocality_strength = 3.0\nepochs = 1\nkeep = { last = false }\n";
+    eval_after_train(&format!("{strong}{SYNTHETIC}"), "");
+}
+
+#[test]
+fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    // A folder that is called as another model.
+    let recipe = format!("model = \"deit_micro\"\nepochs = 1\n{SYNTHETIC}");
+    fs::write(d.join("recipe.toml"), recipe).unwrap();
+    let inductive = |args: &[&str]| program(d, "").args(args).output().unwrap();
+    let shown = succeeded(&inductive(&["train", "recipe.toml", "--out", "convit_micro"]));
+    assert_eq!(accuracy(&succeeded(&paste(d, hint(&shown, "next: ")))), accuracy(&shown));
+    let best = ["eval", "./convit_micro", "--weights", "convit_micro/best.safetensors", "--batch-size", "5"];
+    assert!(succeeded(&inductive(&best)).contains("deit_micro on synthetic (37 test images)"));
+    let by_name = ["eval", "deit_micro", "--weights", "convit_micro/last.safetensors", "--data", "synthetic"];
+    assert!(succeeded(&inductive(&by_name)).contains("(2000 test images)"));
+
+    let refused = |args: &[&str], code: i32, parts: &[&str]| {
+        let output = inductive(args);
+        let text = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(parts.iter().all(|part| text.contains(part)), "{args:?}: {text}");
+    };
+    refused(&["eval"], 2, &["RUN|MODEL"]);
+    refused(&["eval", "deit_micro"], 2, &["--weights FILE", "the folder of a run"]);
+    refused(&["eval", "deit_micro", "--weights", "x.safetensors"], 2, &["--data"]);
+    refused(&["eval", "deit_mikro"], 2, &["did you mean `deit_micro`?"]);
+    refused(&["eval", "runs/none"], 2, &["runs/none", "no such folder"]);
+    refused(&["eval", "recipe.toml"], 2, &["recipe.toml", "--weights recipe.toml"]);
+    refused(&["eval", "."], 1, &["kept no weights"]);
+    refused(&["eval", "convit_micro", "--batch-size", "0"], 2, &["at least 1"]);
+    refused(&["eval", "./convit_micro", "--data", "cifar10:nowhere"], 1, &["nowhere", "does not exist"]);
+    refused(&["eval", "./convit_micro", "--local-up-to-layer", "2"], 2, &["only ConViT"]);
+    fs::remove_file(d.join("recipe.toml")).unwrap();
+    refused(&["eval", "."], 2, &["not the folder of a run", "recipe.toml"]);
+}
+
+/// Starts the program, interrupts it once `begun` is there, and returns what it printed.
+fn interrupted(mut command: Command, begun: &Path) -> String {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !begun.exists() {
+        assert!(start.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stdout));
+    text(&output.stdout)
+}
+
+#[test]
+fn a_stopped_run_goes_on_by_the_command_it_prints() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    // The recipe's own data are of no use: the option's have to come again.
+    let recipe = format!(
+        "model = \"deit_micro\"\ndata = \"cifar10:nowhere\"\nepochs = 20\neval_every = 20\n{SYNTHETIC}"
+    );
+    let name = format!("{ODD}.toml");
+    fs::write(d.join(&name), recipe).unwrap();
+    let mut train = program(d, "cargo xtask");
+    train.args(["train", &name, "--data", "synthetic", "--out", ODD, "--threads", "1"]);
+    let shown = interrupted(train, &d.join(ODD).join("env.json"));
+    assert!(shown.contains("of 200 updates"), "{shown}");
+    let line = hint(&shown, "To go on: ");
+    assert!(line.starts_with("cargo xtask train ") && line.ends_with(" --threads 1"), "{line}");
+    assert!(succeeded(&paste(d, line)).contains("finished: top-1"));
+    let starts: serde_json::Value =
+        serde_json::from_slice(&fs::read(d.join(ODD).join("env.json")).unwrap()).unwrap();
+    assert_eq!(starts.as_array().unwrap().len(), 2, "it went on in the same folder");
+}
+
+#[test]
+fn a_stopped_study_goes_on_by_the_command_it_prints() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let mut study = program(d, "");
+    study.args(["reproduce", "convit", "--preset", "smoke", "--seeds", "1", "--runs", ODD]);
+    let cells = d.join(ODD).join("convit-smoke-synthetic");
+    let shown = interrupted(study, &cells.join("deit-50pct-s0/env.json"));
+    let line = hint(&shown, "To go on: ");
+    assert!(succeeded(&paste(d, line)).contains("convit.1 undecided"), "{line}");
+    // The report's own command is the same, and prints the same report.
+    let report = fs::read_to_string(cells.join("report.md")).unwrap();
+    let again = report.lines().find_map(|line| line.strip_prefix("    inductive reproduce ")).unwrap();
+    assert_eq!(format!("inductive reproduce {again}"), line);
+}
+
+#[test]
+fn the_recipe_beside_new_weights_trains_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let init = |classes: &str| {
+        let out = format!("{ODD}.safetensors");
+        let args = [
+            "init",
+            "deit_micro",
+            "--strategy",
+            "mimetic",
+            "--no-pictures",
+            "--classes",
+            classes,
+            "--out",
+            &out,
+        ];
+        succeeded(&program(d, "cargo xtask").args(args).output().unwrap())
+    };
+    let shown = init("10");
+    let recipe = d.join(format!("{ODD}.recipe.toml"));
+    let text = fs::read_to_string(&recipe).unwrap();
+    assert!(text.contains("model = \"deit_micro\"") && text.contains("init = \"mimetic\""), "{text}");
+    // As long as a test can wait for.
+    fs::write(
+        &recipe,
+        format!("{text}epochs = \"1 steps\"\nbatch_size = 8\n[synthetic]\ntrain = 20\ntest = 20\n"),
+    )
+    .unwrap();
+    let line = hint(&shown, "next: ");
+    assert!(line.starts_with("cargo xtask train "), "{line}");
+    let trained = succeeded(&paste(d, line));
+    assert!(trained.contains("next: cargo xtask eval runs/train"), "{trained}");
+    // Without data of so many classes the command says what it needs.
+    let shown = init("100");
+    assert!(hint(&shown, "next: ").ends_with(" --data folder:DIR"), "{shown}");
+    assert!(shown.contains("with 100 classes"), "{shown}");
+}
+
+#[test]
+fn weights_that_were_reparameterized_are_measured_by_the_command_that_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let run = |args: &[&str]| succeeded(&program(d, "cargo xtask").args(args).output().unwrap());
+    let init = ["init", "prs_nano", "--strategy", "own", "--no-pictures", "--classes"];
+    run(&[&init[..], &["10", "--out", "w.safetensors"]].concat());
+    let all = ["--layers", "all", "--out", ODD];
+    let shown = run(&[&["reparameterize", "w.safetensors"], &all[..]].concat());
+    let line = hint(&shown, "next: ");
+    assert!(line.starts_with("cargo xtask eval prs_nano --weights "), "{line}");
+    assert!(succeeded(&paste(d, line)).contains("prs_nano on synthetic (2000 test images): top-1"));
+    run(&[&init[..], &["100", "--out", "w.safetensors"]].concat());
+    let shown = run(&[&["reparameterize", "w.safetensors"], &all[..]].concat());
+    assert!(hint(&shown, "next: ").ends_with(" --data folder:DIR"), "{shown}");
+}
+
+#[test]
+fn frequencies_of_a_file_are_compared_by_the_command_that_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let run = |args: &[&str]| succeeded(&program(d, "").args(args).output().unwrap());
+    run(&["init", "convit_micro", "--strategy", "own", "--no-pictures", "--out", ODD]);
+    let options = ["--data", "synthetic", "--images", "3", "--local-up-to-layer", "0"];
+    let shown = run(&[&["fourier", ODD], &options[..4]].concat());
+    let line = hint(&shown, "next: ");
+    assert_eq!(line, "inductive fourier convit_micro --data synthetic --images 3");
+    assert!(
+        succeeded(&paste(d, line))
+            .contains("convit_micro, new weights (seed 0) on synthetic (3 test images)")
+    );
+    let shown = run(&[&["fourier", "convit_micro"], &options[..]].concat());
+    let last = "inductive fourier RUN/last.safetensors --data synthetic --images 3 --local-up-to-layer 0";
+    assert!(shown.lines().any(|line| line.trim() == last), "{shown}");
+}
+
+#[test]
+fn help_and_errors_say_what_was_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (started_as, name) in [("", "inductive"), ("cargo xtask", "cargo xtask")] {
+        let output = |args: &[&str]| program(dir.path(), started_as).args(args).output().unwrap();
+        let help = succeeded(&output(&["--help"]));
+        assert!(help.contains(&format!("Usage: {name} [OPTIONS] <COMMAND>")), "{help}");
+        assert!(help.contains(&format!("\n  {name} reproduce convit  ")), "{help}");
+        assert!(
+            succeeded(&output(&["train", "--help"]))
+                .contains(&format!("Usage: {name} train [OPTIONS] <RECIPE>"))
+        );
+        assert!(succeeded(&output(&["--version"])).starts_with("inductive "));
+        for (args, part) in [
+            (&[][..], "Usage: "),
+            (&["no-such-command"], "unrecognized subcommand 'no-such-command'"),
+            (&["train"], "<RECIPE>"),
+            (&["reproduce"], "reproduce convit"),
+            (&["inspect", "no_such_model_at_all"], "inspect` lists all"),
+        ] {
+            let output = output(args);
+            let errors = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
+            assert!(errors.contains(part) && errors.contains(name), "{args:?}: {errors}");
+        }
+    }
+}
