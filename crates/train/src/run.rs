@@ -8,6 +8,7 @@ use std::{
 
 use inductive_checkpoint::{Metadata, save, write_atomic};
 use inductive_data::Batches;
+use inductive_files::shown;
 use inductive_models::Zoo;
 
 use crate::{
@@ -265,7 +266,7 @@ impl<'a, D: Zoo> Run<'a, D> {
         let total_steps = self.plan.total_steps;
         let how_to_resume = format!(
             "To go on, give the same command again. The run is kept in {}.",
-            self.folder.path().display()
+            shown(self.folder.path().display())
         );
         Ok(Outcome::Interrupted { step, total_steps, how_to_resume })
     }
