@@ -1,11 +1,13 @@
 //! Errors of asking for, running and reporting an experiment.
 
+use inductive_files::shown;
+
 /// What went wrong with an experiment, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No experiment for this paper.
-    #[error("no experiment for `{name}`; there is {}", known.join(", "))]
+    #[error("no experiment for `{}`; there is {}", shown(name), known.join(", "))]
     Paper {
         /// What was asked for.
         name: String,
@@ -13,7 +15,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// No experiment for this table.
-    #[error("{paper}: no experiment for `{table}`; there is {}", known.join(", "))]
+    #[error("{}: no experiment for `{}`; there is {}", shown(paper), shown(table), known.join(", "))]
     Table {
         /// The paper.
         paper: String,
@@ -23,7 +25,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// No such preset.
-    #[error("preset `{name}`: {why}choose smoke, quick or small")]
+    #[error("preset `{}`: {why}choose smoke, quick or small", shown(name))]
     Preset {
         /// What was asked for.
         name: String,
@@ -31,10 +33,10 @@ pub enum Error {
         why: String,
     },
     /// The preset does not fit the request.
-    #[error("{0}")]
+    #[error("{}", shown(_0))]
     Request(String),
     /// A run failed.
-    #[error("{cell}: {error}")]
+    #[error("{}: {error}", shown(cell))]
     Cell {
         /// The run.
         cell: String,
@@ -45,7 +47,7 @@ pub enum Error {
     #[error(transparent)]
     Train(Box<inductive_train::Error>),
     /// Initial weights that cannot be computed.
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Init(#[from] inductive_init::Error),
     /// The registry or the report.
     #[error(transparent)]
