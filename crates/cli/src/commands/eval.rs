@@ -2,12 +2,13 @@
 
 use inductive_checkpoint::LoadOptions;
 use inductive_data::{DataSpec, Loader, LoaderConfig, Pipeline};
+use inductive_files::shown;
 use inductive_models::{BuildOptions, Zoo, build, find};
 
 use crate::{
     args::Eval,
     commands::Done,
-    error::{Error, Result},
+    error::{Error, Result, of_weights},
     output::{note, say},
 };
 
@@ -40,11 +41,12 @@ pub fn run<D: Zoo>(device: &D, args: Eval) -> Result<Done> {
     note(report.to_string().trim_end());
     let config = LoaderConfig::eval(args.batch_size);
     let loader = Loader::new(test.clone(), Pipeline::eval(test.info()), config)?;
-    let result = inductive_train::evaluate(device, &*model, &loader)?;
+    let result =
+        inductive_train::evaluate_finite(device, &*model, &loader).map_err(of_weights(&args.weights))?;
     say(format!(
         "{} on {} ({} test images): top-1 {:.2} %, top-5 {:.2} %, loss {:.4}",
         args.model,
-        args.data,
+        shown(&args.data),
         test.len(),
         result.top1,
         result.top5,

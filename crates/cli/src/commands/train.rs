@@ -1,5 +1,6 @@
 //! `inductive train`: one run from a recipe.
 
+use inductive_files::shown;
 use inductive_models::Zoo;
 use inductive_train::{Outcome, Recipe, TrainOptions};
 
@@ -34,14 +35,14 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
             }
             let weights = result.folder.join("last.safetensors");
             if weights.exists() {
-                say(format!("weights: {} (timm's names)", weights.display()))?;
+                say(format!("weights: {} (timm's names)", shown(weights.display())))?;
                 let local =
                     recipe.local_up_to_layer.map(|n| format!(" --local-up-to-layer {n}")).unwrap_or_default();
                 say(format!(
                     "next: inductive eval {} --weights {}{local} --data {}",
                     recipe.model,
-                    weights.display(),
-                    recipe.data
+                    shown(weights.display()),
+                    shown(&recipe.data)
                 ))?;
             }
             Ok(Done::Complete)

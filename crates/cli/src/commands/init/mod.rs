@@ -13,7 +13,7 @@ use crate::{
     args::Init,
     commands::{Done, Settings},
     error::Result,
-    output::{note, say, terminal},
+    output::{note, say_set, terminal},
     progress::SolveView,
 };
 use request::Request;
@@ -21,7 +21,7 @@ use request::Request;
 /// Everything is made before anything is written.
 pub fn run(settings: &Settings, args: Init) -> Result<Done> {
     if args.list {
-        say(show::strategies().terminal(&terminal()))?;
+        say_set(show::strategies().terminal(&terminal()))?;
         return Ok(Done::Complete);
     }
     let request = Request::new(args)?;

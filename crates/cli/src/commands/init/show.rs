@@ -2,6 +2,7 @@
 
 use inductive_attention::AttentionRecord;
 use inductive_data::Dataset;
+use inductive_files::shown;
 use inductive_init::Strategy;
 use inductive_models::{LayerInitialised, ModelSpec, Pool};
 use inductive_papers::table::{Cell, Column, Table};
@@ -10,7 +11,7 @@ use inductive_train::Initial;
 use super::request::{OWN, Pictures, Request};
 use crate::{
     error::Result,
-    output::{say, terminal},
+    output::{say, say_set, terminal},
 };
 
 /// All names with what they stand for.
@@ -70,7 +71,7 @@ pub fn layers(request: &Request, initial: &Initial, masses: &[f64], images: usiz
         tokens.recip()
     ));
     table.note(format!("On images: {images} of {}, in the whole model.", recipe.data));
-    say(table.terminal(&terminal()))
+    say_set(table.terminal(&terminal()))
 }
 
 fn offsets(layer: &LayerInitialised, spec: &ModelSpec) -> String {
@@ -90,7 +91,7 @@ pub fn files(
     let written = |path: &std::path::Path, what: &str| {
         let replaced =
             if request.replaced.iter().any(|it| it == path) { ", in place of an earlier file" } else { "" };
-        say(format!("written: {} ({what}{replaced})", path.display()))
+        say(format!("written: {} ({what}{replaced})", shown(path.display())))
     };
     let parameters = initial.model.num_params();
     let family = initial.model.spec().family.as_str();
@@ -100,7 +101,7 @@ pub fn files(
     let Some(heads) = attention.iter().map(|record| record.heads).max() else {
         return say("no pictures: the model has no attention");
     };
-    written(maps, &format!("mean attention over {images} images of {}", request.recipe.data))?;
+    written(maps, &format!("mean attention over {images} images of {}", shown(&request.recipe.data)))?;
     written(position, "attention on an image of one colour: position alone")?;
     say(format!(
         "  each picture: {} rows of layers, {heads} columns of heads; queries down, keys across, a class token first; black is 0, \
