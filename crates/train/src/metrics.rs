@@ -110,6 +110,7 @@ pub(crate) fn write_metrics(path: &Path, lines: &[Metrics]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn line(step: u64) -> Metrics {
         let point = FourierPoint {
