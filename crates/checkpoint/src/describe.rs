@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
+use inductive_files::shown;
 use safetensors::Dtype;
 
 use crate::{Result, file::open_regular, header::read_header};
@@ -67,8 +68,8 @@ impl Description {
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Escaped: a file may not move the cursor of the terminal it is listed on.
-        let names: Vec<String> = self.tensors.iter().map(|t| t.name.escape_debug().to_string()).collect();
-        let name_width = names.iter().map(String::len).max().unwrap_or(0).clamp(4, 60);
+        let names: Vec<String> = self.tensors.iter().map(|t| shown(&t.name).to_string()).collect();
+        let name_width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(4, 60);
         writeln!(
             f,
             "{:name_width$}  {:5}  {:20}  {:>11}  {:>12}",
@@ -87,7 +88,7 @@ impl fmt::Display for Description {
             self.file_bytes
         )?;
         for (key, value) in &self.metadata {
-            writeln!(f, "{}: {}", key.escape_debug(), value.escape_debug())?;
+            writeln!(f, "{}: {}", shown(key), shown(value))?;
         }
         Ok(())
     }

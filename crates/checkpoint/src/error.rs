@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use inductive_files::shown;
 use safetensors::Dtype;
 
 use crate::LoadReport;
@@ -12,7 +13,7 @@ use crate::LoadReport;
 pub enum Error {
     // ----- files -----
     /// The operating system refused.
-    #[error("{}: cannot {action}: {error}", path.display())]
+    #[error("{}: cannot {action}: {error}", shown(path.display()))]
     Io {
         /// What was being done, as a verb phrase.
         action: &'static str,
@@ -22,7 +23,7 @@ pub enum Error {
         error: io::Error,
     },
     /// The file is something else than safetensors.
-    #[error("{}: expected a safetensors file, this is {kind}; {help}", path.display())]
+    #[error("{}: expected a safetensors file, this is {kind}; {}", shown(path.display()), shown(help))]
     NotSafetensors {
         /// The file.
         path: PathBuf,
@@ -32,7 +33,7 @@ pub enum Error {
         help: String,
     },
     /// The file breaks the rules of the safetensors format.
-    #[error("{}: invalid safetensors file at byte {offset}: {problem}", path.display())]
+    #[error("{}: invalid safetensors file at byte {offset}: {}", shown(path.display()), shown(problem))]
     Format {
         /// The file.
         path: PathBuf,
@@ -44,7 +45,7 @@ pub enum Error {
 
     // ----- tensors of a file -----
     /// The file has no such tensor.
-    #[error("{}: no tensor named {name:?}{}", path.display(), did_you_mean(nearest))]
+    #[error("{}: no tensor named {name:?}{}", shown(path.display()), did_you_mean(nearest))]
     NoTensor {
         /// The file.
         path: PathBuf,
@@ -54,7 +55,7 @@ pub enum Error {
         nearest: Option<String>,
     },
     /// The tensor is of another type than asked for.
-    #[error("{}: tensor {name:?}: expected {expected}, got {got}", path.display())]
+    #[error("{}: tensor {name:?}: expected {expected}, got {got}", shown(path.display()))]
     WrongDtype {
         /// The file.
         path: PathBuf,
@@ -66,7 +67,10 @@ pub enum Error {
         got: Dtype,
     },
     /// No tensor of the file lies in the section asked for.
-    #[error("{}: no tensor's name begins with {section:?}; the first name is {first:?}", path.display())]
+    #[error(
+        "{}: no tensor's name begins with {section:?}; the first name is {first:?}",
+        shown(path.display())
+    )]
     NoSection {
         /// The file.
         path: PathBuf,
@@ -81,7 +85,7 @@ pub enum Error {
     #[error("{0}")]
     Mismatch(Box<LoadReport>),
     /// A tensor cannot be written, or adapted, as asked.
-    #[error("tensor {name:?}: {problem}")]
+    #[error("tensor {name:?}: {}", shown(problem))]
     Tensor {
         /// The tensor.
         name: String,
@@ -91,6 +95,12 @@ pub enum Error {
     /// The model's own parameters could not be read or written.
     #[error(transparent)]
     Parameters(#[from] inductive_ops::Error),
+}
+
+impl From<inductive_files::Error> for Error {
+    fn from(inductive_files::Error { action, path, error }: inductive_files::Error) -> Self {
+        Self::Io { action, path, error }
+    }
 }
 
 /// The result of every function of this crate.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Cursor, Read},
     path::{Path, PathBuf},
 };
@@ -144,13 +144,7 @@ impl Entry<'_> {
 
 /// Opens a file and says how long it is; a folder, a pipe or a device is an error.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    // Asked before opening: opening a pipe waits for someone to write to it.
-    let about = fs::metadata(path).map_err(Error::io("open the file", path))?;
-    if !about.is_file() {
-        let what = if about.is_dir() { "a folder" } else { "a device or pipe" };
-        let error = io::Error::new(io::ErrorKind::InvalidInput, format!("expected a file, this is {what}"));
-        return Err(Error::Io { action: "read the file", path: path.to_owned(), error });
-    }
-    let file = File::open(path).map_err(Error::io("open the file", path))?;
-    Ok((file, about.len()))
+    let file = inductive_files::open(path).map_err(Error::io("open the file", path))?;
+    let len = file.metadata().map_err(Error::io("open the file", path))?.len();
+    Ok((file, len))
 }

@@ -14,7 +14,6 @@
 //! timm checkpoint: the model rebuilds them for its own grid. `pos_proj.weight [heads, 3]` and `pos_proj.bias`
 //! depend on no grid and load as they are. Only `pos_embed` changes with the grid, and [`load`] resamples it.
 
-mod atomic;
 mod describe;
 mod element;
 mod error;
@@ -24,11 +23,11 @@ mod load;
 mod sniff;
 mod write;
 
-pub use atomic::{check_writable, write_atomic};
 pub use describe::{Description, TensorLine, describe};
 pub use element::Element;
 pub use error::{Error, Result};
 pub use file::{Entry, TensorFile};
+pub use inductive_files::{check_writable, write_atomic};
 pub use load::{
     Adaptation, Adapted, Head, LoadOptions, LoadReport, Unmatched, WrongDtype, WrongShape, load,
     load_tensors, resample_abs_pos_embed,

@@ -7,12 +7,13 @@ use std::{
     path::Path,
 };
 
+use inductive_files::write_with;
 use inductive_ops::{Backend, Parameters};
 use safetensors::{Dtype, tensor::TensorInfo};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
-    Element, Error, Result, atomic,
+    Element, Error, Result,
     header::{MAX_HEADER, METADATA_KEY},
 };
 
@@ -136,10 +137,10 @@ impl TensorWriter {
     /// [`Error::Io`], or as [`TensorWriter::to_bytes`].
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let (header, tensors) = self.layout()?;
-        atomic::write_with(path.as_ref(), |out: &mut dyn Write| -> io::Result<()> {
+        Ok(write_with(path.as_ref(), |out: &mut dyn Write| -> io::Result<()> {
             out.write_all(&header)?;
             tensors.iter().try_for_each(|t| out.write_all(&t.bytes))
-        })
+        })?)
     }
 
     /// Length and header as they stand in the file, and the tensors in the order of their data.

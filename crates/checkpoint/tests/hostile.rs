@@ -210,3 +210,45 @@ proptest! {
         let _ = TensorFile::from_bytes(&with_header(&header, 32), "numbers");
     }
 }
+
+#[test]
+fn names_from_a_file_do_not_steer_the_terminal_or_forge_lines() {
+    let name = "w\u{1b}[31m\nerror: x\r\u{202e}";
+    let escaped = r"w\u{1b}[31m\nerror: x\r\u{202e}";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("{name}.safetensors"));
+    let mut writer = TensorWriter::new();
+    writer.add(name, &[1], &[1.0_f32]).unwrap();
+    writer.add_metadata(name, name).write(&path).unwrap();
+    let file = TensorFile::open(&path).unwrap();
+    let listed = describe(&path).unwrap().to_string();
+    assert_eq!(listed.lines().count(), 4, "{listed:?}");
+    let refused = inductive_checkpoint::load(&mut toy::<16, 3>(1), &path, &Default::default()).unwrap_err();
+    let says = [
+        listed,
+        refused.to_string(),
+        file.entry("x").unwrap_err().to_string(),
+        file.values::<u64>(name).unwrap_err().to_string(),
+        TensorFile::open(folder.path().join(name)).unwrap_err().to_string(),
+        TensorFile::from_bytes(b"PK\x03\x04", &path).unwrap_err().to_string(),
+    ];
+    for text in says {
+        assert!(text.contains(escaped), "{text:?}");
+        assert!(!text.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("error")), "{text:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_weights_and_are_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.safetensors");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (path, what) in [(pipe.as_path(), "a pipe"), (std::path::Path::new("/dev/zero"), "a device")] {
+        for error in [TensorFile::open(path).unwrap_err(), describe(path).unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.contains(what) && text.contains(path.to_str().unwrap()), "{text}");
+        }
+    }
+}

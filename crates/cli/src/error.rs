@@ -1,5 +1,9 @@
 //! What the command reports before it ends with an error, and its exit code.
 
+use std::path::Path;
+
+use inductive_files::shown;
+
 /// An error of any crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -17,12 +21,14 @@ pub enum Error {
     Papers(#[from] inductive_papers::Error),
     #[error(transparent)]
     Checkpoint(#[from] inductive_checkpoint::Error),
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Model(#[from] inductive_models::Error),
     #[error(transparent)]
     Data(#[from] inductive_data::Error),
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Op(#[from] inductive_ops::Error),
+    #[error(transparent)]
+    File(#[from] inductive_files::Error),
     #[error(transparent)]
     Bench(#[from] crate::commands::bench::Error),
     #[error("cannot write to the standard output: {0}")]
@@ -46,10 +52,22 @@ impl Error {
             | Self::Papers(_)
             | Self::Checkpoint(_)
             | Self::Op(_)
+            | Self::File(_)
             | Self::Bench(_)
             | Self::Output(_) => false,
         };
         if usage { 2 } else { 1 }
+    }
+}
+
+/// An error of a model from a file, which does not know the file: with its name.
+pub fn of_weights(path: impl AsRef<Path>) -> impl FnOnce(inductive_train::Error) -> Error {
+    use inductive_train::Error::{LogitsNotFinite, WeightsNotFinite};
+    move |error| match error {
+        WeightsNotFinite { .. } | LogitsNotFinite { .. } => {
+            Error::Failure(format!("{}: {error}", shown(path.as_ref().display())))
+        }
+        other => other.into(),
     }
 }
 

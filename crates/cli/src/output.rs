@@ -1,7 +1,10 @@
-//! Writing to the standard streams without panicking when nobody reads them.
+//! Writing to the standard streams: without panicking when nobody reads them, and without letting a character through that steers
+//! the terminal. What comes from outside is escaped where it enters a message, so that it cannot begin a line either
+//! ([`inductive_files::shown`]); here, where everything passes, nothing but line breaks is left of what could have been missed.
 
 use std::io::{IsTerminal, Write};
 
+use inductive_files::shown_lines;
 use inductive_papers::text::{Charset, Terminal};
 
 use crate::error::Result;
@@ -11,6 +14,15 @@ use crate::error::Result;
 /// # Errors
 /// When it is closed or full; the command ends then.
 pub fn say(text: impl AsRef<str>) -> Result<()> {
+    say_set(shown_lines(text.as_ref()).to_string())
+}
+
+/// [`say`] for tables, figures and reports that were set for [`terminal`]: the colours in them are our own, the words in them
+/// are escaped. Also for what another program reads.
+///
+/// # Errors
+/// As [`say`].
+pub fn say_set(text: impl AsRef<str>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", text.as_ref().trim_end_matches('\n'))?;
     out.flush()?;
@@ -19,7 +31,7 @@ pub fn say(text: impl AsRef<str>) -> Result<()> {
 
 /// Writes a line to the standard error. Nobody reading it is no reason to stop a run.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", shown_lines(text));
 }
 
 /// What the standard output can show.

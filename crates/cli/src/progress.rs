@@ -10,6 +10,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use inductive_files::{shown, shown_lines};
 use inductive_papers::experiments::{Cell, CellResult, Study, StudyProgress};
 use inductive_train::{Metrics, Progress, RunInfo, StepInfo, SwitchInfo};
 
@@ -86,7 +87,7 @@ impl RunView {
     fn line(&self, text: &str) {
         let line = if self.title.is_empty() { text.to_owned() } else { format!("{}: {text}", self.title) };
         match &self.bar {
-            Some(bar) => bar.println(line),
+            Some(bar) => bar.println(shown_lines(line).to_string()),
             None => note(&line),
         }
     }
@@ -182,7 +183,7 @@ impl StudyProgress for StudyView {
         self.cells = study.cells.len();
         self.stored = finished;
         self.begun = Instant::now();
-        let (protocol, folder) = (&study.protocol, study.folder.display());
+        let (protocol, folder) = (&study.protocol, shown(study.folder.display()));
         note(&match self.cells {
             0 => format!("{} {}: trains nothing, written to {folder}", protocol.paper, protocol.table),
             runs => format!("{} {}: {runs} runs in {folder}", protocol.paper, protocol.table),

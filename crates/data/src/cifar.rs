@@ -3,6 +3,7 @@
 use crate::descriptor::Descriptor;
 use crate::source::{Member, Source};
 use crate::{Error, ImageSet, Split};
+use inductive_files::shown;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -252,7 +253,7 @@ fn notices(layout: &Layout, source: &Source, present: &[&str], (train, test): (u
     if (train, test) == (descriptor.train, descriptor.test) {
         return Vec::new();
     }
-    let (files, path) = (present.join(", "), source.path().display());
+    let (files, path) = (present.join(", "), shown(source.path().display()));
     vec![format!(
         "{path} is only a part of {}: {train} of {} training images ({files}) and {test} of {} test images; \
          accuracies compare with no published number",

@@ -3,9 +3,9 @@
 use crate::{DatasetInfo, Error};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
-use std::{fs, io};
 
 /// One data set: where it comes from, how it is laid out, what is in it.
 #[derive(Clone, Debug, Deserialize)]
@@ -108,7 +108,7 @@ impl Descriptor {
 
 fn sha256(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    io::copy(&mut inductive_files::open(path)?, &mut hasher)?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

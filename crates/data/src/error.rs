@@ -1,5 +1,6 @@
 //! What can go wrong, written for the person who typed the command.
 
+use inductive_files::shown;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,8 @@ pub enum Error {
     // ---- `--data` ----
     /// The name before the colon is no data source.
     #[error(
-        "data source `{given}` is not supported: expected synthetic, cifar10:PATH, cifar100:PATH or folder:DIR"
+        "data source `{given}` is not supported: expected synthetic, cifar10:PATH, cifar100:PATH or folder:DIR",
+        given = shown(given)
     )]
     UnknownSource {
         /// What was given.
@@ -25,7 +27,10 @@ pub enum Error {
         what: &'static str,
     },
     /// `synthetic` was given something after a colon.
-    #[error("data source `synthetic` takes no path, got `{given}`: it is generated, write `synthetic`")]
+    #[error(
+        "data source `synthetic` takes no path, got `{given}`: it is generated, write `synthetic`",
+        given = shown(given)
+    )]
     UnexpectedPath {
         /// What was given.
         given: String,
@@ -33,7 +38,7 @@ pub enum Error {
 
     // ---- files and archives ----
     /// The path does not exist.
-    #[error("{path} does not exist; expected {what}")]
+    #[error("{path} does not exist; expected {what}", path = shown(path.display()), what = shown(what))]
     NotFound {
         /// The path.
         path: PathBuf,
@@ -41,7 +46,7 @@ pub enum Error {
         what: String,
     },
     /// The system refused to read something.
-    #[error("cannot {action} {path}: {reason}")]
+    #[error("cannot {action} {path}: {reason}", path = shown(path.display()), reason = shown(reason))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -51,7 +56,10 @@ pub enum Error {
         reason: io::Error,
     },
     /// The file is not an archive that can be read.
-    #[error("{path} is {found}; expected a .tar.gz or .tar archive: {advice}")]
+    #[error(
+        "{path} is {found}; expected a .tar.gz or .tar archive: {advice}",
+        path = shown(path.display()), found = shown(found), advice = shown(advice)
+    )]
     Format {
         /// The file.
         path: PathBuf,
@@ -61,7 +69,10 @@ pub enum Error {
         advice: String,
     },
     /// The archive ends early or its contents are inconsistent.
-    #[error("{path} is damaged or incomplete after {unpacked} unpacked bytes ({reason}): download it again")]
+    #[error(
+        "{path} is damaged or incomplete after {unpacked} unpacked bytes ({reason}): download it again",
+        path = shown(path.display()), reason = shown(reason)
+    )]
     Damaged {
         /// The archive.
         path: PathBuf,
@@ -71,7 +82,10 @@ pub enum Error {
         reason: String,
     },
     /// The right kind of file, but of another data set or another version of it.
-    #[error("{path} holds {found}, but {expected} was asked for: {advice}")]
+    #[error(
+        "{path} holds {found}, but {expected} was asked for: {advice}",
+        path = shown(path.display()), advice = shown(advice)
+    )]
     WrongDataset {
         /// Archive or folder.
         path: PathBuf,
@@ -83,7 +97,10 @@ pub enum Error {
         advice: String,
     },
     /// A file of the data set is missing.
-    #[error("{path} holds no {missing}: {advice}")]
+    #[error(
+        "{path} holds no {missing}: {advice}",
+        path = shown(path.display()), missing = shown(missing), advice = shown(advice)
+    )]
     MissingFile {
         /// Archive or folder.
         path: PathBuf,
@@ -93,7 +110,10 @@ pub enum Error {
         advice: String,
     },
     /// An archive has the same file twice.
-    #[error("{path} holds {file} more than once: this is not the official archive")]
+    #[error(
+        "{path} holds {file} more than once: this is not the official archive",
+        path = shown(path.display()), file = shown(file)
+    )]
     Duplicate {
         /// The archive.
         path: PathBuf,
@@ -103,7 +123,7 @@ pub enum Error {
 
     // ---- records ----
     /// A file of records is empty.
-    #[error("{file} is empty; expected records of {record} bytes")]
+    #[error("{file} is empty; expected records of {record} bytes", file = shown(file))]
     Empty {
         /// The file.
         file: String,
@@ -113,7 +133,8 @@ pub enum Error {
     /// A file of records ends within a record.
     #[error(
         "{file} ends within record {index}: it starts at byte {offset} and has {found} of {record} bytes; \
-         the file is truncated or of another data set"
+         the file is truncated or of another data set",
+        file = shown(file)
     )]
     PartialRecord {
         /// The file.
@@ -128,7 +149,10 @@ pub enum Error {
         record: usize,
     },
     /// A file is larger than the data set allows.
-    #[error("{file} has or declares {found} bytes; expected at most {limit}: this is not the official file")]
+    #[error(
+        "{file} has or declares {found} bytes; expected at most {limit}: this is not the official file",
+        file = shown(file)
+    )]
     TooLarge {
         /// The file.
         file: String,
@@ -140,7 +164,8 @@ pub enum Error {
     /// A label names no class.
     #[error(
         "{file}: record {index} has {kind} {label} at byte {offset}; expected less than {classes}: \
-         the file is damaged or of another data set"
+         the file is damaged or of another data set",
+        file = shown(file)
     )]
     Label {
         /// The file.
@@ -157,7 +182,7 @@ pub enum Error {
         classes: usize,
     },
     /// A list of class names has the wrong length.
-    #[error("{file} names {found} classes; expected {expected}")]
+    #[error("{file} names {found} classes; expected {expected}", file = shown(file))]
     ClassNames {
         /// The file.
         file: String,
@@ -169,7 +194,10 @@ pub enum Error {
 
     // ---- image folders ----
     /// An image cannot be decoded.
-    #[error("cannot decode image {path}: {reason}; replace or remove it")]
+    #[error(
+        "cannot decode image {path}: {reason}; replace or remove it",
+        path = shown(path.display()), reason = shown(reason)
+    )]
     Image {
         /// The file.
         path: PathBuf,
@@ -177,7 +205,10 @@ pub enum Error {
         reason: String,
     },
     /// A class is in one split only.
-    #[error("class `{class}` has a folder in {has} but none in {lacks}; both need the same classes")]
+    #[error(
+        "class `{class}` has a folder in {has} but none in {lacks}; both need the same classes",
+        class = shown(class), has = shown(has.display()), lacks = shown(lacks.display())
+    )]
     ClassMismatch {
         /// Name of the class.
         class: String,
@@ -198,7 +229,8 @@ pub enum Error {
     // ---- checksums ----
     /// The archive is not the official one.
     #[error(
-        "{path} is not the official {dataset} archive: sha256 {found}, expected {expected}; download {url} again"
+        "{path} is not the official {dataset} archive: sha256 {found}, expected {expected}; download {url} again",
+        path = shown(path.display()), dataset = shown(dataset), found = shown(found), expected = shown(expected), url = shown(url)
     )]
     Checksum {
         /// The archive.
@@ -213,7 +245,7 @@ pub enum Error {
         url: String,
     },
     /// There is nothing to compare with.
-    #[error("data set {dataset} has no archive with a known sha256")]
+    #[error("data set {dataset} has no archive with a known sha256", dataset = shown(dataset))]
     NoChecksum {
         /// Name of the data set.
         dataset: String,
@@ -221,7 +253,7 @@ pub enum Error {
 
     // ---- sets, subsets and loaders ----
     /// Pixels, labels, size and class names do not fit together.
-    #[error("data set {spec} is inconsistent: {reason}")]
+    #[error("data set {spec} is inconsistent: {reason}", spec = shown(spec), reason = shown(reason))]
     Inconsistent {
         /// Name of the set.
         spec: String,
@@ -247,7 +279,10 @@ pub enum Error {
         fraction: f64,
     },
     /// A class cannot give as many images as were asked for.
-    #[error("{wanted} of class `{class}` were asked for, which has {available} in {spec}: that is {reason}")]
+    #[error(
+        "{wanted} of class `{class}` were asked for, which has {available} in {spec}: that is {reason}",
+        wanted = shown(wanted), class = shown(class), spec = shown(spec)
+    )]
     Subset {
         /// Name of the set.
         spec: String,
@@ -261,7 +296,10 @@ pub enum Error {
         reason: &'static str,
     },
     /// A loader cannot make a batch.
-    #[error("batches of {batch_size} from the {images} images of {spec}: {reason}")]
+    #[error(
+        "batches of {batch_size} from the {images} images of {spec}: {reason}",
+        spec = shown(spec), reason = shown(reason)
+    )]
     Loader {
         /// Name of the set.
         spec: String,

@@ -5,6 +5,7 @@ use crate::{DatasetInfo, Error, ImageSet, Split};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits, RgbImage};
 use rayon::prelude::*;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -111,7 +112,8 @@ fn is_image(path: &Path) -> bool {
 ///
 /// The file's first bytes decide the format: photographs in ImageNet are not all what their extension says.
 fn decode(path: &Path, size: usize) -> Result<Vec<u8>, Error> {
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+    let file = inductive_files::open(path).map(BufReader::new);
+    let reader = file.and_then(|file| ImageReader::new(file).with_guessed_format());
     let mut reader = reader.map_err(|reason| Error::io("read", path, reason))?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED);

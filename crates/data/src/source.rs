@@ -44,7 +44,7 @@ impl Source {
             return Ok(Self::Folder(if nested.is_dir() { nested } else { path.into() }));
         }
         let mut start = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
+        let read = inductive_files::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
         read.map_err(|reason| Error::io("read", path, reason))?;
         let refuse = |found: &str, advice: String| {
             Err(Error::Format { path: path.into(), found: found.into(), advice })
@@ -76,7 +76,7 @@ impl Source {
         }
     }
 
-    /// Shows every regular file to `visit`, in order of name (folder) or as stored (archive).
+    /// Shows every file to `visit`, in order of name (folder) or as stored (archive).
     ///
     /// `limit`: bytes after which unpacking is given up.
     pub(crate) fn visit(
@@ -87,7 +87,7 @@ impl Source {
         match self {
             Self::Folder(path) => visit_folder(path, visit),
             Self::Archive { path, gzip } => {
-                let file = File::open(path).map_err(|reason| Error::io("open", path, reason))?;
+                let file = inductive_files::open(path).map_err(|reason| Error::io("open", path, reason))?;
                 let file = BufReader::with_capacity(1 << 16, file);
                 let content: Box<dyn Read> =
                     if *gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
@@ -104,7 +104,8 @@ fn visit_folder(
     for path in sorted_entries(folder)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let metadata = fs::metadata(&path).map_err(|reason| Error::io("read", &path, reason))?;
-        if !metadata.is_file() {
+        // A pipe or device is refused where it is read, and is no hindrance where nobody asks for it.
+        if metadata.is_dir() {
             continue;
         }
         let mut content = LazyFile { path: &path, file: None };
@@ -131,7 +132,7 @@ struct LazyFile<'a> {
 impl Read for LazyFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.file.is_none() {
-            self.file = Some(File::open(self.path)?);
+            self.file = Some(inductive_files::open(self.path)?);
         }
         self.file.as_mut().map_or(Ok(0), |file| file.read(buffer))
     }

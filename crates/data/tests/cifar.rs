@@ -311,3 +311,43 @@ fn the_whole_of_cifar100_has_its_published_statistics() {
         assert!(((square - mean * mean).sqrt() - f64::from(info.std[channel])).abs() < 1e-5);
     }
 }
+
+/// What `load` comes to, within the time that a person would wait.
+#[cfg(unix)]
+fn in_time<T: Send + 'static>(load: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(load()));
+    receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a pipe or reads for ever")
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_archive_and_no_member_of_one() {
+    let device = in_time(|| cifar10(Path::new("/dev/zero"))).unwrap_err().to_string();
+    assert!(device.contains("/dev/zero") && device.contains("a device"), "{device}");
+    let set = folder(&[("data_batch_1.bin", &records10(20, 0)), ("test_batch.bin", &records10(10, 1))]);
+    let fifo = |name: &str| {
+        let path = set.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    };
+    // Of no interest here.
+    let archive = fifo("archive.tar.gz");
+    assert_eq!(cifar10(set.path()).unwrap().train.len(), 20);
+    let pipe = in_time(move || cifar10(&archive)).unwrap_err().to_string();
+    assert!(pipe.contains("archive.tar.gz") && pipe.contains("a pipe"), "{pipe}");
+    fifo("data_batch_2.bin");
+    let root = set.path().to_owned();
+    let member = in_time(move || cifar10(&root)).unwrap_err().to_string();
+    assert!(member.contains("data_batch_2.bin") && member.contains("a pipe"), "{member}");
+}
+
+#[test]
+fn names_in_an_archive_do_not_steer_the_terminal() {
+    let name = "cifar\u{1b}[2J\nerror: x\r\u{202e}/test_batch.bin";
+    let dir = TempDir::new().unwrap();
+    let archive = file(&dir, "a.tar", &tar_of(&[(name, &[200; RECORD10])]));
+    let error = cifar10(&archive).unwrap_err().to_string();
+    assert!(error.contains(r"cifar\u{1b}[2J\nerror: x\r\u{202e}/test_batch.bin"), "{error:?}");
+    assert!(!error.contains(|c: char| c.is_control() || c == '\u{202e}'), "{error:?}");
+}

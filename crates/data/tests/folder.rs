@@ -129,3 +129,46 @@ fn test_serves_where_there_is_no_val() {
     fs::rename(folder.path().join("val"), folder.path().join("test")).unwrap();
     assert_eq!(firsts(&*image_folder(folder.path(), 8).unwrap().test), [(0, 30), (1, 40)]);
 }
+
+/// What `load` comes to, within the time that a person would wait.
+#[cfg(unix)]
+fn in_time<T: Send + 'static>(load: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(load()));
+    receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a pipe or reads for ever")
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_images() {
+    for (make, what) in [(&["mkfifo"][..], "a pipe"), (&["ln", "-s", "/dev/zero"], "a device")] {
+        let folder = small();
+        let path = folder.path().join("train/a/2.png");
+        let made = std::process::Command::new(make[0]).args(&make[1..]).arg(&path).status();
+        assert!(made.unwrap().success());
+        let root = folder.path().to_owned();
+        let error = in_time(move || image_folder(&root, 8)).unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains("2.png"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn names_of_files_and_classes_do_not_steer_the_terminal() {
+    const NAME: &str = "a\u{1b}[31m\nerror: b\r\u{202e}";
+    const SHOWN: &str = r"a\u{1b}[31m\nerror: b\r\u{202e}";
+    let folder = small();
+    fs::write(folder.path().join("train/a").join(format!("{NAME}.png")), "no image").unwrap();
+    let image = image_folder(folder.path(), 8).unwrap_err();
+    assert!(matches!(image, Error::Image { .. }));
+    let folder = small();
+    fs::create_dir(folder.path().join("train").join(NAME)).unwrap();
+    let class = image_folder(folder.path(), 8).unwrap_err();
+    assert!(matches!(class, Error::ClassMismatch { .. }));
+    for error in [image.to_string(), class.to_string()] {
+        assert!(
+            error.contains(SHOWN) && !error.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{error:?}"
+        );
+    }
+}

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use inductive_files::shown;
+
 /// What could not be read or written, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The registry of published numbers does not parse.
-    #[error("published.toml: {0}")]
+    #[error("published.toml: {}", shown(_0))]
     Published(String),
     /// A claim that is not in the registry.
-    #[error("there is no claim `{id}`; known are: {known}")]
+    #[error("there is no claim `{}`; known are: {known}", shown(id))]
     NoSuchClaim {
         /// The name that was asked for.
         id: String,
@@ -19,7 +21,8 @@ pub enum Error {
     },
     /// A name that cannot become a file's name.
     #[error(
-        "`{name}` cannot be the name of a {what}; use letters, digits, `-` and `_`, and every name only once"
+        "`{}` cannot be the name of a {what}; use letters, digits, `-` and `_`, and every name only once",
+        shown(name)
     )]
     Name {
         /// What has the name.
@@ -28,12 +31,24 @@ pub enum Error {
         name: String,
     },
     /// A file or folder that could not be written.
-    #[error("cannot write {path}: {message}; check that the folder exists, is writable and has space left", path = path.display())]
+    #[error(
+        "cannot write {path}: {message}; check that the folder exists, is writable and has space left",
+        path = shown(path.display())
+    )]
     Write {
         /// Which one.
         path: PathBuf,
         /// The system's own words.
         message: String,
+    },
+    /// A file of a report's names that is no report's.
+    #[error(
+        "{path}: no report of this program is in this file, and one would overwrite it; move it away, or choose another folder",
+        path = shown(path.display())
+    )]
+    Foreign {
+        /// Which one.
+        path: PathBuf,
     },
     /// A picture that cannot be encoded.
     #[error("cannot make a picture of {width} x {height} pixels: {message}; draw fewer or smaller maps")]

@@ -42,8 +42,8 @@ impl Terminal {
 impl Charset {
     /// `text` in these characters: what ASCII lacks is spelled out or becomes `?`.
     pub(crate) fn spell(self, text: &str) -> String {
-        // A control character in a folder's or model's name must not steer the terminal.
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // What stands in a folder's or model's name must not steer the terminal.
+        let text = on_one_line(text);
         if self == Self::Unicode || text.is_ascii() {
             return text;
         }
@@ -61,6 +61,11 @@ impl Charset {
         };
         text.chars().map(spell).collect()
     }
+}
+
+/// `text` without line breaks and tabs, which become spaces, and with what else is harmful escaped ([`inductive_files::shown`]).
+pub(crate) fn on_one_line(text: &str) -> String {
+    inductive_files::shown(text.replace(['\n', '\r', '\t'], " ")).to_string()
 }
 
 /// Columns that `text` takes; every character counts as one.
@@ -116,7 +121,8 @@ mod tests {
     fn ascii_has_no_other_characters_and_nothing_steers_the_terminal() {
         assert_eq!(Charset::Ascii.spell("1 ± 2 – α"), "1 +- 2 - ?");
         assert_eq!(Charset::Unicode.spell("1 ± 2"), "1 ± 2");
-        assert_eq!(Charset::Ascii.spell("a\u{1b}[31mb"), "a [31mb");
+        assert_eq!(Charset::Ascii.spell("a\u{1b}[31m\nb\u{202e}"), r"a\u{1b}[31m b\u{202e}");
+        assert_eq!(Charset::Unicode.spell("a\u{9b}2J\rb\u{202e}"), r"a\u{9b}2J b\u{202e}");
     }
 
     #[test]

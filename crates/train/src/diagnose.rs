@@ -1,9 +1,9 @@
-//! Where a run stopped being finite.
+//! Where a run stopped being finite, and whether weights from outside are.
 
 use inductive_models::{Images, Model, Record};
 use inductive_ops::{Backend, Parameters};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Names the first layer whose output on `images` is not finite: `patch_embed`, `blocks.N` or `head`, with the first
 /// of its parameters that is not finite; `the loss` if all are.
@@ -27,6 +27,18 @@ pub(crate) fn first_bad_layer<D: Backend<f32>>(
         return Ok(explain(format!("blocks.{index}")));
     }
     Ok(if finite(&logits) { "the loss".to_owned() } else { explain("head".to_owned()) })
+}
+
+/// Refuses a model with a parameter that is not finite.
+///
+/// # Errors
+/// [`Error::WeightsNotFinite`] with the first.
+pub fn check_weights<D, M>(model: &M) -> Result<()>
+where
+    D: Backend<f32>,
+    M: Parameters<f32, D> + ?Sized,
+{
+    first_bad_parameter(model)?.map_or(Ok(()), |parameter| Err(Error::WeightsNotFinite { parameter }))
 }
 
 /// The first parameter with a value that is not finite.

@@ -53,8 +53,10 @@ impl Environment {
 
     /// Adds this start of the run to the list at `path`; what is no list there is replaced.
     pub(crate) fn append(&self, path: &Path) -> Result<()> {
-        let mut starts: Vec<serde_json::Value> =
-            fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let mut starts: Vec<serde_json::Value> = inductive_files::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
         starts.extend(serde_json::to_value(self));
         let text = serde_json::to_string_pretty(&starts).unwrap_or_default();
         Ok(write_atomic(path, format!("{text}\n").as_bytes())?)

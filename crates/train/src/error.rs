@@ -2,13 +2,15 @@
 
 use std::{io, path::PathBuf};
 
+use inductive_files::shown;
+
 /// What went wrong with a run, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     // ----- recipes -----
     /// A field of a recipe is outside its range.
-    #[error("recipe: `{field}` is {got}; expected {expected}")]
+    #[error("recipe: `{field}` is {}; expected {}", shown(got), shown(expected))]
     Recipe {
         /// The field.
         field: &'static str,
@@ -18,7 +20,7 @@ pub enum Error {
         expected: String,
     },
     /// A recipe that is no TOML, or has fields that do not exist.
-    #[error("{}: not a recipe: {problem}", path.display())]
+    #[error("{}: not a recipe: {problem}", shown(path.display()))]
     RecipeText {
         /// The file, or what stands for it.
         path: PathBuf,
@@ -28,7 +30,7 @@ pub enum Error {
 
     /// A file of initial weights that is no TOML, or has parts that do not exist.
     #[error(
-        "{}: not a strategy of initial weights: {problem}\n{}", path.display(),
+        "{}: not a strategy of initial weights: {problem}\n{}", shown(path.display()),
         "A file has the parts that `init` can have in a recipe: linear, query_key, value_proj, position_scale."
     )]
     StrategyText {
@@ -40,7 +42,11 @@ pub enum Error {
 
     // ----- data -----
     /// The data are not what the model takes.
-    #[error("{model} takes images of {expected}, {data} has {got}; choose another model or other data")]
+    #[error(
+        "{} takes images of {expected}, {} has {got}; choose another model or other data",
+        shown(model),
+        shown(data)
+    )]
     ImageSize {
         /// The model.
         model: String,
@@ -52,7 +58,11 @@ pub enum Error {
         got: String,
     },
     /// The data given are not those the recipe names.
-    #[error("the recipe names the data `{expected}`, but `{got}` was loaded; load what the recipe names")]
+    #[error(
+        "the recipe names the data `{}`, but `{}` was loaded; load what the recipe names",
+        shown(expected),
+        shown(got)
+    )]
     WrongData {
         /// What the recipe names.
         expected: String,
@@ -62,7 +72,7 @@ pub enum Error {
 
     // ----- the folder of a run -----
     /// The operating system refused.
-    #[error("{}: cannot {action}: {error}", path.display())]
+    #[error("{}: cannot {action}: {error}", shown(path.display()))]
     Io {
         /// What was being done, as a verb phrase.
         action: &'static str,
@@ -71,8 +81,17 @@ pub enum Error {
         /// The system's reason.
         error: io::Error,
     },
+    /// A file that a run writes is there, and no run has written it.
+    #[error(
+        "{}: no run of this program has written this file, and this one would overwrite it; move it away, or choose another folder",
+        shown(path.display())
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// Someone else trains in this folder.
-    #[error("{}: another process trains in this folder; wait for it or choose another folder", folder.display())]
+    #[error("{}: another process trains in this folder; wait for it or choose another folder", shown(folder.display()))]
     Busy {
         /// The folder.
         folder: PathBuf,
@@ -80,7 +99,7 @@ pub enum Error {
     /// The folder holds a run of another recipe.
     #[error(
         "{}: this folder holds a run of another recipe: {differences}; choose another folder, or remove this one",
-        folder.display()
+        shown(folder.display())
     )]
     OtherRecipe {
         /// The folder.
@@ -89,13 +108,13 @@ pub enum Error {
         differences: String,
     },
     /// The images or labels are not those the run was started with.
-    #[error("{}: the data have changed since this run was started; restore them or choose another folder", folder.display())]
+    #[error("{}: the data have changed since this run was started; restore them or choose another folder", shown(folder.display()))]
     OtherData {
         /// The folder.
         folder: PathBuf,
     },
     /// A file of the run cannot be continued from.
-    #[error("{}: cannot resume: {problem}; remove the folder to start again", path.display())]
+    #[error("{}: cannot resume: {problem}; remove the folder to start again", shown(path.display()))]
     State {
         /// The file.
         path: PathBuf,
@@ -119,22 +138,50 @@ pub enum Error {
         checkpoint: Option<PathBuf>,
     },
 
+    // ----- weights from outside -----
+    /// A parameter is infinite or not a number.
+    #[error(
+        "the weights are no numbers: `{parameter}` is the first parameter with one that is infinite or not a number; give the \
+         weights of a run that has not diverged"
+    )]
+    WeightsNotFinite {
+        /// The first such parameter.
+        parameter: String,
+    },
+    /// The weights are finite, what the model makes of images is not.
+    #[error(
+        "the logits of {bad} of {images} images are no numbers: they are infinite or not a number; give the weights of a run that \
+         has not diverged"
+    )]
+    LogitsNotFinite {
+        /// Images with a logit that is not finite.
+        bad: usize,
+        /// Images in all.
+        images: usize,
+    },
+
     // ----- from below -----
     /// An operation failed.
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Op(#[from] inductive_ops::Error),
     /// The model cannot be built or run.
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Model(#[from] inductive_models::Error),
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] inductive_data::Error),
     /// A length of time cannot be meant.
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Schedule(#[from] inductive_schedule::Error),
     /// A checkpoint cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] inductive_checkpoint::Error),
+}
+
+impl From<inductive_files::Error> for Error {
+    fn from(inductive_files::Error { action, path, error }: inductive_files::Error) -> Self {
+        Self::Io { action, path, error }
+    }
 }
 
 /// The result of every function of this crate.
@@ -153,7 +200,7 @@ impl Error {
 
 fn last_good(checkpoint: &Option<PathBuf>) -> String {
     match checkpoint {
-        Some(path) => format!("the last good weights are in {}", path.display()),
+        Some(path) => format!("the last good weights are in {}", shown(path.display())),
         None => "there is no checkpoint from before".to_owned(),
     }
 }

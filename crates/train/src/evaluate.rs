@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
+    diagnose::check_weights,
     loss::{count_top, cross_entropy},
 };
 
@@ -27,7 +28,32 @@ pub fn evaluate<D: Backend<f32>>(
     model: &dyn Model<f32, D>,
     loader: &Loader,
 ) -> Result<Evaluation> {
-    let (mut loss, mut top1, mut top5, mut images) = (0.0, 0, 0, 0);
+    run(device, model, loader).map(|scored| scored.evaluation)
+}
+
+/// [`evaluate`] for weights from outside: an accuracy is given only if it is one.
+///
+/// # Errors
+/// [`Error::WeightsNotFinite`], before anything is computed; [`Error::LogitsNotFinite`].
+pub fn evaluate_finite<D: Backend<f32>>(
+    device: &D,
+    model: &dyn Model<f32, D>,
+    loader: &Loader,
+) -> Result<Evaluation> {
+    check_weights(model)?;
+    let Scored { evaluation, images, bad } = run(device, model, loader)?;
+    if bad > 0 { Err(Error::LogitsNotFinite { bad, images }) } else { Ok(evaluation) }
+}
+
+struct Scored {
+    evaluation: Evaluation,
+    images: usize,
+    /// Images with a logit that is not finite.
+    bad: usize,
+}
+
+fn run<D: Backend<f32>>(device: &D, model: &dyn Model<f32, D>, loader: &Loader) -> Result<Scored> {
+    let (mut loss, mut top1, mut top5, mut images, mut bad) = (0.0, 0, 0, 0, 0);
     for mut batch in loader.epoch(0)? {
         let labels = std::mem::take(&mut batch.labels);
         let input = to_device(device, std::mem::take(&mut batch.images), labels.len(), model.spec().image)?;
@@ -41,10 +67,29 @@ pub fn evaluate<D: Backend<f32>>(
         top1 += count_top(&logits, &labels, 1);
         top5 += count_top(&logits, &labels, 5);
         images += labels.len();
+        bad += not_finite(&logits, classes);
     }
     let count = images.max(1) as f64;
     let percent = |hits: usize| 100.0 * hits as f64 / count;
-    Ok(Evaluation { loss: loss / count, top1: percent(top1), top5: percent(top5) })
+    let evaluation = Evaluation { loss: loss / count, top1: percent(top1), top5: percent(top5) };
+    Ok(Scored { evaluation, images, bad })
+}
+
+/// Refuses logits, `[images, classes]`, of which some are not finite.
+///
+/// # Errors
+/// [`Error::LogitsNotFinite`].
+pub fn check_logits(logits: &[f32], classes: usize) -> Result<()> {
+    match not_finite(logits, classes) {
+        0 => Ok(()),
+        bad => Err(Error::LogitsNotFinite { bad, images: logits.len() / classes.max(1) }),
+    }
+}
+
+/// Images with a logit that is not finite.
+fn not_finite(logits: &[f32], classes: usize) -> usize {
+    let rows = logits.chunks(classes.max(1));
+    rows.filter(|row| !row.iter().all(|logit| logit.is_finite())).count()
 }
 
 /// images: `[batch, 3, height, width]`, row-major.

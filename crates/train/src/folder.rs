@@ -1,13 +1,21 @@
-//! The folder of a run: which files it has, and that only one process writes them.
+//! The folder of a run: which files it has, that only one process writes them, and that they are a run's.
+//!
+//! A folder is a run's own if its `state.safetensors` is the state of a run, or if its `recipe.toml` has the line by which this
+//! program signs recipes and each other file that is there holds what a run writes under its name: a recipe may have been copied to
+//! somebody's files, and a run may have been killed before its first state. In any other folder a file of one of a run's names is
+//! somebody else's: training there is refused with the file's name ([`Error::Foreign`]), and nothing is touched. A recipe without
+//! that line, as a person writes it, is somebody else's too. Other names do not matter.
 
 use std::{
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
-use inductive_checkpoint::write_atomic;
+use inductive_checkpoint::{Description, describe, write_atomic};
+use serde::Deserialize;
 
-use crate::{Error, Recipe, Result};
+use crate::{Error, Metrics, Recipe, Result, recipe::is_ours, state::StateHeader};
 
 /// A run's folder.
 #[derive(Debug)]
@@ -27,7 +35,9 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io("create the run's folder", path))?;
         let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).map_err(Error::io("create the lock file", lock_path))?;
+        // What a file of this name holds, if it is not ours, stays.
+        let lock =
+            inductive_files::open_lock(&lock_path).map_err(Error::io("create the lock file", lock_path))?;
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { folder: path.to_owned() }),
             // A file system without locks is no reason not to train.
@@ -109,19 +119,72 @@ impl RunFolder {
         Ok(write_atomic(&path, recipe.to_toml()?.as_bytes())?)
     }
 
-    /// Refuses if a run of another recipe is there.
+    /// Refuses if files are there that no run has written, or a run of another recipe.
     pub fn check(&self, recipe: &Recipe) -> Result<()> {
         let path = self.recipe();
-        if !path.exists() {
-            return Ok(());
+        let text = match inductive_files::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            bytes => Some(bytes.map_err(Error::io("read the recipe", &path))?),
+        };
+        let text = text.as_deref().map(String::from_utf8_lossy);
+        if !StateHeader::read(&self.state()).is_ok_and(|state| state.is_some()) {
+            if !text.as_ref().is_some_and(|text| is_ours(text)) {
+                return self.check_empty();
+            }
+            self.check_contents()?;
         }
-        let there = Recipe::read(&path).map_err(|error| match error {
+        let Some(text) = text else { return Ok(()) };
+        let there = Recipe::from_toml(&text, &path).map_err(|error| match error {
             Error::RecipeText { path, problem } => {
                 Error::State { path, problem: format!("it is not a recipe: {problem}") }
             }
             other => other,
         })?;
         self.compare(&there, recipe)
+    }
+
+    /// Refuses if there is anything of a name that a run writes.
+    fn check_empty(&self) -> Result<()> {
+        let files = [
+            self.recipe(),
+            self.state(),
+            self.last(),
+            self.best(),
+            self.ema(),
+            self.metrics(),
+            self.start(),
+            self.env(),
+        ];
+        // Also a link that leads nowhere: somebody has put it there.
+        match files.into_iter().find(|file| fs::symlink_metadata(file).is_ok()) {
+            Some(path) => Err(Error::Foreign { path }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses if a file beside the recipe holds something else than what a run writes there.
+    fn check_contents(&self) -> Result<()> {
+        let texts: [(PathBuf, fn(&[u8]) -> bool); 3] = [
+            (self.metrics(), holds_metrics),
+            (self.start(), |bytes| serde_json::from_slice::<Look>(bytes).is_ok()),
+            (self.env(), |bytes| serde_json::from_slice::<Vec<Start>>(bytes).is_ok()),
+        ];
+        for (path, ours) in texts {
+            match inductive_files::read(&path) {
+                Ok(bytes) if ours(&bytes) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => return Err(Error::Foreign { path }),
+            }
+        }
+        for path in [self.last(), self.best(), self.ema()] {
+            let ours = |about: &Description| {
+                ["model", "step", "weights"].iter().all(|key| about.metadata.contains_key(*key))
+            };
+            if fs::symlink_metadata(&path).is_ok() && !describe(&path).is_ok_and(|about| ours(&about)) {
+                return Err(Error::Foreign { path });
+            }
+        }
+        Ok(())
     }
 
     /// Refuses unless both recipes are the same run.
@@ -132,4 +195,24 @@ impl RunFolder {
         }
         Err(Error::OtherRecipe { folder: self.path.clone(), differences: differences.join(", ") })
     }
+}
+
+/// What every start in `env.json` has.
+#[derive(Deserialize)]
+struct Start {
+    #[serde(rename = "version")]
+    _version: String,
+}
+
+/// What `start.json` has of every model.
+#[derive(Deserialize)]
+struct Look {
+    #[serde(rename = "nonlocality")]
+    _nonlocality: Vec<serde_json::Value>,
+}
+
+/// Whether this is `metrics.jsonl` of a run: no line yet, or one that is metrics.
+fn holds_metrics(bytes: &[u8]) -> bool {
+    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    bytes.is_empty() || serde_json::from_slice::<Metrics>(first).is_ok()
 }

@@ -8,7 +8,7 @@
 //! | [`Learner`] | model, optimizer and average: one update at a time, without files |
 //! | [`AdamW`], [`Ema`], [`decays`] | the parts of an update |
 //! | [`Plan`] | lengths in steps and the learning rate of every step |
-//! | [`evaluate`] | loss, top-1 and top-5 on a set |
+//! | [`evaluate`] | loss, top-1 and top-5 on a set; [`evaluate_finite`] refuses weights that give none |
 //! | [`Probe`] | a fixed batch of test images, and what the layers do to it |
 //! | [`frequencies()`] | which frequencies every operator of a model leaves and adds |
 //! | [`Progress`] | what a run tells while it runs |
@@ -66,10 +66,11 @@ mod switching;
 mod switching_tests;
 mod trainer;
 
+pub use diagnose::check_weights;
 pub use ema::Ema;
 pub use environment::Environment;
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, check_logits, evaluate, evaluate_finite};
 pub use frequencies::{FourierPoint, frequencies};
 pub use groups::decays;
 pub use initial::Initial;

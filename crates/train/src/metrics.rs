@@ -1,6 +1,6 @@
 //! A line of `metrics.jsonl`.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use inductive_checkpoint::write_atomic;
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ impl Metrics {
 /// checkpoint; they will be made again.
 pub fn read_metrics(path: impl AsRef<Path>, steps: u64) -> Result<Vec<Metrics>> {
     let path = path.as_ref();
-    let text = match fs::read_to_string(path) {
+    let text = match inductive_files::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         text => text.map_err(Error::io("read the metrics", path))?,
     };
@@ -110,6 +110,7 @@ pub(crate) fn write_metrics(path: &Path, lines: &[Metrics]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn line(step: u64) -> Metrics {
         let point = FourierPoint {

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use inductive_files::shown;
+
 use crate::{
     Best, Error, Inside, Metrics, Recipe, Result,
     folder::RunFolder,
@@ -86,12 +88,14 @@ pub(crate) fn stored_result(folder: &RunFolder, position: &Position) -> Result<O
         let problem = "the run is finished, but its last line is missing".to_owned();
         return Err(Error::State { path: folder.metrics(), problem });
     }
-    let start = match std::fs::read_to_string(folder.start()) {
+    let start = match inductive_files::read_to_string(folder.start()) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         text => {
             let text = text.map_err(Error::io("read what the layers do at the start", folder.start()))?;
-            let broken =
-                |error: serde_json::Error| Error::State { path: folder.start(), problem: error.to_string() };
+            let broken = |error: serde_json::Error| Error::State {
+                path: folder.start(),
+                problem: shown(error).to_string(),
+            };
             Some(serde_json::from_str(&text).map_err(broken)?)
         }
     };

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use inductive_attention::Operator;
 use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
+use inductive_files::shown;
 use inductive_models::Zoo;
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,7 @@ impl StateHeader {
         let broken = |problem: String| Error::State { path: path.to_owned(), problem };
         let text = |key: &str| metadata.get(key).ok_or_else(|| broken(format!("it has no `{key}`")));
         let position = serde_json::from_str(text("progress")?)
-            .map_err(|error| broken(format!("its `progress` cannot be read: {error}")))?;
+            .map_err(|error| broken(format!("its `progress` cannot be read: {}", shown(error))))?;
         let recipe = Recipe::from_toml(text("recipe")?, path).map_err(|error| match error {
             Error::RecipeText { problem, .. } => broken(format!("its `recipe` cannot be read: {problem}")),
             other => other,
@@ -122,9 +123,9 @@ impl StateHeader {
         self.read_into(path, learner, switching).map_err(|error| match error {
             Error::Checkpoint(error) => damaged(path, error),
             Error::Op(error @ inductive_ops::Error::Shape { .. }) => {
-                Error::State { path: path.to_owned(), problem: error.to_string() }
+                Error::State { path: path.to_owned(), problem: shown(error).to_string() }
             }
-            Error::Model(error) => Error::State { path: path.to_owned(), problem: error.to_string() },
+            Error::Model(error) => Error::State { path: path.to_owned(), problem: shown(error).to_string() },
             other => other,
         })
     }
@@ -179,7 +180,8 @@ fn damaged(path: &Path, error: inductive_checkpoint::Error) -> Error {
     }
     let problem = error.to_string();
     // The error that it becomes names the file itself.
-    let problem = problem.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&problem).to_owned();
+    let problem =
+        problem.strip_prefix(&format!("{}: ", shown(path.display()))).unwrap_or(&problem).to_owned();
     Error::State { path: path.to_owned(), problem }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use inductive_files::shown;
 use safetensors::Dtype;
 
 /// What became of each parameter of the model and each tensor of the file. Its `Display` is for people.
@@ -120,7 +121,7 @@ impl LoadReport {
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = shown(self.path.display());
         let (fit, all) = (self.applied.len() + self.adapted.len(), self.parameters);
         match self.refused {
             true => write!(
@@ -130,20 +131,20 @@ impl fmt::Display for LoadReport {
             false => write!(f, "{path}: loaded {fit} of {all} parameters")?,
         }
         if !self.stripped.is_empty() {
-            write!(f, "\n  taken from the names that begin with `{}`, without it", shown(&self.stripped))?;
+            write!(f, "\n  taken from the names that begin with `{}`, without it", short(&self.stripped))?;
         }
         let adapted = if self.refused { "could be adapted" } else { "adapted" };
-        section(f, adapted, &self.adapted, |a| format!("{}: {}", shown(&a.name), a.how))?;
+        section(f, adapted, &self.adapted, |a| format!("{}: {}", short(&a.name), a.how))?;
         section(f, "missing in the file", &self.missing, unmatched)?;
         section(f, "unused, not in the model", &self.unused, unmatched)?;
         section(f, "wrong shape", &self.wrong_shape, |w| {
             let help = w.help.as_ref().map_or_else(String::new, |h| format!("; {h}"));
-            format!("{}: expected {:?}, got {:?}{help}", shown(&w.name), w.expected, w.got)
+            format!("{}: expected {:?}, got {:?}{help}", short(&w.name), w.expected, w.got)
         })?;
         section(f, "wrong type", &self.wrong_dtype, |w| {
-            format!("{}: expected {}, got {}", shown(&w.name), crate::element::FLOATS, w.got)
+            format!("{}: expected {}, got {}", short(&w.name), crate::element::FLOATS, w.got)
         })?;
-        section(f, "left out", &self.ignored, |name| shown(name))
+        section(f, "left out", &self.ignored, |name| short(name))
     }
 }
 
@@ -165,8 +166,8 @@ impl fmt::Display for Adaptation {
 }
 
 fn unmatched(entry: &Unmatched) -> String {
-    let name = shown(&entry.name);
-    entry.nearest.as_ref().map_or(name.clone(), |n| format!("{name} (did you mean {}?)", shown(n)))
+    let name = short(&entry.name);
+    entry.nearest.as_ref().map_or(name.clone(), |n| format!("{name} (did you mean {}?)", short(n)))
 }
 
 fn section<T>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T], line: fn(&T) -> String) -> fmt::Result {
@@ -182,8 +183,10 @@ fn section<T>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T], line: fn(&T)
 }
 
 /// A name from a file, harmless to a terminal and of bounded length.
-fn shown(name: &str) -> String {
+fn short(name: &str) -> String {
     const MAX: usize = 120;
-    let escaped: String = name.chars().take(MAX).flat_map(char::escape_debug).collect();
-    if name.chars().nth(MAX).is_some() { escaped + ".." } else { escaped }
+    match name.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{}..", shown(&name[..end])),
+        None => shown(name).to_string(),
+    }
 }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use inductive_checkpoint::LoadOptions;
 use inductive_data::{Loader, LoaderConfig, Pipeline};
+use inductive_files::shown;
 use inductive_models::{Zoo, build, find};
 use inductive_train::Recipe;
 
 use crate::{
     args::Eval,
     commands::Done,
-    error::{Error, Result},
+    error::{Error, Result, of_weights},
     output::{note, say},
 };
 
@@ -38,11 +39,11 @@ pub fn run<D: Zoo>(device: &D, args: &Eval) -> Result<Done> {
     note(report.to_string().trim_end());
     let config = LoaderConfig::eval(recipe.batch_size);
     let loader = Loader::new(test.clone(), Pipeline::eval(test.info()), config)?;
-    let result = inductive_train::evaluate(device, &*model, &loader)?;
+    let result = inductive_train::evaluate_finite(device, &*model, &loader).map_err(of_weights(&weights))?;
     say(format!(
         "{} on {} ({} test images): top-1 {:.2} %, top-5 {:.2} %, loss {:.4}",
         recipe.model,
-        recipe.data,
+        shown(&recipe.data),
         test.len(),
         result.top1,
         result.top5,

@@ -1,8 +1,7 @@
 //! `inductive inspect`: models and checkpoints.
 
-use std::path::Path;
-
 use dfdx::prelude::Cpu;
+use inductive_files::names_a_file;
 use inductive_models::{BuildOptions, ConvMixerSpec, ModelSpec, Overlap, build, entries, find};
 use inductive_papers::{
     table::{Cell, Column, Table},
@@ -14,7 +13,7 @@ use crate::{args::Inspect, commands::Done, error::Result, output::say};
 pub fn run(args: Inspect) -> Result<Done> {
     match args.what {
         None => say(models().terminal(&Terminal::default()))?,
-        Some(what) if what.ends_with(".safetensors") || Path::new(&what).is_file() => {
+        Some(what) if what.ends_with(".safetensors") || names_a_file(&what) => {
             say(inductive_checkpoint::describe(&what)?.to_string())?;
         }
         Some(name) => model(&name)?,

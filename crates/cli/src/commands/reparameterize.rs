@@ -8,16 +8,17 @@ use std::{
 use inductive_attention::{Gate, Operator, Positions, Reparameterization};
 use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, describe, load, save};
 use inductive_data::DataSpec;
+use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
 use inductive_papers::table::{Cell, Column, Table};
-use inductive_train::Probe;
+use inductive_train::{Probe, check_weights};
 
 use crate::{
     args,
     commands::{Done, Settings},
-    error::{Error, Result},
+    error::{Error, Result, of_weights},
     hint::{Line, on_data},
-    output::{note, say, terminal},
+    output::{note, say, say_set, terminal},
 };
 
 /// Logits that differ by less, or by less of the largest, are taken for the same.
@@ -46,6 +47,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
         return Err(what_to_give(&layers));
     };
     let chosen = choose(&layers, chosen)?;
+    check_weights(&*before).map_err(of_weights(&weights))?;
     check_writable(out)?;
     let replaced = out.exists();
     let data = args
@@ -65,27 +67,27 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     {
         return Err(Error::Failure(format!(
             "{}: the {} has logits that are no numbers; nothing was written",
-            weights.display(),
+            shown(weights.display()),
             which.1
         )));
     }
     let now = after.switchable()?;
     save(&*after, out, &metadata(about.metadata, &target, &options, &now))?;
 
-    say(table(&target, &layers, &now).terminal(&terminal()))?;
+    say_set(table(&target, &layers, &now).terminal(&terminal()))?;
     let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, f32::max);
     let apart = largest(&mut old.iter().zip(&new).map(|(a, b)| (a - b).abs()));
     let scale = largest(&mut old.iter().map(|v| v.abs()));
     say(format!(
         "logits of {} test images of {}, before and after: the largest difference is {apart:.1e}, the largest logit {scale:.1}",
         probe.count(),
-        args.data
+        shown(&args.data)
     ))?;
     if apart >= SAME * scale.max(1.0) {
         note(&format!("warning: the network does not compute what it computed{}", why(&args, how.gate)));
     }
     let earlier = if replaced { ", in place of an earlier file" } else { "" };
-    say(format!("written: {} ({target}, {} parameters{earlier})", out.display(), after.num_params()))?;
+    say(format!("written: {} ({target}, {} parameters{earlier})", shown(out.display()), after.num_params()))?;
     let eval = Line::new("eval").word(&target).option("weights", out);
     let eval = on_data(eval, Some(&args.data), after.spec(), &*data.test, &settings.common);
     say(format!("\nnext: {eval}"))?;
@@ -136,14 +138,14 @@ fn source<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<(String, Pa
         return Ok((args.model.clone(), weights.clone()));
     }
     let path = Path::new(&args.model);
-    if !args.model.ends_with(".safetensors") && !path.is_file() {
+    if !args.model.ends_with(".safetensors") && !names_a_file(path) {
         let target = find_switchable(&args.model)?.spec.name;
         return Err(what_to_give(&build(device, &target, &BuildOptions::default())?.model.switchable()?));
     }
     let Some(name) = describe(path)?.metadata.remove("model") else {
         return Err(Error::Usage(format!(
             "{} does not say which model it is of: give `{}`",
-            path.display(),
+            shown(path.display()),
             Line::new("reparameterize").word("MODEL").option("weights", path)
         )));
     };
@@ -160,7 +162,10 @@ fn classes(weights: &Path, about: &Description) -> Result<usize> {
     let head = about.tensors.iter().find(|it| is_head(&it.name)).and_then(|it| it.shape.first().copied());
     head.ok_or_else(|| {
         let problem = "it has no `head.weight` or `fc.weight`, which tells the number of classes";
-        Error::Usage(format!("{}: {problem}; give the weights of a whole classifier", weights.display()))
+        Error::Usage(format!(
+            "{}: {problem}; give the weights of a whole classifier",
+            shown(weights.display())
+        ))
     })
 }
 

@@ -1,5 +1,6 @@
 //! `inductive reproduce`: measures a published table again.
 
+use inductive_files::shown;
 use inductive_models::Zoo;
 use inductive_papers::experiments::{self, Ended, Request, Study};
 use inductive_train::TrainOptions;
@@ -10,7 +11,7 @@ use crate::{
     error::{Error, Result},
     help,
     hint::Line,
-    output::{say, terminal},
+    output::{say, say_set, terminal},
     progress::StudyView,
     stop,
 };
@@ -39,7 +40,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<D
     };
     let study = Study::new(request)?;
     if args.resume && !study.folder.exists() {
-        let folder = study.folder.display();
+        let folder = shown(study.folder.display());
         return Err(Error::Usage(format!(
             "--resume: there is nothing to go on with in {folder}; start without it"
         )));
@@ -48,9 +49,13 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<D
     let mut view = StudyView::new(settings.plain);
     match experiments::run(device, &study, &options, &mut view)? {
         Ended::Complete { report, files } => {
-            say(format!("\n{}", report.terminal(&terminal())))?;
+            say_set(format!("\n{}", report.terminal(&terminal())))?;
             if let Some(file) = files.last() {
-                say(format!("written: {} and {} more files beside it", file.display(), files.len() - 1))?;
+                say(format!(
+                    "written: {} and {} more files beside it",
+                    shown(file.display()),
+                    files.len() - 1
+                ))?;
             }
             Ok(Done::Complete)
         }

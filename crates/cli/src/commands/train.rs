@@ -1,5 +1,6 @@
 //! `inductive train`: one run from a recipe.
 
+use inductive_files::shown;
 use inductive_models::Zoo;
 use inductive_train::{Outcome, Recipe, TrainOptions};
 
@@ -39,7 +40,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
                 ))?;
             }
             if let Some(weights) = weights_in(&result.folder) {
-                say(format!("weights: {} (timm's names)", weights.display()))?;
+                say(format!("weights: {} (timm's names)", shown(weights.display())))?;
                 let eval = Line::new("eval").path(&result.folder).common(&settings.common);
                 say(format!("next: {eval}"))?;
             }

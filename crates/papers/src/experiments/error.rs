@@ -1,5 +1,7 @@
 //! Errors of asking for, running and reporting an experiment.
 
+use inductive_files::shown;
+
 use super::Preset;
 use crate::text::one_of;
 
@@ -8,7 +10,7 @@ use crate::text::one_of;
 #[non_exhaustive]
 pub enum Error {
     /// No experiment for this paper.
-    #[error("no experiment for `{name}`; there is {}", known.join(", "))]
+    #[error("no experiment for `{}`; there is {}", shown(name), known.join(", "))]
     Paper {
         /// What was asked for.
         name: String,
@@ -16,7 +18,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// No experiment for this table.
-    #[error("{paper}: no experiment for `{table}`; there is {}", known.join(", "))]
+    #[error("{}: no experiment for `{}`; there is {}", shown(paper), shown(table), known.join(", "))]
     Table {
         /// The paper.
         paper: String,
@@ -26,7 +28,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// No such preset.
-    #[error("preset `{name}`: {why}choose {}", one_of(Preset::ALL))]
+    #[error("preset `{}`: {why}choose {}", shown(name), one_of(Preset::ALL))]
     Preset {
         /// What was asked for.
         name: String,
@@ -34,10 +36,10 @@ pub enum Error {
         why: String,
     },
     /// The preset does not fit the request.
-    #[error("{0}")]
+    #[error("{}", shown(_0))]
     Request(String),
     /// A run failed.
-    #[error("{cell}: {error}")]
+    #[error("{}: {error}", shown(cell))]
     Cell {
         /// The run.
         cell: String,
@@ -48,7 +50,7 @@ pub enum Error {
     #[error(transparent)]
     Train(Box<inductive_train::Error>),
     /// Initial weights that cannot be computed.
-    #[error(transparent)]
+    #[error("{}", shown(_0))]
     Init(#[from] inductive_init::Error),
     /// The registry or the report.
     #[error(transparent)]

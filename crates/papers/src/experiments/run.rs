@@ -46,13 +46,14 @@ pub enum Ended {
 /// Runs what has not run yet and writes the report into the study's folder.
 ///
 /// # Errors
-/// Data that cannot be loaded; a run that fails, with the name of its cell; a report that cannot be written.
+/// A folder in which a report would overwrite what is no report ([`Report::check`]), before anything runs. Data that cannot be loaded; a run that fails, with the name of its cell; a report that cannot be written.
 pub fn run<D: Zoo>(
     device: &D,
     study: &Study,
     options: &TrainOptions,
     progress: &mut dyn StudyProgress,
 ) -> Result<Ended> {
+    Report::check(&study.folder)?;
     let of_cell = |cell: &Cell| {
         let name = format!("{} seed {}", cell.name, cell.seed);
         move |error| Error::Cell { cell: name.clone(), error: Box::new(error) }
@@ -128,7 +129,7 @@ pub fn run<D: Zoo>(
 fn provenance(results: &[CellResult]) -> BTreeMap<&'static str, BTreeSet<String>> {
     let mut facts: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     for result in results {
-        let text = std::fs::read_to_string(result.result.folder.join("env.json")).unwrap_or_default();
+        let text = inductive_files::read_to_string(result.result.folder.join("env.json")).unwrap_or_default();
         let starts: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
         for start in starts {
             for key in ["version", "git", "rustc", "build", "cpu", "threads", "device"] {

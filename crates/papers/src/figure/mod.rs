@@ -16,6 +16,7 @@ pub use axis::{Axis, Scale, Tick};
 pub use bands::Band;
 pub use fourier::{over_depth, over_frequency};
 pub use maps::{Map, Maps};
+pub use svg::is_figure;
 
 use crate::stats::Seeded;
 

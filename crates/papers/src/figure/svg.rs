@@ -3,10 +3,21 @@
 use std::fmt::Write as _;
 
 use super::{Entry, Figure, Origin, Point, Series, axis::Placed, even_columns, maps::colour};
-use crate::text::{width, wrap};
+use crate::text::{on_one_line, width, wrap};
 
 /// Colours that colour-blind readers tell apart (Okabe and Ito), dark enough on white.
 const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#b0508c", "#a67c00", "#4d4d4d"];
+
+/// How every figure begins, and what stands in its first tag: what [`is_figure`] knows them by.
+const OPENING: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"";
+const STYLE: &str = "role=\"img\" font-size=\"13\" fill=\"#1f2937\" \
+                     font-family=\"system-ui, 'Segoe UI', Helvetica, Arial, 'DejaVu Sans', sans-serif\"";
+
+/// Whether this is a figure that [`Figure::svg`] drew: another one in its place loses nothing of anybody's.
+pub fn is_figure(svg: &[u8]) -> bool {
+    let tag = svg.split(|byte| *byte == b'>').next().unwrap_or_default();
+    tag.starts_with(OPENING.as_bytes()) && tag.ends_with(STYLE.as_bytes())
+}
 
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 68.0;
@@ -47,12 +58,8 @@ impl Figure {
         let height = frame.bottom() + 66.0 + 16.0 * lines.len() as f64;
 
         let mut out = String::new();
-        let _ = writeln!(
-            out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-             viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" font-size=\"13\" fill=\"#1f2937\" \
-             font-family=\"system-ui, 'Segoe UI', Helvetica, Arial, 'DejaVu Sans', sans-serif\">"
-        );
+        let _ =
+            writeln!(out, "{OPENING}{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" {STYLE}>");
         let _ = writeln!(out, "<title>{}</title>", escape(&self.title));
         let _ = writeln!(out, "<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>");
         out += &text(LEFT, 32.0, "font-size=\"17\" font-weight=\"600\"", &self.title);
@@ -236,8 +243,7 @@ fn text(x: f64, y: f64, attributes: &str, text: &str) -> String {
     format!("<text x=\"{x:.2}\" y=\"{y:.2}\" {attributes}>{}</text>\n", escape(text))
 }
 
-/// `text` as XML character data; control characters, which XML cannot hold, become spaces.
+/// `text` as XML character data, on one line and without control characters, which XML cannot hold.
 fn escape(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    on_one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

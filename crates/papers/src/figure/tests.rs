@@ -119,7 +119,17 @@ fn text_is_escaped_in_svg() {
     let figure = Figure::new("a < b & \u{1b}c", Axis::linear("<x>"), Axis::linear("y")).caption("p < .05");
     let svg = figure.svg();
     assert!(
-        svg.contains("a &lt; b &amp;  c") && svg.contains("&lt;x&gt;") && svg.contains("p &lt; .05"),
+        svg.contains(r"a &lt; b &amp; \u{1b}c") && svg.contains("&lt;x&gt;") && svg.contains("p &lt; .05"),
         "{svg}"
     );
+}
+
+#[test]
+fn a_figure_is_known_by_what_it_is() {
+    assert!(is_figure(figure().svg().as_bytes()));
+    for other in
+        ["", "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"1\"></svg>", "text > text"]
+    {
+        assert!(!is_figure(other.as_bytes()), "{other}");
+    }
 }

@@ -98,5 +98,5 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
 
 /// A block of code: indented, because a fence could be closed by what it holds.
 fn indented(code: &str) -> String {
-    code.lines().map(|line| format!("    {line}\n")).collect()
+    code.lines().map(|line| format!("    {}\n", inductive_files::shown(line))).collect()
 }

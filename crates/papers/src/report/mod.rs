@@ -131,7 +131,7 @@ impl Report {
             claims: &self.claims,
         };
         // Strings and numbers in structs and lists: serde_json has nothing to refuse (not finite becomes null).
-        serde_json::to_string_pretty(&json).unwrap_or_default() + "\n"
+        harmless(&serde_json::to_string_pretty(&json).unwrap_or_default()) + "\n"
     }
 
     /// The report as the end of a run prints it: tables, plots, one paragraph per claim.
@@ -157,6 +157,20 @@ impl Report {
         }
         parts.join("\n")
     }
+}
+
+/// JSON text of the same value, in which characters that steer a terminal are escapes, also those that JSON lets stand.
+fn harmless(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && inductive_files::is_harmful(c) {
+            // It can only stand within a string.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out += &format!("\\u{unit:04x}"));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -167,3 +167,65 @@ fn a_claim_with_one_seed_is_reported_undecided() {
         "{markdown}"
     );
 }
+
+#[test]
+fn what_is_no_report_is_refused_before_anything_is_written() {
+    let names = |folder: &std::path::Path| {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let figure = format!("{}.svg", report().figures[0].name);
+    for (name, content) in [
+        ("report.md", "# my own report"),
+        ("tables.json", r#"{"tables": []}"#),
+        ("tables.json", "no JSON"),
+        (&format!("figures/{figure}"), "<svg>mine</svg>"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        let before = names(folder.path());
+        let error = report().write(folder.path()).unwrap_err();
+        assert!(matches!(&error, Error::Foreign { path: named } if *named == path), "{error}");
+        assert!(error.to_string().contains("move it away"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        assert_eq!(names(folder.path()), before);
+        assert_eq!(Report::check(folder.path()).is_err(), !name.contains("figures"), "{name}");
+    }
+}
+
+#[test]
+fn a_report_that_was_cut_short_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    report().write(folder.path()).unwrap();
+    std::fs::remove_file(folder.path().join("report.md")).unwrap();
+    report().write(folder.path()).unwrap();
+    assert!(folder.path().join("report.md").exists());
+}
+
+#[test]
+fn words_from_outside_do_not_steer_a_terminal_in_any_form_of_a_report() {
+    let name = "a\u{1b}[31m\u{9b}2J\rb\u{202e}\n# forged\n";
+    let mut report = report();
+    report.title = name.to_owned();
+    report.command = name.to_owned();
+    report.ran(name).differs(name).next_step(name).fact(name, name);
+    let mut table = Table::new(name, [Column::left(name)]);
+    table.row([Cell::text(name)]).note(name);
+    report.table("hostile", table);
+    report.figure("hostile", Figure::new(name, Axis::linear(name), Axis::linear(name)).caption(name));
+    let figure = report.figures[1].figure.svg();
+    let texts = [report.terminal(&Terminal::default()), report.markdown(), report.tables_json(), figure];
+    for text in texts {
+        let harmful = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(harmful), "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("# forged")), "{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&report.tables_json()).unwrap();
+    assert_eq!(json["title"], name, "the value is the same");
+}

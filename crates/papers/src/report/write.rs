@@ -3,37 +3,74 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
+use inductive_files::write_atomic;
+
 use super::Report;
-use crate::{Error, Result};
+use crate::{Error, Result, figure::is_figure};
+
+/// Its tables: what a folder is known by.
+const TABLES: &str = "tables.json";
+/// What a person opens.
+const PAGES: [&str; 1] = ["report.md"];
 
 impl Report {
     /// Writes `report.md`, `tables.json` and `figures/*.svg` into `folder`, which is made if need be. Each file is
-    /// written under a temporary name and renamed, so that a reader never sees half of one; `report.md` comes last, so
+    /// whole or as it was. `tables.json` comes first, since it says that the folder is a report's; `report.md` comes last, so
     /// that what it links to is there. Returns the files written.
     ///
+    /// A file that is there is replaced if it is a report's: `tables.json` by what it holds, pages where the `tables.json` beside
+    /// them is one, figures each by what it is. Somebody else's is never touched.
+    ///
     /// # Errors
-    /// When a table's or figure's name is not usable (before anything is written), or a file cannot be written.
+    /// When a table's or figure's name is not usable or a file is not a report's ([`Error::Foreign`]), both before anything is
+    /// written; when a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         check_names("table", self.tables.iter().map(|it| it.name.as_str()))?;
         check_names("figure", self.figures.iter().map(|it| it.name.as_str()))?;
+        Self::check(folder)?;
         let figures = folder.join("figures");
-        let deepest = if self.figures.is_empty() { folder } else { &figures };
+        let drawn = self.figures.iter().map(|it| (figures.join(format!("{}.svg", it.name)), it.figure.svg()));
+        let drawn: Vec<(PathBuf, String)> = drawn.collect();
+        drawn.iter().try_for_each(|(path, _)| check_ours(path, is_figure).map(drop))?;
+        let deepest = if drawn.is_empty() { folder } else { &figures };
         fs::create_dir_all(deepest).map_err(|e| failed(deepest, &e))?;
-        let mut files: Vec<(PathBuf, String)> = self
-            .figures
-            .iter()
-            .map(|it| (figures.join(format!("{}.svg", it.name)), it.figure.svg()))
-            .collect();
-        files.push((folder.join("tables.json"), self.tables_json()));
-        files.push((folder.join("report.md"), self.markdown()));
+        let mut files = vec![(folder.join(TABLES), self.tables_json())];
+        files.extend(drawn);
+        let [page] = PAGES;
+        files.push((folder.join(page), self.markdown()));
         for (path, text) in &files {
-            write_whole(path, text.as_bytes())?;
+            write_atomic(path, text.as_bytes()).map_err(|it| failed(path, &it.error))?;
         }
         Ok(files.into_iter().map(|(path, _)| path).collect())
+    }
+
+    /// Whether [`Report::write`] may write into `folder`, as far as names of files are known before there is a report: to be asked
+    /// before long work.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`].
+    pub fn check(folder: &Path) -> Result<()> {
+        if check_ours(&folder.join(TABLES), are_tables)? {
+            return Ok(());
+        }
+        let mut pages = PAGES.iter().map(|page| folder.join(page));
+        match pages.find(|page| fs::symlink_metadata(page).is_ok()) {
+            Some(path) => Err(Error::Foreign { path }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether there is a file at `path`; refuses one that is not `ours`.
+fn check_ours(path: &Path, ours: fn(&[u8]) -> bool) -> Result<bool> {
+    match inductive_files::read(path) {
+        Ok(bytes) if ours(&bytes) => Ok(true),
+        Ok(_) => Err(Error::Foreign { path: path.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(path, &error)),
     }
 }
 
@@ -50,19 +87,10 @@ fn check_names<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> 
     Ok(())
 }
 
-/// Writes a file under a temporary name beside `path`, then renames it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // Best effort: the first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-        failed(path, &error)
-    })
+/// Whether these are the tables of a report, by this version or another: an object with what all of them have.
+fn are_tables(json: &[u8]) -> bool {
+    let value: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    ["title", "command", "environment", "tables", "claims"].iter().all(|key| value.get(key).is_some())
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Align, Cell, Citation, Table};
-use crate::text::{Charset, Terminal, width, wrap};
+use crate::text::{Charset, Terminal, on_one_line, width, wrap};
 
 /// Between two columns.
 const GAP: &str = "   ";
@@ -17,13 +17,14 @@ impl Table {
     pub fn terminal(&self, terminal: &Terminal) -> String {
         let citations = self.citations();
         let head: Vec<String> =
-            self.columns.iter().map(|column| terminal.spell(&one_line(&column.name))).collect();
-        let show = |cell: &Cell| terminal.spell(&one_line(&cell.show(&citations)));
+            self.columns.iter().map(|column| terminal.spell(&on_one_line(&column.name))).collect();
+        let show = |cell: &Cell| terminal.spell(&on_one_line(&cell.show(&citations)));
         let rows: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(show).collect()).collect();
         let widths = self.widths(&head, &rows, terminal.width);
         let total = total(&widths);
         let rule = if terminal.charset == Charset::Unicode { "─" } else { "-" }.repeat(total);
-        let mut out = format!("{}\n{rule}\n", terminal.paint("1", &terminal.spell(&one_line(&self.title))));
+        let mut out =
+            format!("{}\n{rule}\n", terminal.paint("1", &terminal.spell(&on_one_line(&self.title))));
         out += &self.lines(&head, &widths);
         out = out + &rule + "\n";
         for row in &rows {
@@ -110,7 +111,11 @@ impl Table {
         let cite = |(at, it): (usize, &&Citation)| {
             format!("[{}] {} ({})", at + 1, it.source, it.confidence.as_str())
         };
-        self.notes.iter().map(|note| one_line(note)).chain(citations.iter().enumerate().map(cite)).collect()
+        self.notes
+            .iter()
+            .map(|note| on_one_line(note))
+            .chain(citations.iter().enumerate().map(cite))
+            .collect()
     }
 }
 
@@ -119,12 +124,7 @@ fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1) + 2
 }
 
-/// `text` without line breaks.
-fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r', '\t'], " ")
-}
-
 /// `text` as it may stand in a Markdown table or list item: no cell, line or element ends early.
 pub(crate) fn escape(text: &str) -> String {
-    one_line(text).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
+    on_one_line(text).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
 }

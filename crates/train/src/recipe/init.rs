@@ -1,6 +1,6 @@
 //! Which initial weights a recipe asks for: by name, or in all their parts.
 
-use std::{fmt, fs, marker::PhantomData, path::Path};
+use std::{fmt, marker::PhantomData, path::Path};
 
 use inductive_init::{Filters, Strategy};
 use serde::{
@@ -8,6 +8,7 @@ use serde::{
     de::{self, DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
+use super::text::toml_problem;
 use crate::{Error, Result};
 
 /// What has names.
@@ -55,11 +56,10 @@ impl<T: Named> Init<T> {
         T: DeserializeOwned,
     {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(Error::io("read the initial weights", path))?;
-        let parts = toml::from_str(&text).map_err(|error| Error::StrategyText {
-            path: path.to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
-        })?;
+        let text =
+            inductive_files::read_to_string(path).map_err(Error::io("read the initial weights", path))?;
+        let parts = toml::from_str(&text)
+            .map_err(|error| Error::StrategyText { path: path.to_owned(), problem: toml_problem(&error) })?;
         Ok(Self::Given(Box::new(parts)))
     }
 

@@ -17,6 +17,7 @@ pub use init::{Init, Named};
 pub use subset::{Choice, SubsetSpec};
 pub use switch::SwitchRecipe;
 pub use text::Difference;
+pub(crate) use text::is_ours;
 
 use crate::{Result, optimizer::AdamWConfig};
 

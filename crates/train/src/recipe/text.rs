@@ -1,6 +1,8 @@
 //! A recipe as TOML, and what two of them differ in.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use inductive_files::shown;
 
 use super::Recipe;
 use crate::{Error, Result};
@@ -19,8 +21,34 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |v: &Option<String>| v.clone().unwrap_or_else(|| "not set".to_owned());
-        write!(f, "`{}` is {} there and {} here", self.field, value(&self.first), value(&self.second))
+        write!(
+            f,
+            "`{}` is {} there and {} here",
+            shown(&self.field),
+            shown(value(&self.first)),
+            shown(value(&self.second))
+        )
     }
+}
+
+/// How the line begins by which a recipe that this program wrote is known.
+const SIGNATURE: &str = "# Written by inductive ";
+
+/// Whether this text, with or without errors, is a recipe that this program wrote ([`Recipe::to_toml`]).
+pub(crate) fn is_ours(text: &str) -> bool {
+    text.lines().take_while(|line| line.starts_with('#')).any(|line| line.starts_with(SIGNATURE))
+}
+
+/// What is wrong with a TOML text, and where: the lines are TOML's own, their content is the text's and escaped.
+pub(super) fn toml_problem(error: &toml::de::Error) -> String {
+    let whole = error.to_string();
+    // The message comes last, and may quote a key with a line break in it.
+    let (place, message) = match whole.trim_end().strip_suffix(error.message().trim_end()) {
+        Some(place) => (place, error.message()),
+        None => (whole.as_str(), ""),
+    };
+    let place: String = place.lines().map(|line| format!("{}\n", shown(line))).collect();
+    format!("{place}{}", shown(message.trim_end())).trim_end().to_owned()
 }
 
 impl Recipe {
@@ -32,7 +60,7 @@ impl Recipe {
     pub fn from_toml(text: &str, path: impl AsRef<Path>) -> Result<Self> {
         toml::from_str(text).map_err(|error| Error::RecipeText {
             path: path.as_ref().to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
+            problem: toml_problem(&error),
         })
     }
 
@@ -42,7 +70,7 @@ impl Recipe {
     /// [`Error::Io`], or as [`Recipe::from_toml`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(Error::io("read the recipe", path))?;
+        let text = inductive_files::read_to_string(path).map_err(Error::io("read the recipe", path))?;
         Self::from_toml(&text, path)
     }
 
@@ -63,9 +91,9 @@ impl Recipe {
         Ok(format!(
             "# {model} on {data} ({subset} of the training images), {length} at batch {batch}, seed {seed}.\n\
              # Run it again: inductive train recipe.toml\n\
-             # Written by inductive {version}; what it needs and reaches is in env.json and metrics.jsonl.\n\n{body}",
+             {SIGNATURE}{version}; what it needs and reaches is in env.json and metrics.jsonl.\n\n{body}",
             model = self.model,
-            data = self.data.escape_debug(),
+            data = shown(&self.data),
             subset = self.subset,
             batch = self.batch_size,
             seed = self.seed,

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use inductive_files::shown;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `--peer` without a Python that runs.
@@ -12,9 +14,9 @@ pub enum Error {
     },
     /// A module of the peer cannot be imported.
     #[error(
-        "{} cannot import {module} ({reason}); install it with `{} -m pip install torch timm`, or give a Python that has \
+        "{} cannot import {} ({}); install it with `{} -m pip install torch timm`, or give a Python that has \
          it with --python PATH",
-        python.display(), python.display()
+        shown(python.display()), shown(module), shown(reason), shown(python.display())
     )]
     MissingModule { python: PathBuf, module: String, reason: String },
     /// A measuring process cannot be started.
@@ -39,12 +41,13 @@ pub enum Error {
     )]
     Silent { who: String, patience: Duration, stderr: Vec<String> },
     /// A measuring process did not keep to the protocol.
-    #[error("{who} gave an answer that cannot be used ({problem}): {line}")]
+    #[error("{who} gave an answer that cannot be used ({}): {}", shown(problem), shown(line))]
     Answer { who: String, problem: String, line: String },
     /// The peer has built something else.
     #[error(
-        "{model}: {peer} has {theirs} parameters, inductive has {ours}; that is not the same model, so nothing was \
-         compared. Try another version of timm"
+        "{model}: {} has {theirs} parameters, inductive has {ours}; that is not the same model, so nothing was \
+         compared. Try another version of timm",
+        shown(peer)
     )]
     OtherModel { model: String, peer: String, ours: usize, theirs: usize },
 }
@@ -53,5 +56,6 @@ fn last_words(lines: &[String]) -> String {
     if lines.is_empty() {
         return " without a word".to_owned();
     }
-    format!("; its last words:\n    {}", lines.join("\n    "))
+    let words: String = lines.iter().map(|line| format!("\n    {}", shown(line))).collect();
+    format!("; its last words:{words}")
 }

@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use inductive_files::shown;
+
 use super::{
     error::Error,
     process::Process,
@@ -24,7 +26,7 @@ pub fn find_python(asked: Option<PathBuf>) -> Result<PathBuf, Error> {
     for python in candidates {
         match try_run(&python) {
             Ok(()) => return Ok(python),
-            Err(reason) => tried.push(format!("`{}` {reason}", python.display())),
+            Err(reason) => tried.push(format!("`{}` {reason}", shown(python.display()))),
         }
     }
     Err(Error::NoPython { tried: tried.join(", ") })
@@ -53,7 +55,7 @@ fn start_with(
     task: &Task,
     description: &str,
 ) -> Result<(Process, Ready), Error> {
-    let who = format!("PyTorch ({}, {})", python.display(), task.title());
+    let who = format!("PyTorch ({}, {})", shown(python.display()), task.title());
     command.args(["-c", SCRIPT, description]);
     let mut process = Process::start(who, ADVICE, &mut command, task.patience())?;
     let line = process.line()?;

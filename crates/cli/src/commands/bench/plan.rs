@@ -1,8 +1,9 @@
 //! What is measured: the arguments, settled and checked before anything runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use inductive_checkpoint::check_writable;
+use inductive_files::destination;
 use inductive_models::{ModelSpec, find};
 use inductive_train::{
     Environment,
@@ -64,7 +65,7 @@ impl Plan {
             tasks.extend(modes.iter().map(task));
         }
         if let (Some(json), Some(csv)) = (&args.json, &args.csv)
-            && place(json) == place(csv)
+            && destination(json)? == destination(csv)?
         {
             return Err(usage("--json and --csv name the same file; give two"));
         }
@@ -95,13 +96,6 @@ fn check_numbers(args: &Bench) -> Result<()> {
         return Err(usage(format!("--seconds {}: give more than 0, at most {most}", args.seconds)));
     }
     Ok(())
-}
-
-/// Where a file will be, however its path is written: the folder without links, and the name.
-fn place(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    folder.join(path.file_name().unwrap_or_default())
 }
 
 /// Models and images per batch.

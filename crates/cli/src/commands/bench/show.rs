@@ -1,5 +1,6 @@
 //! The result as a person reads it: tables, the peak, the loader, what to do next.
 
+use inductive_files::shown;
 use inductive_ops::roof::Roof;
 use inductive_papers::table::{Cell, Column, Table};
 use inductive_train::bench::Mode;
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    output::{say, terminal},
+    output::{say, say_set, terminal},
 };
 
 /// On a machine that does nothing else, no peak is below this part of the best.
@@ -20,9 +21,9 @@ const QUIET: f64 = 0.85;
 
 /// Prints all of `outcome`.
 pub fn show(plan: &Plan, outcome: &Outcome) -> Result<()> {
-    say(format!("\n{}", speeds(plan, outcome).terminal(&terminal())))?;
+    say_set(format!("\n{}", speeds(plan, outcome).terminal(&terminal())))?;
     if let Some(table) = comparison(&outcome.measurements) {
-        say(format!("\n{}", table.terminal(&terminal())))?;
+        say_set(format!("\n{}", table.terminal(&terminal())))?;
     }
     say(format!("\n{}", peak(outcome)))?;
     if let Some(speed) = &outcome.loader {
@@ -37,7 +38,7 @@ pub fn show(plan: &Plan, outcome: &Outcome) -> Result<()> {
 /// Prints which files there are.
 pub fn files(plan: &Plan) -> Result<()> {
     for path in [&plan.json, &plan.csv].into_iter().flatten() {
-        say(format!("written: {}", path.display()))?;
+        say(format!("written: {}", shown(path.display())))?;
     }
     Ok(())
 }

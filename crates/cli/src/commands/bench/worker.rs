@@ -9,7 +9,7 @@ use super::protocol::{Answer, RUN, Ready, Task};
 use crate::{
     commands::Done,
     error::{Error, Result},
-    output::say,
+    output::say_set,
 };
 
 /// Works until the input ends. `task`: JSON.
@@ -29,7 +29,7 @@ pub fn run(task: &str) -> Result<Done> {
 }
 
 fn tell(message: &impl Serialize) -> Result<()> {
-    say(serde_json::to_string(message).map_err(std::io::Error::from)?)
+    say_set(serde_json::to_string(message).map_err(std::io::Error::from)?)
 }
 
 #[cfg(test)]

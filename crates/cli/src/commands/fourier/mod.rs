@@ -5,6 +5,7 @@ mod show;
 
 use inductive_checkpoint::write_atomic;
 use inductive_data::{DataSpec, LoadOptions};
+use inductive_files::shown;
 use inductive_models::Zoo;
 use inductive_train::{Probe, frequencies};
 
@@ -42,7 +43,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Don
     let spectra = frequencies(device, &*model, &*split.test, images, &mut |done| view.heard(done))?;
     drop(view);
 
-    let title = format!("{} on {} ({images} test images)", request.title(), args.data);
+    let title = format!("{} on {} ({images} test images)", request.title(), shown(&args.data));
     let figures = show::figures(&model.spec().name, &title, &spectra);
     let paths = request.paths();
     for ((_, figure), path) in figures.iter().zip(&paths) {

@@ -6,12 +6,14 @@ use std::{
 };
 
 use inductive_checkpoint::{LoadOptions, TensorFile, check_writable, load_tensors};
+use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Zoo, build, find};
-use inductive_train::{Initial, Recipe};
+use inductive_papers::figure::is_figure;
+use inductive_train::{Initial, Recipe, check_weights};
 
 use crate::{
     args::{Common, Fourier},
-    error::{Error, Result},
+    error::{Error, Result, of_weights},
     hint::Line,
     output::{note, say},
 };
@@ -27,6 +29,8 @@ pub struct Request {
     local_up_to_layer: Option<usize>,
     /// Without the extension.
     out: Option<PathBuf>,
+    /// Whether the first figure was named, and not only its folder: an earlier file of this name is meant to be replaced.
+    names_first: bool,
 }
 
 enum Weights {
@@ -38,13 +42,13 @@ enum Weights {
 
 impl Request {
     pub fn new(args: &Fourier) -> Result<Self> {
-        let (model, weights) = if args.what.ends_with(".safetensors") || Path::new(&args.what).is_file() {
+        let (model, weights) = if args.what.ends_with(".safetensors") || names_a_file(&args.what) {
             let tensors = TensorFile::open(&args.what)?;
             let said = tensors.metadata().get("model").cloned();
             let Some(model) = args.model.clone().or(said) else {
                 return Err(Error::Usage(format!(
                     "{} does not say of which model it is: give --model NAME, as `{}` lists them",
-                    args.what,
+                    shown(&args.what),
                     Line::new("inspect")
                 )));
             };
@@ -52,14 +56,15 @@ impl Request {
         } else if let Some(model) = &args.model {
             return Err(Error::Usage(format!(
                 "--model {model}: there is no file {}; --model is for a file that does not say its model",
-                args.what
+                shown(&args.what)
             )));
         } else {
             (args.what.clone(), Weights::New { seed: args.seed })
         };
         find(&model)?.choose_local(args.local_up_to_layer)?;
         let out = args.out.as_deref().map(figures_at);
-        Ok(Self { model, weights, local_up_to_layer: args.local_up_to_layer, out })
+        let names_first = args.out.as_deref().is_some_and(is_svg);
+        Ok(Self { model, weights, local_up_to_layer: args.local_up_to_layer, out, names_first })
     }
 
     /// Makes the folder for the figures, which can be written then: before the images are gone through, which takes its time,
@@ -74,15 +79,16 @@ impl Request {
                 inductive_checkpoint::Error::Io { action, path: folder.to_owned(), error }
             })?;
         }
-        self.paths().iter().try_for_each(check_writable)?;
-        Ok(())
+        let paths = self.paths();
+        paths.iter().try_for_each(check_writable)?;
+        paths.iter().skip(usize::from(self.names_first)).try_for_each(|path| refuse_foreign(path))
     }
 
     /// What is measured.
     pub fn title(&self) -> String {
         match &self.weights {
             Weights::New { seed } => format!("{}, new weights (seed {seed})", self.model),
-            Weights::File { path, .. } => format!("{}, {path}", self.model),
+            Weights::File { path, .. } => format!("{}, {}", self.model, shown(path)),
         }
     }
 
@@ -99,7 +105,7 @@ impl Request {
                 initial.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
                 Ok(initial.on(device, &recipe)?)
             }
-            Weights::File { tensors, .. } => {
+            Weights::File { path, tensors } => {
                 let options = BuildOptions {
                     classes: CLASSES,
                     local_up_to_layer: self.local_up_to_layer,
@@ -107,6 +113,7 @@ impl Request {
                 };
                 let mut model = build(device, &self.model, &options)?.model;
                 load_tensors(&mut *model, tensors, &LoadOptions::new().replace_head())?;
+                check_weights(&*model).map_err(of_weights(path))?;
                 Ok(model)
             }
         }
@@ -115,7 +122,11 @@ impl Request {
     /// Of the figures in their order; none if they are not wanted.
     pub fn paths(&self) -> Vec<PathBuf> {
         let figures = ["svg", "stream.svg", "branch.svg"];
-        let path = |out: &PathBuf, figure: &str| PathBuf::from(format!("{}.{figure}", out.display()));
+        let path = |out: &PathBuf, figure: &str| {
+            let mut name = out.clone().into_os_string();
+            name.push(format!(".{figure}"));
+            PathBuf::from(name)
+        };
         self.out.iter().flat_map(|out| figures.map(|figure| path(out, figure))).collect()
     }
 
@@ -149,8 +160,22 @@ const IN_A_FOLDER: &str = "fourier";
 
 /// Where figures go, without extension: `NAME` of `NAME.svg`, `fourier` in a folder.
 fn figures_at(out: &Path) -> PathBuf {
-    if out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) && !out.is_dir() {
-        return out.with_extension("");
+    if is_svg(out) { out.with_extension("") } else { out.join(IN_A_FOLDER) }
+}
+
+/// Whether this names a figure, and no folder.
+fn is_svg(out: &Path) -> bool {
+    out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) && !out.is_dir()
+}
+
+/// Refuses to put a figure that nobody has named in the place of what is none of ours.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    match inductive_files::read(path) {
+        Ok(bytes) if !is_figure(&bytes) => Err(Error::Failure(format!(
+            "{}: this is no figure that this program has drawn, and one would overwrite it; move it away, or give another --out",
+            shown(path.display())
+        ))),
+        // It is not there; what cannot be read was refused before.
+        _ => Ok(()),
     }
-    out.join(IN_A_FOLDER)
 }

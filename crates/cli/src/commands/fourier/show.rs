@@ -4,6 +4,7 @@ use std::path::Path;
 
 use inductive_analysis::{PointSpectrum, WHITE_NOISE};
 use inductive_attention::OperatorKind;
+use inductive_files::shown;
 use inductive_papers::{
     figure::{Figure, over_depth, over_frequency},
     table::{Cell, Column, Table},
@@ -12,7 +13,7 @@ use inductive_train::FourierPoint;
 
 use crate::{
     error::Result,
-    output::{say, terminal},
+    output::{say, say_set, terminal},
 };
 
 /// Rows of the plot in the terminal.
@@ -41,9 +42,9 @@ pub fn figures(model: &str, title: &str, spectra: &[PointSpectrum]) -> [(&'stati
 
 /// A line per point, and the mean of each kind of operator.
 pub fn tables(title: &str, spectra: &[PointSpectrum]) -> Result<()> {
-    say(points(title, spectra).terminal(&terminal()))?;
+    say_set(points(title, spectra).terminal(&terminal()))?;
     say("")?;
-    say(kinds(spectra).terminal(&terminal()))
+    say_set(kinds(spectra).terminal(&terminal()))
 }
 
 fn points(title: &str, spectra: &[PointSpectrum]) -> Table {
@@ -111,11 +112,11 @@ fn number(value: Option<f64>) -> Cell {
 /// The first of the figures.
 pub fn plot(figures: &[(&str, Figure)]) -> Result<()> {
     match figures.first() {
-        Some((_, figure)) => say(format!("\n{}", figure.terminal(&terminal(), ROWS))),
+        Some((_, figure)) => say_set(format!("\n{}", figure.terminal(&terminal(), ROWS))),
         None => Ok(()),
     }
 }
 
 pub fn written(path: &Path, what: &str) -> Result<()> {
-    say(format!("written: {} ({what})", path.display()))
+    say(format!("written: {} ({what})", shown(path.display())))
 }

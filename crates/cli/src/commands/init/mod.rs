@@ -14,7 +14,7 @@ use crate::{
     commands::{Done, Settings},
     error::Result,
     hint::fits,
-    output::{note, say, terminal},
+    output::{note, say_set, terminal},
     progress::SolveView,
 };
 use request::Request;
@@ -23,7 +23,7 @@ pub use show::described;
 /// Everything is made before anything is written.
 pub fn run(settings: &Settings, args: Init) -> Result<Done> {
     if args.list {
-        say(show::strategies().terminal(&terminal()))?;
+        say_set(show::strategies().terminal(&terminal()))?;
         return Ok(Done::Complete);
     }
     let request = Request::new(args)?;

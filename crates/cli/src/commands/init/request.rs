@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use inductive_checkpoint::{Metadata, check_writable};
+use inductive_checkpoint::{Description, Metadata, check_writable, describe};
+use inductive_files::{names_a_file, shown};
 use inductive_init::Strategy;
 use inductive_train::{Init, Recipe};
 use serde::Serialize;
@@ -15,6 +16,9 @@ use crate::{
 
 /// Stands for no strategy: what the model begins with otherwise.
 pub const OWN: &str = "own";
+
+/// What a file of such weights says of them.
+const INITIAL: &str = "initial";
 
 /// A request that can be meant; its files can be written.
 pub struct Request {
@@ -64,7 +68,11 @@ impl Request {
             Some(extension) if extension == "safetensors" => out.with_extension(""),
             _ => out.clone(),
         };
-        let beside = |name: &str| PathBuf::from(format!("{}.{name}", stem.display()));
+        let beside = |name: &str| {
+            let mut path = stem.clone().into_os_string();
+            path.push(format!(".{name}"));
+            PathBuf::from(path)
+        };
         let pictures = (!args.no_pictures)
             .then(|| Pictures { attention: beside("attention.png"), position: beside("position.png") });
         let run = beside("recipe.toml");
@@ -73,8 +81,28 @@ impl Request {
         for file in request.files() {
             check_writable(file)?;
         }
+        request.refuse_foreign_pictures()?;
         let replaced = request.files().into_iter().filter(|file| file.exists()).map(Path::to_owned).collect();
         Ok(Self { replaced, ..request })
+    }
+
+    /// Pictures that are there are ours if the weights are, beside which they would be drawn: the weights are written first. The
+    /// weights themselves are named by the user, and may be any earlier file.
+    fn refuse_foreign_pictures(&self) -> Result<()> {
+        let initial =
+            |about: Description| about.metadata.get("weights").is_some_and(|weights| weights == INITIAL);
+        if describe(&self.out).is_ok_and(initial) {
+            return Ok(());
+        }
+        match self.files()[1..].iter().find(|picture| picture.exists()) {
+            Some(picture) => Err(Error::Failure(format!(
+                "{}: `inductive init` has not drawn this beside {}, and would overwrite it; move it away, give another --out, or \
+                 --no-pictures",
+                shown(picture.display()),
+                shown(self.out.display())
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn files(&self) -> Vec<&Path> {
@@ -103,7 +131,7 @@ impl Request {
         let entries = [
             ("model", self.recipe.model.clone()),
             ("classes", self.classes.to_string()),
-            ("weights", "initial".to_owned()),
+            ("weights", INITIAL.to_owned()),
             ("recipe", self.recipe_lines(&self.recipe.data)?),
         ];
         Ok(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
@@ -115,7 +143,7 @@ fn strategy_of(text: &str) -> Result<Init<Strategy>> {
     if Strategy::named(text).is_some() {
         return Ok(text.into());
     }
-    if text.ends_with(".toml") || Path::new(text).is_file() {
+    if text.ends_with(".toml") || names_a_file(text) {
         return Ok(Init::read(text)?);
     }
     Err(Error::Usage(format!(

@@ -2,6 +2,7 @@
 
 use inductive_attention::AttentionRecord;
 use inductive_data::Dataset;
+use inductive_files::shown;
 use inductive_init::Strategy;
 use inductive_models::{LayerInitialised, ModelSpec, Pool};
 use inductive_papers::table::{Cell, Column, Table};
@@ -12,7 +13,7 @@ use crate::{
     args::Common,
     error::Result,
     hint::{Line, on_data},
-    output::{say, terminal},
+    output::{say, say_set, terminal},
 };
 
 /// All names with what they stand for.
@@ -72,7 +73,7 @@ pub fn layers(request: &Request, initial: &Initial, masses: &[f64], images: usiz
         tokens.recip()
     ));
     table.note(format!("On images: {images} of {}, in the whole model.", recipe.data));
-    say(table.terminal(&terminal()))
+    say_set(table.terminal(&terminal()))
 }
 
 fn offsets(layer: &LayerInitialised, spec: &ModelSpec) -> String {
@@ -92,7 +93,7 @@ pub fn files(
     let written = |path: &std::path::Path, what: &str| {
         let replaced =
             if request.replaced.iter().any(|it| it == path) { ", in place of an earlier file" } else { "" };
-        say(format!("written: {} ({what}{replaced})", path.display()))
+        say(format!("written: {} ({what}{replaced})", shown(path.display())))
     };
     let parameters = initial.model.num_params();
     let family = initial.model.spec().family.as_str();
@@ -103,7 +104,7 @@ pub fn files(
     let Some(heads) = attention.iter().map(|record| record.heads).max() else {
         return say("no pictures: the model has no attention");
     };
-    written(maps, &format!("mean attention over {images} images of {}", request.recipe.data))?;
+    written(maps, &format!("mean attention over {images} images of {}", shown(&request.recipe.data)))?;
     written(position, "attention on an image of one colour: position alone")?;
     say(format!(
         "  each picture: {} rows of layers, {heads} columns of heads; queries down, keys across, a class token first; black is 0, \
