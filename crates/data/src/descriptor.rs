@@ -49,12 +49,13 @@ static ALL: LazyLock<Vec<Descriptor>> = LazyLock::new(|| {
         include_str!("../../../datasets/synthetic.toml"),
         include_str!("../../../datasets/cifar10.toml"),
         include_str!("../../../datasets/cifar100.toml"),
+        include_str!("../../../datasets/synthetic-parity.toml"),
     ];
     texts.map(|text| toml::from_str(text).expect("embedded descriptors are checked by a test")).into()
 });
 
 impl Descriptor {
-    /// Every data set with a descriptor: synthetic, cifar10, cifar100.
+    /// Every data set with a descriptor: synthetic, cifar10, cifar100, synthetic-parity.
     pub fn all() -> &'static [Self] {
         &ALL
     }
@@ -69,6 +70,10 @@ impl Descriptor {
 
     pub(crate) fn cifar100() -> &'static Self {
         &ALL[2]
+    }
+
+    pub(crate) fn synthetic_parity() -> &'static Self {
+        &ALL[3]
     }
 
     /// What an in-memory set of this data set needs to know, under the name `spec`.

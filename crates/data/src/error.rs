@@ -11,8 +11,9 @@ pub enum Error {
     // ---- `--data` ----
     /// The name before the colon is no data source.
     #[error(
-        "data source `{given}` is not supported: expected synthetic, cifar10:PATH, cifar100:PATH or folder:DIR",
-        given = shown(given)
+        "data source `{given}` is not supported: expected {forms}",
+        given = shown(given),
+        forms = crate::DataSpec::FORMS.join(", ")
     )]
     UnknownSource {
         /// What was given.
@@ -26,10 +27,11 @@ pub enum Error {
         /// What the path should be.
         what: &'static str,
     },
-    /// `synthetic` was given something after a colon.
+    /// An embedded set was given something after a colon.
     #[error(
-        "data source `synthetic` takes no path, got `{given}`: it is generated, write `synthetic`",
-        given = shown(given)
+        "data source `{given}` takes no path: it is generated, write `{name}`",
+        given = shown(given),
+        name = shown(given.split(':').next().unwrap_or_default())
     )]
     UnexpectedPath {
         /// What was given.

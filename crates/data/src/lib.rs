@@ -1,4 +1,4 @@
-//! Image data sets, transforms and a deterministic loader, with an embedded synthetic set.
+//! Image data sets, transforms and a deterministic loader, with embedded synthetic sets.
 //!
 //! A [`DataSpec`] names a data set (`synthetic`, `cifar10:PATH`, `cifar100:PATH`, `folder:DIR`) and loads it into a
 //! [`Split`] of two [`Dataset`]s: labelled uint8 images, [3, height, width], all of one size. A [`Subset`] takes a few
@@ -51,5 +51,5 @@ pub use loader::{Batch, Batches, Loader, LoaderConfig};
 pub use random::SampleRng;
 pub use spec::{DataSpec, LoadOptions};
 pub use subset::{PerClass, Subset};
-pub use synthetic::{SyntheticConfig, synthetic};
+pub use synthetic::{SyntheticConfig, synthetic, synthetic_parity};
 pub use transform::{HorizontalFlip, Image, Normalize, Pipeline, RandomCrop, Transform};

@@ -1,11 +1,11 @@
 //! The `--data` string: which data set, and where it is.
 
-use crate::{Error, Split, SyntheticConfig, cifar10, cifar100, image_folder, synthetic};
+use crate::{Error, Split, SyntheticConfig, cifar10, cifar100, image_folder, synthetic, synthetic_parity};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A data source: `synthetic | cifar10:PATH | cifar100:PATH | folder:DIR`.
+/// A data source: `synthetic | synthetic-parity | cifar10:PATH | cifar100:PATH | folder:DIR`.
 ///
 /// ```
 /// use inductive_data::DataSpec;
@@ -18,6 +18,8 @@ use std::str::FromStr;
 pub enum DataSpec {
     /// The embedded set: nothing to download.
     Synthetic,
+    /// The embedded set of a parity problem.
+    SyntheticParity,
     /// CIFAR-10: official archive (binary version) or the folder unpacked from it.
     Cifar10(PathBuf),
     /// CIFAR-100, fine labels: official archive (binary version) or the folder unpacked from it.
@@ -28,7 +30,8 @@ pub enum DataSpec {
 
 impl DataSpec {
     /// What a `--data` string may look like, one form per source.
-    pub const FORMS: [&str; 4] = ["synthetic", "cifar10:PATH", "cifar100:PATH", "folder:DIR"];
+    pub const FORMS: [&str; 5] =
+        ["synthetic", "synthetic-parity", "cifar10:PATH", "cifar100:PATH", "folder:DIR"];
 }
 
 impl FromStr for DataSpec {
@@ -43,8 +46,9 @@ impl FromStr for DataSpec {
             path => Ok(PathBuf::from(path)),
         };
         match name {
-            "synthetic" if given == "synthetic" => Ok(Self::Synthetic),
-            "synthetic" => Err(Error::UnexpectedPath { given: given.into() }),
+            "synthetic" if given == name => Ok(Self::Synthetic),
+            "synthetic-parity" if given == name => Ok(Self::SyntheticParity),
+            "synthetic" | "synthetic-parity" => Err(Error::UnexpectedPath { given: given.into() }),
             "cifar10" => {
                 let what = "cifar-10-binary.tar.gz or the folder cifar-10-batches-bin unpacked from it";
                 path("cifar10", what).map(Self::Cifar10)
@@ -63,6 +67,7 @@ impl fmt::Display for DataSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Synthetic => write!(f, "synthetic"),
+            Self::SyntheticParity => write!(f, "synthetic-parity"),
             Self::Cifar10(path) => write!(f, "cifar10:{}", path.display()),
             Self::Cifar100(path) => write!(f, "cifar100:{}", path.display()),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
@@ -75,7 +80,7 @@ impl fmt::Display for DataSpec {
 pub struct LoadOptions {
     /// Side that the images of a folder are resized to, in pixels; default 32.
     pub folder_size: usize,
-    /// Size and seed of the synthetic set.
+    /// Size and seed of the embedded sets.
     pub synthetic: SyntheticConfig,
 }
 
@@ -89,10 +94,11 @@ impl DataSpec {
     /// Reads or generates the data set into memory.
     ///
     /// # Errors
-    /// Those of [`synthetic()`], [`cifar10`], [`cifar100`] and [`image_folder`].
+    /// Those of [`synthetic()`], [`synthetic_parity`], [`cifar10`], [`cifar100`] and [`image_folder`].
     pub fn load(&self, options: &LoadOptions) -> Result<Split, Error> {
         match self {
             Self::Synthetic => synthetic(&options.synthetic),
+            Self::SyntheticParity => synthetic_parity(&options.synthetic),
             Self::Cifar10(path) => cifar10(path),
             Self::Cifar100(path) => cifar100(path),
             Self::Folder(path) => image_folder(path, options.folder_size),
@@ -106,7 +112,7 @@ mod tests {
 
     #[test]
     fn display_is_the_inverse_of_parsing() {
-        for text in ["synthetic", "cifar10:a b", "cifar100:C:\\data", "folder:/x/y:z"] {
+        for text in ["synthetic", "synthetic-parity", "cifar10:a b", "cifar100:C:\\data", "folder:/x/y:z"] {
             assert_eq!(text.parse::<DataSpec>().unwrap().to_string(), text);
         }
     }
@@ -125,9 +131,10 @@ mod tests {
         // Fails to compile for a source that is not listed here.
         let form = |spec: &DataSpec| match spec {
             DataSpec::Synthetic => 0,
-            DataSpec::Cifar10(_) => 1,
-            DataSpec::Cifar100(_) => 2,
-            DataSpec::Folder(_) => 3,
+            DataSpec::SyntheticParity => 1,
+            DataSpec::Cifar10(_) => 2,
+            DataSpec::Cifar100(_) => 3,
+            DataSpec::Folder(_) => 4,
         };
         for (index, text) in DataSpec::FORMS.into_iter().enumerate() {
             assert_eq!(form(&text.parse().unwrap()), index, "{text}");
@@ -140,6 +147,8 @@ mod tests {
             let error = text.parse::<DataSpec>().unwrap_err().to_string();
             assert!(error.contains(&format!("{}:PATH", text.trim_end_matches(':'))), "{error}");
         }
-        assert!(matches!("synthetic:5".parse::<DataSpec>(), Err(Error::UnexpectedPath { .. })));
+        for text in ["synthetic:5", "synthetic-parity:"] {
+            assert!(matches!(text.parse::<DataSpec>(), Err(Error::UnexpectedPath { .. })), "{text}");
+        }
     }
 }

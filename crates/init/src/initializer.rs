@@ -9,7 +9,7 @@ use crate::{
     Quality, QueryKey, QueryKeyChoice, Result, Solver, Strategy, Target, ValueProjChoice, layer_norm,
     mimetic_noise, mimetic_query_key, mimetic_value_proj,
     query_key::head_dim,
-    random::{Purpose, stream, truncated_normal, uniform},
+    random::{Purpose, normal, stream, truncated_normal, uniform},
 };
 
 /// What initial weights must fit.
@@ -211,6 +211,20 @@ impl Initializer {
         LinearInit { weight, bias: plain_bias(self.strategy.linear, inputs, outputs, &mut rng).to_f32() }
     }
 
+    /// A convolution whose outputs see so many `inputs`, channels times places of the kernel: PyTorch's `Conv2d`, weight and
+    /// bias uniform on +-1 / sqrt(inputs). None where the strategy leaves convolutions as the model has them.
+    pub fn convolution(&self, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
+        match self.strategy.linear {
+            Linear::TruncatedNormal => None,
+            Linear::Kaiming | Linear::Lecun => {
+                let mut rng = stream(Purpose::Convolution, self.seed, number as u64, 0);
+                let weight = plain_weight(Linear::Kaiming, inputs, outputs, &mut rng).to_f32();
+                let bias = plain_bias(Linear::Kaiming, inputs, outputs, &mut rng).to_f32();
+                Some(LinearInit { weight, bias })
+            }
+        }
+    }
+
     fn mimetic(&self, layer: usize, mixture: Mixture) -> Result<Solved> {
         let noise = |head| {
             mimetic_noise(
@@ -303,6 +317,7 @@ fn plain_weight(linear: Linear, inputs: usize, outputs: usize, rng: &mut impl ra
     match linear {
         Linear::Kaiming => uniform(outputs, inputs, (inputs as f64).sqrt().recip(), rng),
         Linear::TruncatedNormal => truncated_normal(outputs, inputs, 0.02, 2.0, rng),
+        Linear::Lecun => normal(outputs, inputs, (inputs as f64).sqrt().recip(), rng),
     }
 }
 
@@ -310,6 +325,6 @@ fn plain_weight(linear: Linear, inputs: usize, outputs: usize, rng: &mut impl ra
 fn plain_bias(linear: Linear, inputs: usize, outputs: usize, rng: &mut impl rand::Rng) -> Matrix {
     match linear {
         Linear::Kaiming => uniform(1, outputs, (inputs as f64).sqrt().recip(), rng),
-        Linear::TruncatedNormal => Matrix::from_fn(1, outputs, |_, _| 0.0),
+        Linear::TruncatedNormal | Linear::Lecun => Matrix::from_fn(1, outputs, |_, _| 0.0),
     }
 }

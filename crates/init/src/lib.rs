@@ -51,5 +51,5 @@ pub use mimetic::{Mixture, Storage, mimetic_noise, mimetic_query_key, mimetic_va
 pub use position::{LEARNED_STD, PseudoInput, SinCos, layer_norm, learned};
 pub use quality::{HeadQuality, Quality};
 pub use query_key::QueryKey;
-pub use strategy::{Impulse, Linear, QueryKeyChoice, Solver, Strategy, ValueProjChoice};
+pub use strategy::{GatedValue, Impulse, Linear, QueryKeyChoice, Solver, Strategy, ValueProjChoice};
 pub use target::{Offset, Offsets, Target};

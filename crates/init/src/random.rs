@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     Biases = 8,
     Linear = 9,
     Filters = 10,
+    Convolution = 11,
 }
 
 /// The generator of (`purpose`, `seed`, `layer`, `index`). The four numbers are the ChaCha key itself, so that
@@ -34,6 +35,14 @@ pub(crate) fn stream(purpose: Purpose, seed: u64, layer: u64, index: u64) -> Cha
 /// Uniform on `[-bound, bound)`.
 pub(crate) fn uniform(rows: usize, cols: usize, bound: f64, rng: &mut impl Rng) -> Matrix {
     Matrix::from_fn(rows, cols, |_, _| bound * (2.0 * rng.r#gen::<f64>() - 1.0))
+}
+
+/// Normal with deviation `std`.
+pub(crate) fn normal(rows: usize, cols: usize, std: f64, rng: &mut impl Rng) -> Matrix {
+    Matrix::from_fn(rows, cols, |_, _| {
+        let value: f64 = StandardNormal.sample(rng);
+        value * std
+    })
 }
 
 /// Normal with deviation `std`, redrawn while outside +-`cut` (absolute, as in timm's `trunc_normal_`: the deviation of

@@ -18,8 +18,22 @@ pub struct Strategy {
     pub query_key: QueryKeyChoice,
     /// Values and projection.
     pub value_proj: ValueProjChoice,
+    /// Values of ConViT's gated layers.
+    #[serde(default)]
+    pub gated_value: GatedValue,
     /// Factor of the position embedding as it is drawn; the model trains on the product. 1 leaves it alone.
     pub position_scale: f64,
+}
+
+/// Values of a gated positional layer, which begins as a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatedValue {
+    /// As [`Strategy::value_proj`] says of all layers.
+    #[default]
+    ValueProj,
+    /// The identity, as ConViT's local initialisation has it.
+    Identity,
 }
 
 /// A linear layer that is not designed.
@@ -31,6 +45,8 @@ pub enum Linear {
     Kaiming,
     /// timm's default: weight N(0, 0.02^2), bias 0.
     TruncatedNormal,
+    /// Variance-preserving: weight N(0, 1 / inputs), bias 0, three times the variance of PyTorch's weights.
+    Lecun,
 }
 
 /// Query and key weights.
@@ -104,8 +120,10 @@ impl Impulse {
 
 impl Strategy {
     /// The names [`Strategy::named`] knows.
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 16] = [
         "kaiming",
+        "kaiming-identity-v",
+        "lecun",
         "trunc-normal",
         "mimetic",
         "impulse",
@@ -125,6 +143,8 @@ impl Strategy {
     pub fn describe(name: &str) -> Option<&'static str> {
         Some(match name {
             "kaiming" => "PyTorch's defaults: \"default\" and \"Kaiming uniform\" of the papers",
+            "kaiming-identity-v" => "the same, but the values of ConViT's gated layers are the identity",
+            "lecun" => "linear layers N(0, 1 / inputs), biases 0; convolutions PyTorch's",
             "trunc-normal" => "timm's defaults",
             "mimetic" => "arXiv 2305.09828: 0.7, 0.7 and 0.4, 0.4, stored as published",
             "impulse" => {
@@ -152,7 +172,13 @@ impl Strategy {
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "kaiming" => Self::plain(Linear::Kaiming),
-            "trunc-normal" => Self::plain(Linear::TruncatedNormal),
+            "kaiming-identity-v" => {
+                Self { gated_value: GatedValue::Identity, ..Self::plain(Linear::Kaiming) }
+            }
+            "lecun" => Self::plain(Linear::Lecun),
+            "trunc-normal" => {
+                Self { gated_value: GatedValue::Identity, ..Self::plain(Linear::TruncatedNormal) }
+            }
             "mimetic" => Self::mimetic(Mixture::QUERY_KEY, Mixture::VALUE_PROJ),
             "impulse" => Self::impulse_closed_form(),
             "impulse3" => Self::impulse_gradient(3),
@@ -183,7 +209,8 @@ impl Strategy {
     /// Nothing designed.
     pub fn plain(linear: Linear) -> Self {
         let (query_key, value_proj) = (QueryKeyChoice::Linear, ValueProjChoice::Linear);
-        Self { linear, query_key, value_proj, position_scale: 1.0 }
+        let gated_value = GatedValue::ValueProj;
+        Self { linear, query_key, value_proj, gated_value, position_scale: 1.0 }
     }
 
     /// Mimetic weights, stored as both published codes do; other layers as PyTorch's.

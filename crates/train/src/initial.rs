@@ -1,7 +1,8 @@
 //! The weights that a run begins with.
 
 use dfdx::prelude::Cpu;
-use inductive_models::{Initialised, Model, Zoo, initialise, initialise_filters};
+use inductive_init::Strategy;
+use inductive_models::{Initialised, Model, Zoo, find, initialise, initialise_filters};
 
 use crate::{
     Init, Recipe, Result,
@@ -34,7 +35,11 @@ impl Initial {
         recipe.validate()?;
         let device = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
         let mut built = device.build_model(&recipe.model, &recipe.build_options(classes))?;
-        let strategy = recipe.init.as_ref().and_then(Init::get);
+        // The model's own again, from the recipe's seed: as if the recipe had named it.
+        let strategy = match &recipe.init {
+            Some(init) => init.get(),
+            None => find(&recipe.model)?.init().and_then(Strategy::named),
+        };
         let seed = derive(recipe.seed, Purpose::Init, 0);
         let design = |strategy| initialise(&mut *built.model, &strategy, seed, progress);
         let initialised = strategy.map(design).transpose()?.unwrap_or_default();

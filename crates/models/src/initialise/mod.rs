@@ -6,8 +6,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use inductive_init::{
-    AttentionInit, Dims, FilterInit, Filters, Initializer, LinearInit, Progress, Quality, QueryKeyChoice,
-    Solver, Strategy, Target, ValueProjChoice,
+    AttentionInit, Dims, FilterInit, Filters, GatedValue, Initializer, LinearInit, Progress, Quality,
+    QueryKeyChoice, Solver, Strategy, Target, ValueProjChoice,
 };
 use inductive_ops::Backend;
 
@@ -34,8 +34,9 @@ pub struct LayerInitialised {
 }
 
 /// Gives every linear layer of `model` new weights by `strategy`: queries, keys, values and projections as it designs them,
-/// all others (MLP, head) by its [`Strategy::linear`]. Convolutions, norms and the class token stay as they are, and so do
-/// ConViT's gates and positional logits.
+/// all others (MLP, head) by its [`Strategy::linear`]. The convolutions of `prs_*`, which can become attention, get PyTorch's
+/// weights with every strategy but timm's. Other convolutions, norms and the class token stay as they are, and so do ConViT's
+/// gates and positional logits.
 ///
 /// The position embedding that the model has is what attention is solved on; it is multiplied by
 /// [`Strategy::position_scale`]. The same seed gives all strategies the same random numbers in the layers that they do not
@@ -67,13 +68,19 @@ pub fn initialise<D: Backend<f32>>(
     for (layer, name) in attention {
         let init = initializer.layer_reporting(layer, progress)?;
         done.warnings.extend(init.quality.as_ref().and_then(|quality| warning(&name, strategy, quality)));
-        parts.put_attention(&name, &init, &mut values);
+        parts.put_attention(&name, &init, strategy.gated_value, &mut values);
         let AttentionInit { targets, quality, .. } = init;
         done.layers.push(LayerInitialised { name, targets, quality });
     }
     for (number, (name, &(outputs, inputs))) in parts.linear.iter().enumerate() {
-        if !values.contains_key(&format!("{name}.weight")) {
+        let kept = strategy.gated_value == GatedValue::Identity && parts.is_gated_value(name);
+        if !kept && !values.contains_key(&format!("{name}.weight")) {
             parts.put(name, initializer.linear(number, inputs, outputs), &mut values);
+        }
+    }
+    for (number, (name, &(outputs, inputs))) in parts.mixers.iter().enumerate() {
+        if let Some(init) = initializer.convolution(number, inputs, outputs) {
+            parts.put(name, init, &mut values);
         }
     }
     if let Some((names, _)) = parts.position.as_ref().filter(|_| strategy.position_scale != 1.0) {
@@ -152,6 +159,8 @@ fn warning(name: &str, strategy: &Strategy, quality: &Quality) -> Option<String>
 struct Parts {
     /// Linear layers by name, in the order of their names: outputs and inputs.
     linear: BTreeMap<String, (usize, usize)>,
+    /// Convolutions that can become attention, in the same way: outputs, and inputs of one output.
+    mixers: BTreeMap<String, (usize, usize)>,
     /// Those with a bias.
     biased: Vec<String>,
     /// Names and values of the position embedding, `[tokens, width]`: one, or the same in every layer of attention.
@@ -160,13 +169,17 @@ struct Parts {
 
 impl Parts {
     fn of<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Self> {
-        let mut parts = Self { linear: BTreeMap::new(), biased: Vec::new(), position: None };
+        let mut parts =
+            Self { linear: BTreeMap::new(), mixers: BTreeMap::new(), biased: Vec::new(), position: None };
         model.for_each_parameter(&mut |p| {
             let (name, shape) = (p.name(), p.shape());
             match (name.rsplit_once('.'), shape) {
                 // ConViT's positional logits are no layer of the network's own channels.
                 (Some((layer, "weight")), &[outputs, inputs]) if !layer.ends_with("pos_proj") => {
                     parts.linear.insert(layer.to_owned(), (outputs, inputs));
+                }
+                (Some((layer, "weight")), &[outputs, inputs, rows, cols]) if layer.ends_with(".mixer") => {
+                    parts.mixers.insert(layer.to_owned(), (outputs, inputs * rows * cols));
                 }
                 (Some((layer, "bias")), _) => parts.biased.push(layer.to_owned()),
                 _ if name == "pos_embed" || name.ends_with(".attn.position") => {
@@ -211,14 +224,27 @@ impl Parts {
     }
 
     /// `name`: `blocks.0.attn`, with queries, keys and values in one layer or, in gated attention, values in their own.
-    fn put_attention(&self, name: &str, init: &AttentionInit, values: &mut BTreeMap<String, Vec<f32>>) {
+    fn put_attention(
+        &self,
+        name: &str,
+        init: &AttentionInit,
+        gated_value: GatedValue,
+        values: &mut BTreeMap<String, Vec<f32>>,
+    ) {
         if self.linear.contains_key(&format!("{name}.qkv")) {
             self.put(&format!("{name}.qkv"), init.qkv(), values);
         } else {
             self.put(&format!("{name}.qk"), LinearInit::stacked(&[&init.query, &init.key]), values);
-            self.put(&format!("{name}.v"), init.value.clone(), values);
+            if gated_value == GatedValue::ValueProj {
+                self.put(&format!("{name}.v"), init.value.clone(), values);
+            }
         }
         self.put(&format!("{name}.proj"), init.proj.clone(), values);
+    }
+
+    /// Whether the layer has the values of gated attention: those of plain attention are in one layer with queries and keys.
+    fn is_gated_value(&self, layer: &str) -> bool {
+        layer.strip_suffix(".v").is_some_and(|attention| self.linear.contains_key(&format!("{attention}.qk")))
     }
 
     fn put(&self, layer: &str, init: LinearInit, values: &mut BTreeMap<String, Vec<f32>>) {

@@ -8,12 +8,14 @@ mod simple_vit;
 mod transformers;
 
 use dfdx::prelude::*;
-use inductive_attention::LocalInit;
+use inductive_attention::{LocalInit, Uniform};
+use inductive_init::Strategy;
 use inductive_ops::Backend;
 
 use crate::{
     Error, ModelSpec, Result,
     classifier::{Classifier, Trunk},
+    initialise::initialise,
     model::Model,
 };
 
@@ -40,7 +42,7 @@ impl Default for BuildOptions {
     }
 }
 
-/// A model with new weights, drawn from the device's random numbers.
+/// A model with new weights, drawn from the device's random numbers as [`Entry::init`] says.
 pub struct Built<D: Backend<f32>> {
     /// The model.
     pub model: Box<dyn Model<f32, D>>,
@@ -108,7 +110,19 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
         "simple_vit" => simple_vit::build(device, spec, options)?,
         _ => transformers::build(device, spec, options)?,
     };
-    built.ok_or_else(|| unknown(name))
+    let mut built = built.ok_or_else(|| unknown(name))?;
+    if let Some(strategy) = find(name)?.init().and_then(Strategy::named) {
+        initialise(&mut *built.model, &strategy, draw_seed(device)?, &|_| ())?;
+    }
+    Ok(built)
+}
+
+/// A seed from the device's random numbers.
+fn draw_seed<D: Backend<f32>>(device: &D) -> Result<u64> {
+    let drawn = device.try_sample_like(&Rank1::<4>::default(), Uniform { bound: 1.0 });
+    let drawn = drawn.map_err(|error| inductive_ops::Error::device("build", error))?;
+    let bits = |part: f32| (f64::from(part + 1.0) * 32768.0) as u64;
+    Ok(drawn.as_vec().into_iter().fold(0, |seed, part| (seed << 16) | bits(part)))
 }
 
 /// The entry of this name.
@@ -156,6 +170,19 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 impl Entry {
+    /// The strategy of a new model's weights, a name of [`Strategy::NAMES`]; `None`: the published weights of its family.
+    ///
+    /// timm's N(0, 0.02^2) and EIT's N(0, 0.01^2) are made for hundreds of channels. With 96 a branch of the network then adds
+    /// a tenth of the stream, the logits of a new model hardly depend on the image, and training stands still for hundreds of
+    /// updates. So the sizes that no paper has get weights by the width of their layers.
+    pub fn init(&self) -> Option<&'static str> {
+        match self.spec.family.as_str() {
+            "prs" => Some("lecun"),
+            "vit" | "convit" | "eit" | "simple_vit" if self.spec.name.contains("_micro") => Some("kaiming"),
+            _ => None,
+        }
+    }
+
     /// The number of gated layers if `asked` is asked for; `None` asks for the default.
     ///
     /// Fails where no layer is left for the class token, or the number is not compiled.

@@ -7,6 +7,7 @@
 mod convit;
 mod eit;
 mod error;
+mod learned;
 mod prs;
 mod results;
 mod run;

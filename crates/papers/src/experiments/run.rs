@@ -8,7 +8,7 @@ use std::{
 use inductive_models::Zoo;
 use inductive_train::{Outcome, Progress, TrainOptions, train};
 
-use super::{Cell, CellResult, Error, Result, Study};
+use super::{Cell, CellResult, Error, Result, Study, learned};
 use crate::Report;
 
 /// What a study tells while it runs.
@@ -66,6 +66,7 @@ pub fn run<D: Zoo>(
     }
     progress.study(study, results.iter().flatten().count());
     let mut data = None;
+    let load = |cell: &Cell| cell.recipe.load_data();
     let mut notices = Vec::new();
     for (index, cell) in study.cells.iter().enumerate() {
         if let Some(result) = &results[index] {
@@ -75,7 +76,7 @@ pub fn run<D: Zoo>(
         let data = match &mut data {
             Some(data) => data,
             none => {
-                let loaded = none.insert(cell.recipe.load_data()?);
+                let loaded = none.insert(load(cell)?);
                 notices = loaded.notices.clone();
                 progress.notices(&notices);
                 loaded
@@ -101,6 +102,15 @@ pub fn run<D: Zoo>(
     report.command = study.request.command.clone();
     for notice in notices {
         report.differs(format!("data: {notice}"));
+    }
+    if let Some(CellResult { cell, .. }) = results.first() {
+        let classes = match (learned::known_classes(&cell.recipe.data), &data) {
+            (Some(classes), _) => classes,
+            (None, Some(data)) => data.test.num_classes(),
+            (None, None) => load(cell)?.test.num_classes(),
+        };
+        learned::complete(&mut report, study.request.preset, &results, classes);
+        learned::initial_weights(&mut report, &results);
     }
     for (name, values) in provenance(&results) {
         report.fact(name, values.into_iter().collect::<Vec<_>>().join("; "));

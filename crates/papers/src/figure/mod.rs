@@ -85,6 +85,15 @@ impl Series {
     }
 }
 
+/// A level to compare with: a dotted line over all of the plot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guide {
+    /// Name in the legend.
+    pub name: String,
+    /// Place on the y axis.
+    pub at: f64,
+}
+
 /// A plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
@@ -98,6 +107,8 @@ pub struct Figure {
     pub series: Vec<Series>,
     /// What lies behind them.
     pub bands: Vec<Band>,
+    /// A level to compare with.
+    pub guide: Option<Guide>,
     /// What must be said below it: what error bars are, how many seeds, where published points come from.
     pub caption: String,
 }
@@ -105,7 +116,8 @@ pub struct Figure {
 impl Figure {
     /// A plot without series.
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
-        Self { title: title.into(), x, y, series: Vec::new(), bands: Vec::new(), caption: String::new() }
+        let (title, caption) = (title.into(), String::new());
+        Self { title, x, y, series: Vec::new(), bands: Vec::new(), guide: None, caption }
     }
 
     /// Adds a series.
@@ -142,11 +154,12 @@ impl Figure {
     fn placed(&self) -> (axis::Placed, axis::Placed) {
         let points = || self.series.iter().flat_map(|series| self.drawable(series));
         let edges = self.bands.iter().flat_map(|band| [band.from, band.to]);
+        let guide = self.guide.iter().map(|guide| guide.at).filter(|at| self.y.scale.contains(*at));
         let ends = |p: Point| {
             let error = p.error.filter(|e| e.is_finite()).unwrap_or(0.0).abs();
             [p.y - error, p.y + error]
         };
-        (self.x.place(points().map(|p| p.x).chain(edges)), self.y.place(points().flat_map(ends)))
+        (self.x.place(points().map(|p| p.x).chain(edges)), self.y.place(points().flat_map(ends).chain(guide)))
     }
 }
 
@@ -155,6 +168,7 @@ enum Entry<'a> {
     Series(&'a Series),
     /// The first and the last of the ranked lines.
     Ranked(&'a Series, &'a Series),
+    Guide(&'a Guide),
     Band(&'a Band),
 }
 
@@ -164,19 +178,21 @@ impl Entry<'_> {
             Self::Series(series) => series.name.clone(),
             Self::Ranked(first, last) if first.name == last.name => first.name.clone(),
             Self::Ranked(first, last) => format!("{} to {}", first.name, last.name),
+            Self::Guide(guide) => guide.name.clone(),
             Self::Band(band) => band.name.clone(),
         }
     }
 }
 
 impl Figure {
-    /// Series, then the ranked ones in one, then each kind of band.
+    /// Series, then the ranked ones in one, the guide, each kind of band.
     fn entries(&self) -> Vec<Entry<'_>> {
         let single = self.series.iter().filter(|series| series.rank.is_none()).map(Entry::Series);
         let mut ranked = self.series.iter().filter(|series| series.rank.is_some());
         let first = ranked.next();
         let ranked = first.map(|first| Entry::Ranked(first, ranked.next_back().unwrap_or(first)));
-        single.chain(ranked).chain(bands::kinds(&self.bands).map(Entry::Band)).collect()
+        let guide = self.guide.iter().map(Entry::Guide);
+        single.chain(ranked).chain(guide).chain(bands::kinds(&self.bands).map(Entry::Band)).collect()
     }
 }
 

@@ -73,6 +73,10 @@ impl Figure {
             frame.top,
             WIDTH - LEFT - RIGHT
         );
+        if let Some(guide) = &self.guide {
+            let (y, right) = (frame.y(guide.at), WIDTH - RIGHT);
+            let _ = writeln!(out, "<path d=\"M{LEFT} {y:.2}H{right}\" {GUIDE}/>");
+        }
         for series in self.back_to_front() {
             out += &self.draw(series, &frame);
         }
@@ -100,6 +104,9 @@ impl Figure {
                     out += &marker(series, x + 17.0, y);
                 }
                 Entry::Ranked(..) => out += &scale(x, y),
+                Entry::Guide(_) => {
+                    let _ = writeln!(out, "<path d=\"M{x:.2} {y:.2}h34\" {GUIDE}/>");
+                }
                 Entry::Band(band) => {
                     let _ = writeln!(
                         out,
@@ -196,6 +203,9 @@ impl Figure {
         out
     }
 }
+
+/// How a guide is drawn.
+const GUIDE: &str = "stroke=\"#6b7280\" stroke-width=\"1.5\" stroke-dasharray=\"2 4\" fill=\"none\"";
 
 fn color(series: &Series) -> &'static str {
     COLORS[series.hue % COLORS.len()]

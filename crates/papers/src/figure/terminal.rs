@@ -16,6 +16,9 @@ const MARKERS: [[char; 4]; 6] = [
 /// ANSI colours by hue, near those of the SVG: blue, red, green, magenta, yellow, cyan.
 const COLORS: [&str; 6] = ["34", "31", "32", "35", "33", "36"];
 
+/// The colour of a guide: grey.
+const GUIDE: &str = "90";
+
 impl Figure {
     /// The figure as lines for a terminal; `rows` is the height of the plot without labels and legend.
     pub fn terminal(&self, terminal: &Terminal, rows: usize) -> String {
@@ -23,6 +26,10 @@ impl Figure {
         let labels = y.ticks.iter().map(|tick| width(&tick.label)).max().unwrap_or(0);
         let columns = terminal.width.clamp(24, 200).saturating_sub(labels + 3).max(16);
         let mut canvas = Canvas::new(columns, rows.clamp(4, 100), terminal.charset);
+        if let Some(guide) = &self.guide {
+            let at = y.fraction(guide.at);
+            canvas.line((0.0, at), (1.0, at), true, GUIDE);
+        }
         // In layers over all series, so that no line or bar hides another series' marker.
         for draw in [Self::draw_line, Self::draw_errors, Self::draw_markers] {
             for series in self.back_to_front() {
@@ -124,6 +131,9 @@ impl Figure {
                     terminal.paint(color(series), &marker)
                 }
                 Entry::Ranked(..) => "-".to_owned(),
+                Entry::Guide(_) => {
+                    terminal.paint(GUIDE, if terminal.charset == Charset::Ascii { "-" } else { "┄" })
+                }
                 Entry::Band(band) => terminal.spell(&band.letter().to_string()),
             };
             format!(" {mark} {:<widest$}  ", terminal.spell(&entry.name()))

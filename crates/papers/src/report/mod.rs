@@ -142,7 +142,7 @@ impl Report {
             let ansi = match claim.verdict {
                 Verdict::Holds => "1;32",
                 Verdict::Fails => "1;31",
-                Verdict::Undecided => "1;33",
+                Verdict::Undecided | Verdict::NothingLearned => "1;33",
             };
             let lines = |text: &str| wrap(&terminal.spell(text), terminal.width.max(40) - 2, "  ");
             parts.push(format!(

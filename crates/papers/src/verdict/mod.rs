@@ -26,6 +26,8 @@ pub enum Verdict {
     Fails,
     /// The numbers say neither.
     Undecided,
+    /// Runs that it is judged by are no better than guessing, so that their differences say nothing.
+    NothingLearned,
 }
 
 impl std::fmt::Display for Verdict {
@@ -34,6 +36,7 @@ impl std::fmt::Display for Verdict {
             Self::Holds => "holds",
             Self::Fails => "fails",
             Self::Undecided => "undecided",
+            Self::NothingLearned => "nothing was learned",
         })
     }
 }

@@ -99,7 +99,7 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
     /// Initial weights: the name of a strategy ([`inductive_init::Strategy::NAMES`]) or a table with its parts. Default: the
-    /// model's own, which are timm's.
+    /// model's own ([`Entry::init`](inductive_models::Entry::init)): published ones for published sizes, by width for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<Init<Strategy>>,
     /// Filters of depthwise convolutions: a name ([`inductive_init::Filters::NAMES`]) or a table with their parts. Default: the

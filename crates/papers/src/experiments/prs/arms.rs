@@ -8,8 +8,6 @@ use super::super::{Cell, Request, Result, percent, subset};
 
 /// The network of studies: 3 layers of 48 channels on 8 x 8 patches, 3 of 96 on 4 x 4.
 pub(super) const STAGED: &str = "prs_micro";
-/// The network of the quick look: on synthetic images, where the staged one is slow to leave guessing, it learns.
-pub(super) const RESNET: &str = "resnet20_cifar_switch";
 /// Layers of either that can leave convolution.
 pub(super) const LAYERS: usize = 6;
 
@@ -173,14 +171,9 @@ pub(super) fn cells(request: &Request, scale: &Scale) -> Result<Vec<Cell>> {
 
 /// What the network is.
 pub(super) fn network(request: &Request, scale: &Scale) -> String {
-    let what = if scale.model == RESNET {
-        "ResNet-20 for CIFAR; the 6 convolutions of its last stage, 3x3 with 64 channels on 8x8 patches and zeros around \
-         them, can become attention with 9 heads of full width."
-    } else {
-        "patches of 4 pixels, 3 blocks of 48 channels on 8x8 patches and 3 of 96 on 4x4; in each a 3x3 convolution \
-         (replicate border) that can become attention with 9 heads of full width, and an MLP. No position embedding, average \
-         pooling."
-    };
+    let what = "patches of 4 pixels, 3 blocks of 48 channels on 8x8 patches and 3 of 96 on 4x4; in each a 3x3 convolution \
+                (replicate border) that can become attention with 9 heads of full width, and an MLP. No position embedding, \
+                average pooling.";
     format!("`{}` on `{}`, preset `{}`: {what}", scale.model, request.data, request.preset)
 }
 

@@ -64,7 +64,7 @@ fn schedule(preset: Preset) -> Scale {
         Preset::Small => SMALL_EPOCHS,
     };
     Scale {
-        model: if preset == Preset::Quick { arms::RESNET } else { arms::STAGED },
+        model: arms::STAGED,
         length: Duration::Epochs(epochs),
         batch_size: if preset == Preset::Smoke { 8 } else { 64 },
         fractions: &[0.1],
