@@ -131,7 +131,8 @@ mod tests {
             [
                 ("synthetic", 10, 10_000, 2_000),
                 ("cifar10", 10, 50_000, 10_000),
-                ("cifar100", 100, 50_000, 10_000)
+                ("cifar100", 100, 50_000, 10_000),
+                ("synthetic-parity", 10, 10_000, 2_000)
             ]
         );
         for descriptor in Descriptor::all() {

@@ -56,7 +56,7 @@ fn every_strategy_is_a_function_of_seed_and_layer_whatever_the_order() {
 #[test]
 fn designed_weights_leave_biases_and_other_layers_to_the_default() {
     let bound = 24f32.sqrt().recip();
-    for name in Strategy::NAMES.into_iter().filter(|name| *name != "trunc-normal") {
+    for name in Strategy::NAMES.into_iter().filter(|name| !["trunc-normal", "lecun"].contains(name)) {
         let (got, plain) = (layer(name, 3, 1), layer("kaiming", 3, 1));
         assert_eq!(got.qkv().bias, plain.qkv().bias, "{name}");
         assert_eq!(got.proj.bias, plain.proj.bias, "{name}");
@@ -65,10 +65,26 @@ fn designed_weights_leave_biases_and_other_layers_to_the_default() {
         assert_eq!(other, initializer(strategy("kaiming"), 3).linear(0, 96, 24), "{name}");
         assert!(other.weight.iter().all(|v| v.abs() <= 96f32.sqrt().recip()));
     }
-    let normal = layer("trunc-normal", 3, 1);
-    assert_eq!(normal.qkv().bias, [0.0; 72]);
-    let deviation = (normal.qkv().weight.iter().map(|v| v * v).sum::<f32>() / 1728.0).sqrt();
-    assert!((deviation - 0.02).abs() < 0.001, "{deviation}");
+    for (name, expected) in [("trunc-normal", 0.02), ("lecun", 24f32.sqrt().recip())] {
+        let normal = layer(name, 3, 1);
+        assert_eq!(normal.qkv().bias, [0.0; 72]);
+        let deviation = (normal.qkv().weight.iter().map(|v| v * v).sum::<f32>() / 1728.0).sqrt();
+        assert!((deviation / expected - 1.0).abs() < 0.05, "{name}: {deviation}");
+    }
+}
+
+#[test]
+fn convolutions_are_pytorchs_with_every_strategy_but_timms() {
+    let of = |name: &str, number| initializer(strategy(name), 3).convolution(number, 9 * 48, 48);
+    let bound = 432f32.sqrt().recip();
+    for name in Strategy::NAMES.into_iter().filter(|name| *name != "trunc-normal") {
+        let init = of(name, 0).unwrap();
+        assert!(init.weight.iter().chain(&init.bias).all(|v| v.abs() <= bound), "{name}");
+        assert!(init.weight.iter().any(|v| v.abs() > 0.99 * bound) && init.bias[0] != 0.0, "{name}");
+        assert_eq!((init.weight.len(), init.bias.len()), (48 * 432, 48));
+        assert_ne!(init, of(name, 1).unwrap(), "{name}: layers differ");
+    }
+    assert!(of("trunc-normal", 0).is_none(), "as the model has them");
 }
 
 #[test]

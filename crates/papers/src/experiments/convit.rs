@@ -51,8 +51,8 @@ fn scale(preset: Preset) -> Scale {
             synthetic: Synthetic { train: 200, test: 100, seed: 0 },
         },
         Preset::Quick => Scale {
-            steps: 200,
-            batch_size: 32,
+            steps: 160,
+            batch_size: 64,
             fractions: &[0.1, 0.3, 1.0],
             seeds: 4,
             evaluations: 1,

@@ -39,7 +39,9 @@ pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResul
     if preset == Preset::Smoke {
         report.claims.retain(|claim| claim.pieces.is_empty());
         replace_verdicts(report, &Entry::Empty);
-        report.ran("Preset `smoke` shows that everything runs; its runs are too short to learn, so there are no verdicts.");
+        report.remark(
+            "Preset smoke only shows that everything runs. Its runs are too short to learn, so no claim is judged.",
+        );
         return;
     }
     let idle = at_guessing(results, level);
@@ -53,7 +55,7 @@ pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResul
         claim.pieces.iter_mut().for_each(|piece| piece.verdict = Verdict::NothingLearned);
     }
     replace_verdicts(report, &Entry::text(Verdict::NothingLearned.to_string()));
-    report.ran(format!(
+    report.remark(format!(
         "Nothing was learned, top-1 below {:.1} %, by: {arms}. So nothing is decided.",
         LEARNED * level
     ));
@@ -119,6 +121,7 @@ mod tests {
         experiments::{Cell, results::finished},
         figure::{Axis, Figure, Series},
         table::{Column, Table},
+        text::Terminal,
         verdict::{ClaimTest, Comparison},
     };
 
@@ -176,7 +179,12 @@ mod tests {
                 claim.reason
             );
             let text = report.markdown();
-            assert!(!text.contains("holds") && text.contains("nothing was learned"), "{text}");
+            let decided = ["**holds**", "| holds |", "convit.1: holds"];
+            assert!(decided.iter().all(|it| !text.contains(it)), "{text}");
+            assert!(
+                text.contains("**nothing was learned**") && text.contains("| nothing was learned |"),
+                "{text}"
+            );
         }
     }
 
@@ -185,6 +193,8 @@ mod tests {
         let mut report = report();
         complete(&mut report, Preset::Smoke, &[run("a", "deit_micro", 0, 99.0)], 10);
         assert!(report.claims.is_empty() && report.tables[0].table.rows[0][1] == Entry::Empty);
+        let said = "no claim is judged";
+        assert!(report.markdown().contains(said) && report.terminal(&Terminal::default()).contains(said));
     }
 
     #[test]
@@ -194,7 +204,7 @@ mod tests {
         let figure = &report.figures[0].figure;
         assert_eq!(figure.guide.as_ref().map(|guide| guide.at), Some(1.0));
         assert!(figure.svg().contains("guessing, 1 %"));
-        assert!(figure.terminal(&crate::text::Terminal::default(), 10).contains("guessing, 1 %"));
+        assert!(figure.terminal(&Terminal::default(), 10).contains("guessing, 1 %"));
     }
 
     #[test]

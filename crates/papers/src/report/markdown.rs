@@ -13,8 +13,14 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut out = format!("# {}\n", escape(&self.title));
         list(&mut out, "What was run", &self.what_was_run);
+        if !self.claims.is_empty() || !self.remarks.is_empty() {
+            out += "\n## Verdicts\n";
+        }
+        for remark in &self.remarks {
+            let _ = write!(out, "\n{}\n", escape(remark));
+        }
         if !self.claims.is_empty() {
-            out += "\n## Verdicts\n\n";
+            out += "\n";
             out += &self.verdicts().markdown();
         }
         if !self.tables.is_empty() {

@@ -51,6 +51,8 @@ pub struct Report {
     pub tables: Vec<NamedTable>,
     /// Plots.
     pub figures: Vec<NamedFigure>,
+    /// What must be said before any verdict.
+    pub remarks: Vec<String>,
     /// Judged claims.
     pub claims: Vec<ClaimVerdict>,
     /// What differs from the paper: data, resolution, epochs, width.
@@ -87,6 +89,12 @@ impl Report {
         self
     }
 
+    /// Adds what must be said before any verdict.
+    pub fn remark(&mut self, line: impl Into<String>) -> &mut Self {
+        self.remarks.push(line.into());
+        self
+    }
+
     /// Adds a judged claim.
     pub fn claim(&mut self, claim: ClaimVerdict) -> &mut Self {
         self.claims.push(claim);
@@ -119,6 +127,7 @@ impl Report {
             command: &'a str,
             environment: &'a [Fact],
             differences: &'a [String],
+            remarks: &'a [String],
             tables: &'a [NamedTable],
             claims: &'a [ClaimVerdict],
         }
@@ -127,6 +136,7 @@ impl Report {
             command: &self.command,
             environment: &self.environment,
             differences: &self.differences,
+            remarks: &self.remarks,
             tables: &self.tables,
             claims: &self.claims,
         };
@@ -134,10 +144,12 @@ impl Report {
         harmless(&serde_json::to_string_pretty(&json).unwrap_or_default()) + "\n"
     }
 
-    /// The report as the end of a run prints it: tables, plots, one paragraph per claim.
+    /// The report as the end of a run prints it: tables, plots, remarks, one paragraph per claim.
     pub fn terminal(&self, terminal: &Terminal) -> String {
         let mut parts: Vec<String> = self.tables.iter().map(|it| it.table.terminal(terminal)).collect();
         parts.extend(self.figures.iter().map(|it| it.figure.terminal(terminal, 18)));
+        let remark = |text: &String| wrap(&terminal.spell(text), terminal.width.max(40), "") + "\n";
+        parts.extend(self.remarks.iter().map(remark));
         for claim in &self.claims {
             let ansi = match claim.verdict {
                 Verdict::Holds => "1;32",
