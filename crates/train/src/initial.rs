@@ -35,7 +35,7 @@ impl Initial {
         recipe.validate()?;
         let device = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
         let mut built = device.build_model(&recipe.model, &recipe.build_options(classes))?;
-        // The model's own again, from the recipe's seed: as if the recipe had named it.
+        // The model's own, as if the recipe had named it.
         let strategy = match &recipe.init {
             Some(init) => init.get(),
             None => find(&recipe.model)?.init().and_then(Strategy::named),

@@ -83,7 +83,7 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
 fn of_run(folder: &Path, weights: Option<&Path>) -> Result<(Recipe, PathBuf)> {
     let path = folder.join("recipe.toml");
     if !path.is_file() {
-        let folder = folder.display();
+        let folder = shown(folder.display());
         return Err(Error::Usage(format!(
             "{folder}: not the folder of a run, there is no recipe.toml in it"
         )));
@@ -93,10 +93,10 @@ fn of_run(folder: &Path, weights: Option<&Path>) -> Result<(Recipe, PathBuf)> {
     let Some(weights) = weights.map(Path::to_owned).or_else(|| weights_in(folder)) else {
         return Err(Error::Failure(format!(
             "{}: the run has kept no weights yet, neither last.safetensors nor best.safetensors",
-            folder.display()
+            shown(folder.display())
         )));
     };
-    note(&format!("weights: {}", weights.display()));
+    note(&format!("weights: {}", shown(weights.display())));
     Ok((recipe, weights))
 }
 
@@ -108,13 +108,13 @@ pub fn weights_in(folder: &Path) -> Option<PathBuf> {
 /// Neither a model nor a folder.
 fn neither(what: &Path) -> Error {
     if what.exists() {
-        let file = what.display();
+        let file = shown(what.display());
         return Error::Usage(format!(
             "{file}: give a run's folder, or a model's name with --weights {file} and --data"
         ));
     }
     match what.to_str().map(find) {
         Some(Err(error)) if what.components().count() == 1 => error.into(),
-        _ => Error::Usage(format!("{}: there is no such folder of a run", what.display())),
+        _ => Error::Usage(format!("{}: there is no such folder of a run", shown(what.display()))),
     }
 }

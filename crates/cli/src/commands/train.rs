@@ -49,7 +49,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
         Outcome::Interrupted { step, total_steps, folder } => {
             say(format!(
                 "stopped after {step} of {total_steps} updates. The run is kept in {}.",
-                folder.display()
+                shown(folder.display())
             ))?;
             say(format!("To go on: {again}"))?;
             Ok(Done::Interrupted)

@@ -68,7 +68,7 @@ pub fn synthetic(config: &SyntheticConfig) -> Result<Split, Error> {
 /// and spectra together can tell the pair at most (50 %). To tell the two of a pair apart is a parity problem, on which
 /// transformers stand still for hundreds of updates and then learn all at once.
 ///
-/// Measured on 2,000 test images (`cargo run --release -p inductive-data --example synthetic_difficulty -- parity`):
+/// Measured on 2,000 test images (`cargo run --release -p inductive-data --example synthetic_difficulty -- synthetic-parity`):
 ///
 /// | classifier | training images | accuracy |
 /// |---|---|---|

@@ -73,8 +73,9 @@ impl ClosedForm {
         let head = |(head, (target, noise)): (usize, (&Target, &Matrix))| {
             self.solve_head(&strongest, target, noise)?.ok_or(Error::Vanished { head })
         };
-        let pairs = targets.par_iter().zip(noise).enumerate().map(head);
-        QueryKey::from_heads(pairs.collect::<Result<_>>()?)
+        let pairs: Vec<_> = targets.par_iter().zip(noise).enumerate().map(head).collect();
+        // Of heads that fail the first is named, whichever thread was faster.
+        QueryKey::from_heads(pairs.into_iter().collect::<Result<_>>()?)
     }
 
     /// `(Q^T, K)`, both `[head_dim, width]`; nothing if A is 0.

@@ -112,7 +112,9 @@ impl Gradient {
             query.values_mut().iter_mut().for_each(|v| *v *= scale / own);
             Ok((query, matrix(state.key())?))
         };
-        QueryKey::from_heads(targets.par_iter().enumerate().map(solve).collect::<Result<_>>()?)
+        let heads: Vec<_> = targets.par_iter().enumerate().map(solve).collect();
+        // Of heads that fail the first is named, whichever thread was faster.
+        QueryKey::from_heads(heads.into_iter().collect::<Result<_>>()?)
     }
 
     fn check(&self) -> Result<()> {

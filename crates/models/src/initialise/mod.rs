@@ -73,8 +73,7 @@ pub fn initialise<D: Backend<f32>>(
         done.layers.push(LayerInitialised { name, targets, quality });
     }
     for (number, (name, &(outputs, inputs))) in parts.linear.iter().enumerate() {
-        let kept = strategy.gated_value == GatedValue::Identity && parts.is_gated_value(name);
-        if !kept && !values.contains_key(&format!("{name}.weight")) {
+        if !values.contains_key(&format!("{name}.weight")) {
             parts.put(name, initializer.linear(number, inputs, outputs), &mut values);
         }
     }
@@ -235,16 +234,13 @@ impl Parts {
             self.put(&format!("{name}.qkv"), init.qkv(), values);
         } else {
             self.put(&format!("{name}.qk"), LinearInit::stacked(&[&init.query, &init.key]), values);
-            if gated_value == GatedValue::ValueProj {
-                self.put(&format!("{name}.v"), init.value.clone(), values);
-            }
+            let value = match gated_value {
+                GatedValue::ValueProj => init.value.clone(),
+                GatedValue::Identity => identity(init.value.bias.len()),
+            };
+            self.put(&format!("{name}.v"), value, values);
         }
         self.put(&format!("{name}.proj"), init.proj.clone(), values);
-    }
-
-    /// Whether the layer has the values of gated attention: those of plain attention are in one layer with queries and keys.
-    fn is_gated_value(&self, layer: &str) -> bool {
-        layer.strip_suffix(".v").is_some_and(|attention| self.linear.contains_key(&format!("{attention}.qk")))
     }
 
     fn put(&self, layer: &str, init: LinearInit, values: &mut BTreeMap<String, Vec<f32>>) {
@@ -253,4 +249,10 @@ impl Parts {
             values.insert(format!("{layer}.bias"), init.bias);
         }
     }
+}
+
+/// A layer that passes so many channels on.
+fn identity(width: usize) -> LinearInit {
+    let at = |index: usize| if index.is_multiple_of(width + 1) { 1.0 } else { 0.0 };
+    LinearInit { weight: (0..width * width).map(at).collect(), bias: vec![0.0; width] }
 }

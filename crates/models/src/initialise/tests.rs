@@ -173,3 +173,55 @@ fn the_closed_form_on_sines_and_cosines_warns() {
     assert!(done.warnings.len() == 4 && done.warnings[0].contains("impulse3"), "{:?}", done.warnings);
     assert!(after("deit_micro", "impulse").2.warnings.is_empty());
 }
+
+#[test]
+fn gated_values_are_the_identity_where_the_strategy_says_so_whatever_they_were() {
+    for (strategy, expected) in [("kaiming-identity-v", true), ("trunc-normal", true), ("kaiming", false)] {
+        let (_, after, _) = after("convit_micro", strategy);
+        for layer in 0..3 {
+            let values = &after[&format!("blocks.{layer}.attn.v.weight")];
+            let identity = values
+                .iter()
+                .enumerate()
+                .all(|(at, value)| *value == f32::from(u8::from(at.is_multiple_of(97))));
+            assert_eq!(identity, expected, "{strategy}, layer {layer}");
+        }
+    }
+}
+
+/// Standard deviation.
+fn deviation(values: &[f32]) -> f32 {
+    (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt()
+}
+
+#[test]
+fn small_models_begin_by_their_width_and_published_ones_as_published() {
+    let fc1 = |name: &str, published_weights| {
+        let options = BuildOptions { classes: 10, published_weights, ..Default::default() };
+        let model = build(&Cpu::seed_from_u64(0), name, &options).unwrap().model;
+        let values = values(&*model);
+        let (_, fc1) = values.iter().find(|(name, _)| name.ends_with("blocks.0.mlp.fc1.weight")).unwrap();
+        deviation(fc1)
+    };
+    // Uniform on +-1 / sqrt(96); N(0, 1 / 48) in the first stage; timm's; the authors' of EIT
+    for (name, by_width, published) in [
+        ("deit_micro", (3f32 * 96.0).powf(-0.5), 0.02),
+        ("prs_micro", 48f32.powf(-0.5), 0.02),
+        ("eit_micro", (3f32 * 96.0).powf(-0.5), 0.01),
+        ("deit_tiny_patch4_32", 0.02, 0.02),
+    ] {
+        let (got, asked) = (fc1(name, false), fc1(name, true));
+        assert!((got / by_width - 1.0).abs() < 0.03, "{name}: {got}");
+        assert!((asked / published - 1.0).abs() < 0.03, "{name}, as published: {asked}");
+    }
+}
+
+#[test]
+fn convolutions_that_can_leave_are_pytorchs_unless_timms_weights_are_asked_for() {
+    let (before, kaiming, _) = after("prs_micro", "kaiming");
+    let name = "stages.0.blocks.0.mixer.weight";
+    let bound = 432f32.powf(-0.5);
+    assert!(kaiming[name] != before[name] && share(&kaiming[name], bound) == 1.0);
+    let (before, timm, _) = after("prs_micro", "trunc-normal");
+    assert_eq!(timm[name], before[name], "as the model has them");
+}

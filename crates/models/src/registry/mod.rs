@@ -34,11 +34,19 @@ pub struct BuildOptions {
     /// SimpleViT: the share of content in queries and keys, 0 to 1; the position embedding has the rest. The paper's alpha,
     /// 0 to 0.5 there.
     pub content_share: f64,
+    /// Weights as published for the family, whatever [`Entry::init`] says: to begin with a strategy of one's own.
+    pub published_weights: bool,
 }
 
 impl Default for BuildOptions {
     fn default() -> Self {
-        Self { classes: 1000, local_up_to_layer: None, locality_strength: 1.0, content_share: 0.5 }
+        Self {
+            classes: 1000,
+            local_up_to_layer: None,
+            locality_strength: 1.0,
+            content_share: 0.5,
+            published_weights: false,
+        }
     }
 }
 
@@ -111,7 +119,8 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
         _ => transformers::build(device, spec, options)?,
     };
     let mut built = built.ok_or_else(|| unknown(name))?;
-    if let Some(strategy) = find(name)?.init().and_then(Strategy::named) {
+    let strategy = find(name)?.init().filter(|_| !options.published_weights).and_then(Strategy::named);
+    if let Some(strategy) = strategy {
         initialise(&mut *built.model, &strategy, draw_seed(device)?, &|_| ())?;
     }
     Ok(built)
@@ -171,10 +180,11 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 impl Entry {
     /// The strategy of a new model's weights, a name of [`Strategy::NAMES`]; `None`: the published weights of its family.
+    /// `*_micro` transformers and all `prs_*` have one.
     ///
     /// timm's N(0, 0.02^2) and EIT's N(0, 0.01^2) are made for hundreds of channels. With 96 a branch of the network then adds
     /// a tenth of the stream, the logits of a new model hardly depend on the image, and training stands still for hundreds of
-    /// updates. So the sizes that no paper has get weights by the width of their layers.
+    /// updates. So these get weights by the width of their layers.
     pub fn init(&self) -> Option<&'static str> {
         match self.spec.family.as_str() {
             "prs" => Some("lecun"),

@@ -37,10 +37,10 @@ pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResul
         named.figure.guide = Some(Guide { name: format!("guessing, {level} %"), at: level });
     }
     if preset == Preset::Smoke {
-        report.claims.retain(|claim| claim.pieces.is_empty());
+        report.claims.retain(|claim| claim.pieces.is_empty() && !claim.checks.is_empty());
         replace_verdicts(report, &Entry::Empty);
         report.remark(
-            "Preset smoke only shows that everything runs. Its runs are too short to learn, so no claim is judged.",
+            "Preset smoke only shows that everything runs. Its runs are too short to learn: no claim is judged by them.",
         );
         return;
     }
@@ -104,8 +104,8 @@ pub(super) fn initial_weights(report: &mut Report, results: &[CellResult]) {
         let models: Vec<_> = models.into_iter().map(|model| format!("`{model}`")).collect();
         let what = Strategy::describe(init).unwrap_or_default();
         report.differs(format!(
-            "initial weights of {}: by the width of their layers (`init = {init:?}`: {what}) instead of the published \
-             N(0, 0.02^2), which is made for wider models and leaves these nearly disconnected",
+            "initial weights of {}: by the width of their layers (`init = {init:?}`: {what}) instead of the published ones, which \
+             are made for wider models: N(0, 0.02^2), of EIT N(0, 0.01^2), of PRS not known",
             models.join(", ")
         ));
     }

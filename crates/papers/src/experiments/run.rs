@@ -104,12 +104,13 @@ pub fn run<D: Zoo>(
         report.differs(format!("data: {notice}"));
     }
     if let Some(CellResult { cell, .. }) = results.first() {
-        let classes = match (learned::known_classes(&cell.recipe.data), &data) {
-            (Some(classes), _) => classes,
-            (None, Some(data)) => data.test.num_classes(),
-            (None, None) => load(cell)?.test.num_classes(),
-        };
-        learned::complete(&mut report, study.request.preset, &results, classes);
+        let loaded = || data.as_ref().map_or_else(|| load(cell), |data| Ok(data.clone()));
+        // Without the images of a finished study its report is still worth having.
+        let classes = learned::known_classes(&cell.recipe.data)
+            .or_else(|| loaded().ok().map(|data| data.test.num_classes()));
+        if let Some(classes) = classes {
+            learned::complete(&mut report, study.request.preset, &results, classes);
+        }
         learned::initial_weights(&mut report, &results);
     }
     for (name, values) in provenance(&results) {

@@ -44,7 +44,7 @@ pub struct Recipe {
     /// Seed of everything random. Default 0.
     pub seed: u64,
 
-    /// Data: `synthetic`, `cifar10:PATH`, `cifar100:PATH`, `folder:DIR`; decides the number of classes.
+    /// Data: `synthetic`, `synthetic-parity`, `cifar10:PATH`, `cifar100:PATH`, `folder:DIR`; decides the number of classes.
     /// Default `synthetic`.
     pub data: String,
     /// Training images to use: `all`, `first 10%`, `first 50`, `random 10%` or `random 50`, of each class. Default
@@ -252,13 +252,15 @@ impl Recipe {
         Ok(inductive_models::find(&self.model)?.spec)
     }
 
-    /// How to build the model for so many classes.
+    /// How to build the model for so many classes; what it begins with is for [`Initial`](crate::Initial) to write.
     pub fn build_options(&self, classes: usize) -> BuildOptions {
         BuildOptions {
             classes,
             local_up_to_layer: self.local_up_to_layer,
             locality_strength: self.locality_strength,
             content_share: self.content_share.unwrap_or(BuildOptions::default().content_share),
+            // A run draws its initial weights from its own seed: `Initial`.
+            published_weights: true,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
 
 /// All names with what they stand for.
 pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let own = "what the model begins with otherwise: timm's; ConViT's local attention; EIT's authors'";
+    let own = "what the model begins with otherwise: as published, of small models by their width";
     let named = Strategy::NAMES.into_iter().map(|name| (name, Strategy::describe(name).unwrap_or_default()));
     std::iter::once((OWN, own)).chain(named)
 }
