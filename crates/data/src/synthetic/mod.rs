@@ -44,7 +44,7 @@ impl Default for SyntheticConfig {
 ///
 /// Colours average out in every piece: the mean of an image says nothing, and neither does flipping it left-right. The
 /// covariance of colours hints at the palette, that of pixels a few apart at palette and order, so that training finds
-/// something to follow from the first update, unlike in [`synthetic_parity`](super::synthetic_parity). A piece of 12 pixels is
+/// something to follow from the first update, unlike in [`synthetic_parity`]. A piece of 12 pixels is
 /// larger than a patch of 4.
 ///
 /// Image `i` of a split is a function of (seed, split, `i`) and its label is `i % 10`, so a smaller set is the
