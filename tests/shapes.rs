@@ -239,7 +239,7 @@ fn eit_starts_as_in_the_authors_code() {
         (values.iter().map(square).sum::<f64>() / values.len() as f64).sqrt()
     };
     for name in ["eit_micro", "eit_micro_vit_pos"] {
-        let options = BuildOptions { classes: 100, ..Default::default() };
+        let options = BuildOptions { classes: 100, published_weights: true, ..Default::default() };
         let built = build(&Cpu::seed_from_u64(3), name, &options).unwrap();
         let mut seen = 0;
         built
