@@ -1,8 +1,9 @@
 //! Arguments of the command. Each is documented here and nowhere else; what there is to choose from is listed by `help`.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use inductive_files::shown;
 
 use crate::{help, hint};
 
@@ -19,8 +20,16 @@ pub struct Arguments {
 impl Arguments {
     /// Those this process was started with. Ends it where they ask for help or cannot be meant.
     pub fn of_process() -> Self {
-        let matches = Self::command().bin_name(hint::program()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::of(std::env::args_os()).unwrap_or_else(|error| {
+            // Refused words are repeated in the message, where they must not steer the terminal.
+            let shown = std::env::args_os().map(|word| shown(word.to_string_lossy()).to_string().into());
+            Self::of(shown).err().unwrap_or(error).exit()
+        })
+    }
+
+    fn of(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().bin_name(hint::program()).try_get_matches_from(words)?;
+        Self::from_arg_matches(&matches)
     }
 }
 

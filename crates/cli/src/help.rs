@@ -103,7 +103,8 @@ pub fn bench_models() -> String {
 }
 
 /// Fields of a recipe that have no value unless they are given.
-const WITHOUT_VALUE: [&str; 10] = [
+const WITHOUT_VALUE: [&str; 11] = [
+    "data_revision",
     "lr",
     "lr_base",
     "clip_grad",

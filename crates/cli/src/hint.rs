@@ -4,6 +4,7 @@
 use std::{ffi::OsStr, fmt, path::Path, sync::LazyLock};
 
 use inductive_data::Dataset;
+use inductive_files::is_harmful;
 use inductive_models::ModelSpec;
 
 use crate::args::Common;
@@ -122,7 +123,7 @@ fn quote(word: &OsStr) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:%+,@".contains(c);
     match word.to_str() {
         Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
-        Some(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        Some(text) if !text.chars().any(is_harmful) => format!("'{}'", text.replace('\'', r"'\''")),
         // Nor may a name steer the terminal.
         _ => escaped(word.as_encoded_bytes()),
     }
@@ -136,7 +137,7 @@ fn escaped(bytes: &[u8]) -> String {
             '\n' => r"\n".to_owned(),
             '\t' => r"\t".to_owned(),
             // Octal ends after three digits, hexadecimal where the digits end.
-            c if c.is_control() => octal(c.to_string().as_bytes()),
+            c if is_harmful(c) => octal(c.to_string().as_bytes()),
             c => c.to_string(),
         });
         valid.collect::<String>() + &octal(chunk.invalid())
@@ -181,10 +182,11 @@ mod tests {
             "ünï",
             "a\nb\tc'\\",
             "a\u{1b}[31m5",
+            "gnp.\u{202e}exe",
         ] {
             let line = quote(word.as_ref());
             assert_eq!(shell(&line), [word.as_bytes()], "{line}");
-            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(!line.chars().any(is_harmful), "{line:?}");
         }
         let odd = OsStr::from_bytes(b"a\xff7 '\xc3");
         assert_eq!(shell(&quote(odd)), [odd.as_bytes()]);

@@ -1,28 +1,10 @@
 //! Wrong requests as a user would make them: each ends with the right exit code and says what to do.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+mod common;
 
-const USAGE: i32 = 2;
-const FAILURE: i32 = 1;
+use std::{fs, path::Path};
 
-fn inductive(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_inductive")).args(args).current_dir(folder).output().unwrap()
-}
-
-#[track_caller]
-fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
-    let output = inductive(folder, args);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    for part in says {
-        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
-    }
-}
+use common::{FAILURE, USAGE, inductive, refuses};
 
 /// A `.tar.gz` with empty files of these names.
 fn archive(path: &Path, names: &[&str]) {

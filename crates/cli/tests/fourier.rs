@@ -1,36 +1,11 @@
 //! `inductive fourier`: new weights, weights of a file, figures, wrong requests.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+mod common;
 
+use std::fs;
+
+use common::{FAILURE, USAGE, refuses, succeeds};
 use inductive_checkpoint::{TensorFile, TensorWriter};
-
-const USAGE: i32 = 2;
-const FAILURE: i32 = 1;
-
-fn inductive(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_inductive")).args(args).current_dir(folder).output().unwrap()
-}
-
-#[track_caller]
-fn says(folder: &Path, args: &[&str]) -> String {
-    let output = inductive(folder, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn refuses(folder: &Path, args: &[&str], code: i32, parts: &[&str]) {
-    let output = inductive(folder, args);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    for part in parts {
-        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
-    }
-}
 
 /// The lines of the table of points, words apart.
 fn rows(text: &str) -> Vec<Vec<String>> {
@@ -43,7 +18,7 @@ fn new_weights_are_measured_and_drawn() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let text =
-        says(d, &["fourier", "convit_micro", "--data", "synthetic", "--images", "5", "--out", "figures"]);
+        succeeds(d, &["fourier", "convit_micro", "--data", "synthetic", "--images", "5", "--out", "figures"]);
     let rows = rows(&text);
     assert_eq!(rows.len(), 9, "{text}");
     assert_eq!(rows[0][..2], ["patch_embed", "stem"]);
@@ -72,10 +47,11 @@ fn a_file_has_the_numbers_of_the_weights_it_holds() {
     let d = dir.path();
     let init =
         ["init", "deit_micro", "--strategy", "own", "--seed", "3", "--no-pictures", "--classes", "100"];
-    says(d, &[&init[..], &["--out", "w.safetensors"]].concat());
+    succeeds(d, &[&init[..], &["--out", "w.safetensors"]].concat());
     let data = ["--data", "synthetic", "--images", "4"];
-    let file = says(d, &[&["fourier", "w.safetensors"], &data[..], &["--out", "plot.svg"]].concat());
-    let new = |seed: &str| rows(&says(d, &[&["fourier", "deit_micro", "--seed", seed], &data[..]].concat()));
+    let file = succeeds(d, &[&["fourier", "w.safetensors"], &data[..], &["--out", "plot.svg"]].concat());
+    let new =
+        |seed: &str| rows(&succeeds(d, &[&["fourier", "deit_micro", "--seed", seed], &data[..]].concat()));
     assert_eq!(rows(&file), new("3"));
     assert_ne!(rows(&file), new("0"));
     assert!(file.contains("next: inductive fourier deit_micro --data synthetic"), "{file}");
@@ -85,7 +61,7 @@ fn a_file_has_the_numbers_of_the_weights_it_holds() {
 #[test]
 fn convolutional_networks_have_grids_that_shrink() {
     let dir = tempfile::tempdir().unwrap();
-    let text = says(dir.path(), &["fourier", "resnet_micro", "--data", "synthetic", "--images", "2"]);
+    let text = succeeds(dir.path(), &["fourier", "resnet_micro", "--data", "synthetic", "--images", "2"]);
     assert!(text.contains("convolution, downsampling"), "{text}");
     assert!(text.contains("32 x 32") && text.contains("4 x 4"), "{text}");
     assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is written without --out");
@@ -119,7 +95,7 @@ fn requests_that_cannot_be_meant_and_files_that_do_not_fit() {
     assert_eq!(fs::read_dir(d).unwrap().count(), 2, "nothing was written");
     // Of a run that diverged.
     let init = ["init", "deit_micro", "--strategy", "own", "--no-pictures", "--classes", "10", "--out"];
-    says(d, &[&init[..], &["w.safetensors"]].concat());
+    succeeds(d, &[&init[..], &["w.safetensors"]].concat());
     let file = TensorFile::open(d.join("w.safetensors")).unwrap();
     let mut broken = TensorWriter::new();
     broken.add_metadata("model", "deit_micro");
@@ -135,5 +111,5 @@ fn requests_that_cannot_be_meant_and_files_that_do_not_fit() {
     assert!(!d.join("figures").exists());
     // A folder of the model's name is no file of weights.
     fs::create_dir(d.join("deit_micro")).unwrap();
-    says(d, &["fourier", "deit_micro", "--data", "synthetic", "--images", "2"]);
+    succeeds(d, &["fourier", "deit_micro", "--data", "synthetic", "--images", "2"]);
 }

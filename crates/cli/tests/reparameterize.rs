@@ -1,22 +1,15 @@
 //! `inductive reparameterize`: what it refuses, and that what it writes computes what the network computed.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+mod common;
 
+use std::{fs, path::Path};
+
+use common::{FAILURE, USAGE, inductive, refuses, succeeds};
 use inductive_checkpoint::{TensorFile, TensorWriter};
 
-const USAGE: i32 = 2;
-const FAILURE: i32 = 1;
-
-fn inductive(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_inductive")).args(args).current_dir(folder).output().unwrap()
-}
-
+/// What it prints, and what it says beside that.
 #[track_caller]
-fn succeeds(folder: &Path, args: &[&str]) -> [String; 2] {
+fn both(folder: &Path, args: &[&str]) -> [String; 2] {
     let output = inductive(folder, args);
     let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     assert!(output.status.success(), "{args:?}: {errors}");
@@ -24,14 +17,8 @@ fn succeeds(folder: &Path, args: &[&str]) -> [String; 2] {
 }
 
 #[track_caller]
-fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
-    let output = inductive(folder, &[&["reparameterize"], args].concat());
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    for part in says {
-        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
-    }
+fn refused(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
+    refuses(folder, &[&["reparameterize"], args].concat(), code, says);
     assert!(!folder.join("out.safetensors").exists(), "{args:?} wrote a file");
 }
 
@@ -48,7 +35,7 @@ fn train(folder: &Path, model: &str) -> String {
 
 /// What `eval` says after the model's name.
 fn accuracy(folder: &Path, model: &str, weights: &str) -> String {
-    let [out, _] = succeeds(folder, &["eval", model, "--weights", weights, "--data", "synthetic"]);
+    let out = succeeds(folder, &["eval", model, "--weights", weights, "--data", "synthetic"]);
     out.split_once(" on ").unwrap().1.to_owned()
 }
 
@@ -68,7 +55,7 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
         let weights = train(d, model);
         let args =
             ["reparameterize", model, "--weights", &weights, "--out", "some.safetensors", "--layers", part];
-        let [out, errors] = succeeds(d, &args);
+        let [out, errors] = both(d, &args);
         assert!(apart(&out) < 1e-4, "{out}");
         assert!(!errors.contains("warning"), "{errors}");
         assert!(out.contains("convolution") && out.contains("attention, linear gate"), "{out}");
@@ -87,7 +74,7 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
             "--alpha",
             "16",
         ];
-        let [out, errors] = succeeds(d, &args);
+        let [out, errors] = both(d, &args);
         assert!(apart(&out) < 1e-4, "{out}");
         assert!(errors.contains("left as they are, attention already"), "{errors}");
         assert_eq!(out.matches(" convolution ").count(), if model == "prs_nano" { 3 } else { 4 }, "{out}");
@@ -109,12 +96,12 @@ fn trained_networks_compute_the_same_as_attention_with_both_borders() {
         };
         assert_eq!([early, late].map(positions), [-16.0, -20.0]);
         let again = ["all.safetensors", "--layers", "all", "--out", "out.safetensors"];
-        refuses(d, &again, USAGE, &["attention already"]);
+        refused(d, &again, USAGE, &["attention already"]);
 
         let soft = ["--gate", "sigmoid:1", "--alpha", "1"];
         let args =
             ["reparameterize", model, "--weights", &weights, "--out", "soft.safetensors", "--layers", "all"];
-        let [out, errors] = succeeds(d, &[&args[..], &soft].concat());
+        let [out, errors] = both(d, &[&args[..], &soft].concat());
         assert!(apart(&out) > 1e-3 && errors.contains("does not compute what it computed"), "{out}{errors}");
     }
 }
@@ -131,7 +118,7 @@ fn requests_that_cannot_be_meant_write_nothing() {
     let usage = |more: &[&'static str], says: &[&str]| {
         let args = from(more);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        refuses(d, &args, USAGE, says);
+        refused(d, &args, USAGE, says);
     };
     usage(&[], &["--layers", "layer3.0.conv1", "layer4.1.conv2", "--out FILE"]);
     usage(&["--layers", "all"], &["--out FILE"]);
@@ -142,21 +129,21 @@ fn requests_that_cannot_be_meant_write_nothing() {
     usage(&["--layers", "all", "--gate", "linear:1.5", out[0], out[1]], &["1.5", "0 to 1"]);
     usage(&["--layers", "all", "--alpha", "-2", out[0], out[1]], &["alpha is -2"]);
     let all = ["--layers", "all", out[0], out[1]];
-    refuses(
+    refused(
         d,
         &[&["resnet_mikro", "--weights", "x"], &all[..]].concat(),
         USAGE,
         &["did you mean `resnet_micro`?"],
     );
-    refuses(d, &[&["resnet_micro"], &all[..]].concat(), USAGE, &["--weights FILE"]);
-    refuses(
+    refused(d, &[&["resnet_micro"], &all[..]].concat(), USAGE, &["--weights FILE"]);
+    refused(
         d,
         &[&["deit_micro", "--weights", &weights], &all[..]].concat(),
         USAGE,
         &["deit_micro", "prs_micro"],
     );
-    refuses(d, &[&["resnet_micro", "--weights", "none"], &all[..]].concat(), FAILURE, &["none"]);
-    refuses(
+    refused(d, &[&["resnet_micro", "--weights", "none"], &all[..]].concat(), FAILURE, &["none"]);
+    refused(
         d,
         &[&["resnet20_cifar", "--weights", &weights], &all[..]].concat(),
         FAILURE,
@@ -164,17 +151,17 @@ fn requests_that_cannot_be_meant_write_nothing() {
     );
 
     fs::write(d.join("torn.safetensors"), &fs::read(d.join(&weights)).unwrap()[..5000]).unwrap();
-    refuses(d, &[&["torn.safetensors"], &all[..]].concat(), FAILURE, &["torn.safetensors"]);
+    refused(d, &[&["torn.safetensors"], &all[..]].concat(), FAILURE, &["torn.safetensors"]);
     let mut bare = TensorWriter::new();
     bare.add("conv1.weight", &[1], &[1.0_f32]).unwrap();
     bare.write(d.join("bare.safetensors")).unwrap();
-    refuses(
+    refused(
         d,
         &[&["bare.safetensors"], &all[..]].concat(),
         USAGE,
         &["which model", "--weights bare.safetensors"],
     );
-    refuses(
+    refused(
         d,
         &[&["resnet_micro", "--weights", "bare.safetensors"], &all[..]].concat(),
         USAGE,
@@ -182,7 +169,7 @@ fn requests_that_cannot_be_meant_write_nothing() {
     );
     usage(&["--layers", ",", out[0], out[1]], &["names no layer"]);
     usage(&["--layers", "all", "--alpha", "1e39", out[0], out[1]], &["alpha is 1", "1000000"]);
-    refuses(d, &["resnet18"], USAGE, &["--weights FILE", "layer3.0.conv1", "--out FILE"]);
+    refused(d, &["resnet18"], USAGE, &["--weights FILE", "layer3.0.conv1", "--out FILE"]);
 
     // Wrapped, and with a weight that is no number.
     let file = TensorFile::open(d.join(&weights)).unwrap();
@@ -208,9 +195,9 @@ fn requests_that_cannot_be_meant_write_nothing() {
         "--out",
         "w.safetensors",
     ];
-    assert!(apart(&succeeds(d, &args)[0]) < 1e-4);
+    assert!(apart(&succeeds(d, &args)) < 1e-4);
     rewrite("broken.safetensors", "", true);
-    refuses(
+    refused(
         d,
         &[&["resnet_micro", "--weights", "broken.safetensors"], &all[..]].concat(),
         FAILURE,
@@ -218,5 +205,5 @@ fn requests_that_cannot_be_meant_write_nothing() {
     );
 
     let folder = ["--layers", "all", "--out", "no/such/folder.safetensors"];
-    refuses(d, &[&["resnet_micro", "--weights", &weights], &folder[..]].concat(), FAILURE, &["no/such"]);
+    refused(d, &[&["resnet_micro", "--weights", &weights], &folder[..]].concat(), FAILURE, &["no/such"]);
 }

@@ -2,63 +2,18 @@
 //! ever, let names steer the terminal, or call it an accuracy when there is none.
 #![cfg(unix)]
 
+mod common;
+
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, symlink},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+use common::{FAILURE, PATIENCE, USAGE, end, inductive, refuses, succeeds};
 use inductive_checkpoint::{TensorFile, TensorWriter};
-
-const USAGE: i32 = 2;
-const FAILURE: i32 = 1;
-/// Nothing that is tested here takes as long on any machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn inductive(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inductive"));
-    in_time(command.args(args).current_dir(folder))
-}
-
-/// Waits for the end; fails if it does not come.
-#[track_caller]
-fn end(mut child: Child) -> Output {
-    let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("it did not end: {:?}", child.wait_with_output().unwrap());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.wait_with_output().unwrap()
-}
-
-#[track_caller]
-fn in_time(command: &mut Command) -> Output {
-    end(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
-}
-
-#[track_caller]
-fn succeeds(folder: &Path, args: &[&str]) -> String {
-    let output = inductive(folder, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) -> String {
-    let output = inductive(folder, args);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    for part in says {
-        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
-    }
-    text
-}
 
 fn fifo(path: impl AsRef<Path>) {
     assert!(Command::new("mkfifo").arg(path.as_ref()).status().unwrap().success());
@@ -332,6 +287,12 @@ fn harmless(text: &str) {
 fn names_and_values_from_outside_reach_the_terminal_escaped() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
+    // Words that are refused before any command sees them.
+    for args in [&["train", "a.toml", NAME][..], &[NAME], &["reproduce", "convit", "--preset", NAME]] {
+        let output = inductive(d, args);
+        assert_eq!(output.status.code(), Some(USAGE));
+        harmless(&String::from_utf8(output.stderr).unwrap());
+    }
     let file = format!("{NAME}.safetensors");
     // In a recipe: a key, a value, a comment of the line that is shown, and the recipe's own name.
     let escaped = r"a\u001b[31m\nerror: forged\r\u202e";

@@ -29,6 +29,16 @@ pub enum DataSpec {
 }
 
 impl DataSpec {
+    /// Which drawing of an embedded set this program makes: the same name, size and seed give other images in another.
+    /// None for sets that are read.
+    pub fn revision(&self) -> Option<u32> {
+        match self {
+            Self::Synthetic => Some(crate::synthetic::REVISION),
+            Self::SyntheticParity => Some(1),
+            Self::Cifar10(_) | Self::Cifar100(_) | Self::Folder(_) => None,
+        }
+    }
+
     /// What a `--data` string may look like, one form per source.
     pub const FORMS: [&str; 5] =
         ["synthetic", "synthetic-parity", "cifar10:PATH", "cifar100:PATH", "folder:DIR"];

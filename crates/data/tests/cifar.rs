@@ -1,5 +1,9 @@
 //! The CIFAR readers on small sets in the official layout: sound, truncated, mislabelled, mistaken and hostile ones.
 
+mod common;
+
+#[cfg(unix)]
+use common::in_time;
 use flate2::{Compression, write::GzEncoder};
 use inductive_data::{Dataset, Error, Split, cifar10, cifar100};
 use sha2::{Digest, Sha256};
@@ -310,14 +314,6 @@ fn the_whole_of_cifar100_has_its_published_statistics() {
         assert!((mean - f64::from(info.mean[channel])).abs() < 1e-5, "mean {mean}");
         assert!(((square - mean * mean).sqrt() - f64::from(info.std[channel])).abs() < 1e-5);
     }
-}
-
-/// What `load` comes to, within the time that a person would wait.
-#[cfg(unix)]
-fn in_time<T: Send + 'static>(load: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(load()));
-    receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a pipe or reads for ever")
 }
 
 #[cfg(unix)]

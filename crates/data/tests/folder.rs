@@ -1,5 +1,9 @@
 //! Image folders: decoding, resizing and cropping, order, and what is refused.
 
+mod common;
+
+#[cfg(unix)]
+use common::in_time;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use inductive_data::{Dataset, Error, image_folder};
 use std::fs;
@@ -128,14 +132,6 @@ fn test_serves_where_there_is_no_val() {
     let folder = small();
     fs::rename(folder.path().join("val"), folder.path().join("test")).unwrap();
     assert_eq!(firsts(&*image_folder(folder.path(), 8).unwrap().test), [(0, 30), (1, 40)]);
-}
-
-/// What `load` comes to, within the time that a person would wait.
-#[cfg(unix)]
-fn in_time<T: Send + 'static>(load: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(load()));
-    receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a pipe or reads for ever")
 }
 
 #[cfg(unix)]

@@ -3,7 +3,9 @@
 #[path = "../examples/synthetic_difficulty/linear.rs"]
 mod linear;
 
-use inductive_data::{Dataset, Descriptor, Error, Split, SyntheticConfig, synthetic, synthetic_parity};
+use inductive_data::{
+    DataSpec, Dataset, Descriptor, Error, Split, SyntheticConfig, synthetic, synthetic_parity,
+};
 use linear::{Examples, softmax_regression};
 use std::collections::HashSet;
 
@@ -108,16 +110,29 @@ fn parity_spectrum_does_not_give_more_than_the_pair_of_classes() {
     assert!(accuracy < 0.5 + three_standard_errors, "{accuracy}");
 }
 
+/// A hash (FNV-1a) of the images of a split, training and test.
+fn hashes(split: &Split) -> (u64, u64) {
+    let sum = |set: &dyn Dataset| {
+        let bytes = (0..set.len()).flat_map(|index| set.image(index));
+        bytes.fold(0xcbf29ce484222325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100000001b3))
+    };
+    (sum(&*split.train), sum(&*split.test))
+}
+
 /// Runs with the set's first version, when it was called `synthetic`, can be repeated.
 #[test]
 fn the_parity_set_has_the_images_it_always_had() {
     let split = synthetic_parity(&SyntheticConfig { train: 20, test: 20, seed: 3 }).unwrap();
-    let sum = |set: &dyn Dataset| {
-        let bytes = (0..set.len()).flat_map(|index| set.image(index));
-        // FNV-1a
-        bytes.fold(0xcbf29ce484222325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100000001b3))
-    };
-    assert_eq!((sum(&*split.train), sum(&*split.test)), (0xacb8851fa126a043, 0xa2ed79e1e5b78e80));
+    assert_eq!(hashes(&split), (0xacb8851fa126a043, 0xa2ed79e1e5b78e80));
+}
+
+#[test]
+fn other_images_of_the_set_have_another_revision() {
+    let split = synthetic(&SyntheticConfig { train: 20, test: 20, seed: 3 }).unwrap();
+    assert_eq!(
+        (DataSpec::Synthetic.revision(), hashes(&split)),
+        (Some(2), (0x3ec0edbf3aafb350, 0x63678d65a759f3d0))
+    );
 }
 
 #[test]

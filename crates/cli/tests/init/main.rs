@@ -1,36 +1,16 @@
 //! `inductive init`: what it refuses, and that its files are what it says.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+#[path = "../common/mod.rs"]
+mod common;
 
+use std::{fs, path::Path};
+
+use common::{FAILURE, USAGE, refuses, succeeds};
 use inductive_checkpoint::TensorFile;
 
-const USAGE: i32 = 2;
-const FAILURE: i32 = 1;
-
-fn inductive(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_inductive")).args(args).current_dir(folder).output().unwrap()
-}
-
 #[track_caller]
-fn succeeds(folder: &Path, args: &[&str]) -> String {
-    let output = inductive(folder, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
-    let output = inductive(folder, &[&["init"], args].concat());
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    for part in says {
-        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
-    }
+fn refused(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
+    refuses(folder, &[&["init"], args].concat(), code, says);
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -46,7 +26,7 @@ const OUT: [&str; 2] = ["--out", "model.safetensors"];
 fn requests_that_cannot_be_meant_write_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let init = |args: &[&str], says: &[&str]| refuses(d, &[args, &OUT].concat(), USAGE, says);
+    let init = |args: &[&str], says: &[&str]| refused(d, &[args, &OUT].concat(), USAGE, says);
     init(&["deit_micro"], &["which weights?", "impulse3 ", "arXiv 2404.01139", "default-scaled-position"]);
     init(&["deit_micro", "--strategy", "impulze"], &["no strategy `impulze`", "kaiming ", ".toml"]);
     init(&["deit_mikro", "--strategy", "impulse"], &["did you mean `deit_micro`?"]);
@@ -54,8 +34,8 @@ fn requests_that_cannot_be_meant_write_nothing() {
     init(&["resnet_micro", "--strategy", "mimetic"], &["resnet_micro", "attention", "take `kaiming`"]);
     init(&["deit_micro", "--strategy", "impulse", "--classes", "7"], &["7 classes", "[10, 100, 1000]"]);
     init(&["deit_micro", "--strategy", "impulse", "--data", "mnist:x"], &["mnist", "cifar10:PATH"]);
-    refuses(d, &["deit_micro", "--strategy", "impulse"], USAGE, &["--out"]);
-    refuses(d, &["--strategy", "impulse", "--out", "a"], USAGE, &["MODEL"]);
+    refused(d, &["deit_micro", "--strategy", "impulse"], USAGE, &["--out"]);
+    refused(d, &["--strategy", "impulse", "--out", "a"], USAGE, &["MODEL"]);
     assert!(names(d).is_empty(), "{:?}", names(d));
 }
 
@@ -64,17 +44,17 @@ fn files_that_cannot_be_read_or_written_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let impulse = ["deit_micro", "--strategy", "impulse", "--out"];
-    refuses(d, &[&impulse[..], &["missing/model.safetensors"]].concat(), FAILURE, &["missing"]);
+    refused(d, &[&impulse[..], &["missing/model.safetensors"]].concat(), FAILURE, &["missing"]);
     fs::create_dir(d.join("model.position.png")).unwrap();
-    refuses(d, &[&impulse[..], &["model.safetensors"]].concat(), FAILURE, &["model.position.png", "folder"]);
+    refused(d, &[&impulse[..], &["model.safetensors"]].concat(), FAILURE, &["model.position.png", "folder"]);
     let strategy = |name: &str, code: i32, says: &[&str]| {
-        refuses(d, &[&["deit_micro", "--strategy", name], &OUT[..]].concat(), code, says);
+        refused(d, &[&["deit_micro", "--strategy", name], &OUT[..]].concat(), code, says);
     };
     strategy("missing.toml", FAILURE, &["missing.toml", "read the initial weights"]);
     fs::write(d.join("wrong.toml"), "linear = \"kaiming\"\nquery_keys = \"linear\"\n").unwrap();
     strategy("wrong.toml", USAGE, &["wrong.toml", "line 2", "query_keys", "value_proj"]);
     let data = ["--data", "cifar10:nowhere"];
-    refuses(d, &[&impulse[..], &["a.safetensors"], &data].concat(), FAILURE, &["nowhere", "does not exist"]);
+    refused(d, &[&impulse[..], &["a.safetensors"], &data].concat(), FAILURE, &["nowhere", "does not exist"]);
     assert_eq!(names(d), ["model.position.png", "wrong.toml"]);
 }
 

@@ -1,6 +1,8 @@
 //! Weights of `init` in timm: loaded strictly, with the same attention. Needs a Python with torch, timm and safetensors,
 //! `python3` or the one that `INDUCTIVE_TEST_PYTHON` names; without one these tests check nothing and say so.
 
+use std::process::Command;
+
 use super::*;
 use dfdx::prelude::{Cpu, TensorFromVec};
 use inductive_checkpoint::{LoadOptions, TensorWriter, load};

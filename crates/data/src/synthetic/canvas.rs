@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn pieces_do_not_overlap_and_reach_the_margin_on_all_sides() {
-        for (margin, thickness) in [(0, 2), (5, 3)] {
+        for (margin, thickness) in [(0, 2), (8, 4)] {
             let (low, high) = (-(margin as i32), (SIDE + margin) as i32);
             let mut seen = [false; 4];
             for image in 0..600 {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub const SIDE: usize = 32;
 /// Number of classes.
 pub const CLASSES: usize = 10;
+/// To be raised with every change of the images of `synthetic`, whose test knows them; 1 is what is `synthetic-parity` today.
+pub(crate) const REVISION: u32 = 2;
 const PIXELS: usize = 3 * SIDE * SIDE;
 
 /// How many images of an embedded set to make, and which.
@@ -35,17 +37,17 @@ impl Default for SyntheticConfig {
 
 /// The set `synthetic`: ten classes told apart by colours and their order, at once and by degrees.
 ///
-/// A *piece* is a stack of four coloured bars, each 3 pixels thick and 6 long, in the colours `a, b, -a, -b` of one of five
+/// A *piece* is a stack of four coloured bars, each 4 pixels thick and 6 long, in the colours `a, b, -a, -b` of one of five
 /// *palettes*, pairs of colour axes, or in the reverse order. Palette and order are the class. An image shows six pieces on a
-/// faint colour gradient under noise; three of them are the class's, with bars that lie flat. The others are pieces of any class,
+/// faint colour gradient under noise; four of them are the class's, with bars that lie flat. The others are pieces of any class,
 /// lying or standing, as likely one as the other. So a class is what an image has most of: evidence adds up, piece by piece.
 /// Pieces may be cut off by the border, so that it does not tell which bar comes first; every bar has a colour a little of its
 /// own, and every image its contrast.
 ///
 /// Colours average out in every piece: the mean of an image says nothing, and neither does flipping it left-right. The
 /// covariance of colours hints at the palette, that of pixels a few apart at palette and order, so that training finds
-/// something to follow from the first update, unlike in [`synthetic_parity`]. A piece of 12 pixels is
-/// larger than a patch of 4.
+/// something to follow from the first update, unlike in [`synthetic_parity`]. A piece is 16
+/// pixels high, so that a patch of 4 sees two colours of it at most.
 ///
 /// Image `i` of a split is a function of (seed, split, `i`) and its label is `i % 10`, so a smaller set is the
 /// beginning of a larger one. Training and test images come from disjoint streams of random numbers.

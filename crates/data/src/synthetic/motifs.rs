@@ -12,7 +12,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 /// Pieces in an image, and how many of them are surely the class's.
 const PIECES: usize = 6;
-const MOTIFS: usize = 3;
+const MOTIFS: usize = 4;
 /// Standard deviation of each channel of each bar's colour, where a colour has length about 1.
 const COLOUR_NOISE: f32 = 0.2;
 
@@ -21,8 +21,8 @@ const STYLE: Style = Style {
     slope: 0.3,
     contrast: (60.0, 110.0),
     noise: 12.0,
-    thickness: 3,
-    margin: 5,
+    thickness: 4,
+    margin: 8,
 };
 
 /// Colours by the letters of the class names: Red, Blue, White, Orange, Magenta; their opponents Green, Yellow, K (black),

@@ -109,6 +109,7 @@ pub fn entries() -> Vec<Entry> {
 fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
     let entry = find(name)?;
     let local = entry.choose_local(options.local_up_to_layer)?;
+    let strategy = entry.init().filter(|_| !options.published_weights).and_then(Strategy::named);
     let spec = ModelSpec { local_up_to_layer: local, ..entry.spec };
     let built = match spec.family.as_str() {
         "convmixer" => convmixer::build(device, spec, options)?,
@@ -119,7 +120,6 @@ fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> 
         _ => transformers::build(device, spec, options)?,
     };
     let mut built = built.ok_or_else(|| unknown(name))?;
-    let strategy = find(name)?.init().filter(|_| !options.published_weights).and_then(Strategy::named);
     if let Some(strategy) = strategy {
         initialise(&mut *built.model, &strategy, draw_seed(device)?, &|_| ())?;
     }

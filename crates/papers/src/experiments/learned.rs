@@ -39,6 +39,8 @@ pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResul
     if preset == Preset::Smoke {
         report.claims.retain(|claim| claim.pieces.is_empty() && !claim.checks.is_empty());
         replace_verdicts(report, &Entry::Empty);
+        // They are drawn from verdicts.
+        report.next_steps.clear();
         report.remark(
             "Preset smoke only shows that everything runs. Its runs are too short to learn: no claim is judged by them.",
         );
@@ -59,6 +61,7 @@ pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResul
         "Nothing was learned, top-1 below {:.1} %, by: {arms}. So nothing is decided.",
         LEARNED * level
     ));
+    report.next_steps.clear();
     report.next_step("Longer runs, or other data: of models that guess, no difference can be judged.");
 }
 
@@ -162,6 +165,7 @@ mod tests {
     fn one_run_at_guessing_takes_every_verdict_away_and_is_named() {
         for top1 in [10.4, f64::NAN] {
             let mut report = report();
+            report.next_step("a > b holds: go on with a");
             let results = [
                 run("a", "deit_micro", 0, 50.0),
                 run("b", "deit_micro", 0, 40.0),
@@ -179,7 +183,7 @@ mod tests {
                 claim.reason
             );
             let text = report.markdown();
-            let decided = ["**holds**", "| holds |", "convit.1: holds"];
+            let decided = ["**holds**", "| holds |", "convit.1: holds", "go on with a"];
             assert!(decided.iter().all(|it| !text.contains(it)), "{text}");
             assert!(
                 text.contains("**nothing was learned**") && text.contains("| nothing was learned |"),
@@ -191,8 +195,13 @@ mod tests {
     #[test]
     fn smoke_has_no_verdicts_whatever_came_out() {
         let mut report = report();
+        report.next_step("a > b holds: go on with a");
         complete(&mut report, Preset::Smoke, &[run("a", "deit_micro", 0, 99.0)], 10);
-        assert!(report.claims.is_empty() && report.tables[0].table.rows[0][1] == Entry::Empty);
+        assert!(
+            report.claims.is_empty()
+                && report.next_steps.is_empty()
+                && report.tables[0].table.rows[0][1] == Entry::Empty
+        );
         let said = "no claim is judged";
         assert!(report.markdown().contains(said) && report.terminal(&Terminal::default()).contains(said));
     }

@@ -8,6 +8,7 @@ mod tests;
 mod text;
 mod validate;
 
+use inductive_data::DataSpec;
 use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
 use inductive_schedule::{Clock, Duration, EmaDecay, length};
@@ -47,6 +48,10 @@ pub struct Recipe {
     /// Data: `synthetic`, `synthetic-parity`, `cifar10:PATH`, `cifar100:PATH`, `folder:DIR`; decides the number of classes.
     /// Default `synthetic`.
     pub data: String,
+    /// Drawing of an embedded set ([`DataSpec::revision`](inductive_data::DataSpec::revision)); only the one that this
+    /// program makes. Default: that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_revision: Option<u32>,
     /// Training images to use: `all`, `first 10%`, `first 50`, `random 10%` or `random 50`, of each class. Default
     /// `all`.
     pub subset: SubsetSpec,
@@ -185,6 +190,7 @@ impl Default for Recipe {
             content_share: None,
             seed: 0,
             data: "synthetic".to_owned(),
+            data_revision: None,
             subset: SubsetSpec::All,
             batch_size: 128,
             drop_last: true,
@@ -240,6 +246,11 @@ impl Recipe {
             local_up_to_layer: Some(self.local_up_to_layer.unwrap_or(spec.local_up_to_layer)),
             lr: Some(self.learning_rate()),
             lr_base: None,
+            data_revision: self.data.parse::<DataSpec>()?.revision(),
+            init: match &self.init {
+                None => inductive_models::find(&self.model)?.init().map(Init::from),
+                init => init.clone(),
+            },
             ..self.clone()
         })
     }

@@ -41,10 +41,26 @@ fn the_resolved_recipe_reads_back_as_the_same_run() {
     assert_eq!(recipe.resolve().unwrap(), recipe);
 }
 
+/// Else a run of an earlier program would pass for one of this recipe.
+#[test]
+fn the_resolved_recipe_says_which_images_and_which_weights() {
+    let chosen = |text: &str| {
+        let resolved = read(text).unwrap().resolve().unwrap();
+        (resolved.data_revision, resolved.init.map(|init| init.to_string()))
+    };
+    let text = |name: &str| Some(name.to_owned());
+    assert_eq!(chosen(r#"model = "convit_micro""#), (Some(2), text("kaiming")));
+    assert_eq!(chosen("model = \"prs_micro\"\ndata = \"synthetic-parity\""), (Some(1), text("lecun")));
+    assert_eq!(chosen("model = \"resnet_micro\"\ndata = \"cifar100:x\""), (None, None));
+    assert_eq!(chosen(r#"init = "trunc-normal""#), (Some(2), text("trunc-normal")));
+}
+
 #[test]
 fn refusals_name_the_field_and_what_is_accepted() {
     for (text, field, expected) in [
         ("batch_size = 0", "`batch_size` is 0", "1 to"),
+        ("data_revision = 1", "`data_revision` is 1", "2: `synthetic` has other images since"),
+        ("data = \"folder:x\"\ndata_revision = 2", "`data_revision` is 2", "left out"),
         ("epochs = 0", "`epochs`", "more than 0"),
         ("epochs = \"5%\"", "`epochs`", "percent"),
         ("eval_every = \"0 steps\"", "`eval_every`", "more than 0"),

@@ -34,7 +34,7 @@ impl Recipe {
     /// for a data string that names no source.
     pub fn validate(&self) -> Result<()> {
         inductive_models::find(&self.model)?.choose_local(self.local_up_to_layer)?;
-        self.data.parse::<DataSpec>()?;
+        self.validate_data()?;
         let strength = self.locality_strength;
         check(
             "locality_strength",
@@ -63,6 +63,22 @@ impl Recipe {
         self.validate_lengths()?;
         self.validate_rates()?;
         self.validate_regularisation()
+    }
+
+    fn validate_data(&self) -> Result<()> {
+        let ours = self.data.parse::<DataSpec>()?.revision();
+        match (self.data_revision, ours) {
+            (None, _) => Ok(()),
+            (given, ours) if given == ours => Ok(()),
+            (Some(given), Some(ours)) => refuse(
+                "data_revision",
+                given,
+                format!("{ours}: `{}` has other images since; leave it out for those", self.data),
+            ),
+            (Some(given), None) => {
+                refuse("data_revision", given, "to be left out: only embedded sets have one")
+            }
+        }
     }
 
     fn validate_lengths(&self) -> Result<()> {

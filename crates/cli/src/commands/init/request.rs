@@ -81,25 +81,26 @@ impl Request {
         for file in request.files() {
             check_writable(file)?;
         }
-        request.refuse_foreign_pictures()?;
+        request.refuse_foreign()?;
         let replaced = request.files().into_iter().filter(|file| file.exists()).map(Path::to_owned).collect();
         Ok(Self { replaced, ..request })
     }
 
-    /// Pictures that are there are ours if the weights are, beside which they would be drawn: the weights are written first. The
-    /// weights themselves are named by the user, and may be any earlier file.
-    fn refuse_foreign_pictures(&self) -> Result<()> {
+    /// Pictures and a recipe that are there are ours if the weights are, beside which they would stand: the weights are written
+    /// first. The weights themselves are named by the user, and may be any earlier file.
+    fn refuse_foreign(&self) -> Result<()> {
         let initial =
             |about: Description| about.metadata.get("weights").is_some_and(|weights| weights == INITIAL);
         if describe(&self.out).is_ok_and(initial) {
             return Ok(());
         }
-        match self.files()[1..].iter().find(|picture| picture.exists()) {
-            Some(picture) => Err(Error::Failure(format!(
-                "{}: `inductive init` has not drawn this beside {}, and would overwrite it; move it away, give another --out, or \
-                 --no-pictures",
-                shown(picture.display()),
-                shown(self.out.display())
+        match self.files()[1..].iter().find(|file| file.exists()) {
+            Some(file) => Err(Error::Failure(format!(
+                "{}: `inductive init` has not written this beside {}, and would overwrite it; move it away, or give another \
+                 --out{}",
+                shown(file.display()),
+                shown(self.out.display()),
+                if *file == self.run { "" } else { " or --no-pictures" }
             ))),
             None => Ok(()),
         }
