@@ -2,14 +2,14 @@
 
 use dfdx::prelude::*;
 use inductive_analysis::nonlocality;
-use inductive_attention::{Gpsa, Layout, TokenMixer, Tokens, kernel_offsets};
+use inductive_nn::{Build, Gpsa, Layout, TokenMixer, Tokens, kernel_offsets};
 use inductive_ops::Grid;
 use inductive_tests::assert_close;
 
 type Layer<const C: usize, const H: usize> = Gpsa<C, H, false, f32, Cpu>;
 
 fn layer<const C: usize, const H: usize>(strength: f64) -> Layer<C, H> {
-    let mut layer = Layer::<C, H>::build(&Cpu::seed_from_u64(0));
+    let mut layer = Layer::<C, H>::new(&Cpu::seed_from_u64(0)).unwrap();
     assert_eq!(layer.local_init(strength).unwrap().warning(), None);
     layer
 }
@@ -32,6 +32,7 @@ fn gpsa_has_its_golden_values() {
     layer.proj.bias.as_mut().unwrap().copy_from(&bias);
     let x = tokens::<8>(formula(9, &|n, c| (0.1 * (8.0 * n + c) + 0.3).sin()));
     let (out, record) = layer.mix_recorded(x, &Layout::patches(Grid::square(3))).unwrap();
+    let record = record.unwrap();
 
     let row = |head: usize, query: usize| &record.map[(head * 9 + query) * 9..][..9];
     let want =
@@ -87,6 +88,7 @@ fn gate_of_one_with_four_heads_averages_blocks_of_two_by_two() {
     layer.gating_param.copy_from(&[40.0; 4]);
     let layout = Layout::patches(Grid { rows: 4, cols: 5 });
     let (_, record) = layer.mix_recorded(tokens::<8>(vec![0.5; 20 * 8]), &layout).unwrap();
+    let record = record.unwrap();
     for (head, (dx, dy)) in kernel_offsets(4usize.isqrt()).into_iter().enumerate() {
         // The patch in row 2, column 2, and its three neighbours towards the head's centre.
         let row = &record.map[(head * 20 + 12) * 20..][..20];
@@ -104,7 +106,7 @@ fn initial_nonlocality<const C: usize, const H: usize>(side: usize) -> f64 {
     let layer = layer::<C, H>(1.0);
     let x = tokens::<C>(vec![0.0; side * side * C]);
     let (_, record) = layer.mix_recorded(x, &Layout::patches(Grid::square(side))).unwrap();
-    let heads = nonlocality(&record);
+    let heads = nonlocality(&record.unwrap());
     heads.iter().sum::<f64>() / H as f64
 }
 
@@ -135,7 +137,7 @@ fn tokens_that_do_not_fit_the_grid_are_an_error() {
 
 #[test]
 fn three_heads_leave_two_random_and_say_so() {
-    let mut layer = Layer::<12, 3>::build(&Cpu::seed_from_u64(0));
+    let mut layer = Layer::<12, 3>::new(&Cpu::seed_from_u64(0)).unwrap();
     let before = layer.pos_proj.weight.array();
     let plan = layer.local_init(1.0).unwrap();
     assert_eq!(plan.random_heads, [1, 2]);

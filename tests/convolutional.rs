@@ -4,7 +4,8 @@ use dfdx::prelude::*;
 use inductive_models::{
     BasicResnet, BatchStatistics, CifarStem, Classifier, Context, ConvMixer, Model, ModelSpec, Record, Trunk,
 };
-use inductive_ops::{Backend, Grid, Parameters};
+use inductive_nn::Module;
+use inductive_ops::{Backend, Grid};
 use inductive_tests::{Fixture, assert_close, assert_points, relative_error};
 
 use crate::{ATOL, RTOL, smooth_targets};
@@ -20,13 +21,13 @@ fn channels_last(values: &[f32], batch: usize, channels: usize) -> Vec<f32> {
 /// Compares loss and gradients of `logits` with those under `prefix` of the fixture. No gradient is zero in exact
 /// arithmetic here, so each has a relative error.
 fn gradients<M, const C: usize, D>(
-    model: &mut Classifier<M, C, 10, f32, D>,
+    model: &mut Classifier<M, C, Const<10>, f32, D>,
     logits: Tensor<(usize, usize), f32, D, OwnedTape<f32, D>>,
     (name, fixture): (&str, &Fixture),
     prefix: &str,
 ) where
     D: Backend<f32>,
-    M: Trunk<C, f32, D> + TensorCollection<f32, D, To<f32, D> = M>,
+    M: Trunk<C, f32, D>,
 {
     let worst =
         assert_close("logits", &logits.as_vec(), &fixture.tensor(&format!("{prefix}logits")), RTOL, ATOL);
@@ -60,16 +61,17 @@ fn gradients<M, const C: usize, D>(
 fn parity<M, const C: usize, D>(
     device: &D,
     name: &str,
+    trunk: inductive_models::Result<M>,
     params: usize,
     blocks: &[(usize, usize)],
     norms: usize,
 ) where
     D: Backend<f32>,
-    M: Trunk<C, f32, D> + TensorCollection<f32, D, To<f32, D> = M> + 'static,
+    M: Trunk<C, f32, D> + 'static,
 {
     let fixture = Fixture::open(name);
-    let trunk = BuildModule::build(device);
-    let mut model = Classifier::<M, C, 10, f32, D>::new(device, trunk, ModelSpec::default()).unwrap();
+    let (trunk, classes) = (trunk.unwrap(), Const::<10>);
+    let mut model = Classifier::<M, C, _, f32, D>::new(device, trunk, classes, ModelSpec::default()).unwrap();
     let mut names = Vec::new();
     model
         .for_each_parameter_mut(&mut |p| {
@@ -121,9 +123,9 @@ fn parity<M, const C: usize, D>(
 #[test]
 fn resnet_a_agrees_with_timm_in_inference_and_in_training() {
     fn test<D: Backend<f32>>(device: &D) {
-        type M<D> = BasicResnet<CifarStem<4, f32, D>, 1, 1, 1, 1, 4, 8, 16, 32, 32, f32, D>;
+        type M<D> = BasicResnet<CifarStem<4, f32, D>, 4, 8, 16, 32, f32, D>;
         let blocks = [(4, 32), (8, 16), (16, 8), (32, 4)];
-        parity::<M<D>, 32, D>(device, "resnet_a", 19_902, &blocks, 12);
+        parity(device, "resnet_a", M::<D>::new(device, [1; 4], (32, 32)), 19_902, &blocks, 12);
     }
     on_test_device!(test);
 }
@@ -131,8 +133,8 @@ fn resnet_a_agrees_with_timm_in_inference_and_in_training() {
 #[test]
 fn convmixer_a_agrees_with_timm_in_inference_and_in_training() {
     fn test<D: Backend<f32>>(device: &D) {
-        type M<D> = ConvMixer<16, 3, 2, 2, 32, 32, false, f32, D>;
-        parity::<M<D>, 16, D>(device, "convmixer_a", 1_402, &[(16, 16); 2], 5);
+        let trunk = ConvMixer::<16, 3, 2, false, f32, D>::new(device, 2, (32, 32));
+        parity(device, "convmixer_a", trunk, 1_402, &[(16, 16); 2], 5);
     }
     on_test_device!(test);
 }

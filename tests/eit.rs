@@ -1,20 +1,36 @@
 //! EIT beyond what the fixtures of the authors' code hold: images that are not square, the representation layer.
 
 use dfdx::prelude::*;
-use inductive_attention::{ConvAttention, Layout, Mhsa};
-use inductive_models::{Block, Chain, Context, Eit, Last, OverlappingPatches, Record, Represented, Trunk};
-use inductive_ops::{Grid, Parameters};
+use inductive_models::{Context, EitSpec, ModelSpec, Record, Represented, Transformer, Trunk, families::eit};
+use inductive_nn::{
+    Block, Blocks, Build, ConvAttention, Layout, Linear, Mhsa, Module, Overlap, OverlappingPatches,
+};
+use inductive_ops::Grid;
 
-type Blocks = Chain<
-    0,
-    Block<ConvAttention<20, 8, 12, 2, f32, Cpu>, 20, 80, f32, Cpu>,
-    Last<1, Block<Mhsa<20, 2, true, f32, Cpu>, 20, 80, f32, Cpu>>,
->;
 type Stem = OverlappingPatches<20, 3, 1, 4, f32, Cpu>;
+type Model = Transformer<Stem, 20, f32, Cpu>;
+
 /// 32 x 24 pixels, 8 x 6 patches.
-type Tall = Eit<Stem, Blocks, 20, 32, 24, 8, 6, 49, true, f32, Cpu>;
+const TALL: (usize, usize) = (32, 24);
 /// 24 x 32 pixels, 6 x 8 patches.
-type Wide = Eit<Stem, Blocks, 20, 24, 32, 6, 8, 49, true, f32, Cpu>;
+const WIDE: (usize, usize) = (24, 32);
+
+fn model(dev: &Cpu, image: (usize, usize)) -> Model {
+    let spec = EitSpec {
+        overlap: Some(Overlap { kernel: 3, stride: 1, pool: 4 }),
+        conv_channels: vec![8, 0],
+        position_embedding: true,
+        representation: None,
+    };
+    let spec = ModelSpec { image, patch: 4, eit: Some(spec), ..ModelSpec::default() };
+    let blocks = |dev: &Cpu| -> inductive_ops::Result<Blocks<20, f32, Cpu>> {
+        Ok(vec![
+            Box::new(Block::<ConvAttention<20, 8, 12, 2, f32, Cpu>, 20, 80, f32, Cpu>::new(dev)?),
+            Box::new(Block::<Mhsa<20, 2, true, f32, Cpu>, 20, 80, f32, Cpu>::new(dev)?),
+        ])
+    };
+    eit(dev, &spec, blocks).unwrap()
+}
 
 /// `[outer, rows, cols, inner]` with rows and columns exchanged.
 fn transposed(values: &[f32], rows: usize, cols: usize, inner: usize) -> Vec<f32> {
@@ -30,7 +46,7 @@ fn transposed(values: &[f32], rows: usize, cols: usize, inner: usize) -> Vec<f32
 }
 
 /// The weights for the transposed image: kernels and positions transposed.
-fn copy_transposed(from: &Tall, to: &mut Wide) {
+fn copy_transposed(from: &Model, to: &mut Model) {
     let mut values = Vec::new();
     from.for_each_parameter(&mut |p| {
         let own = p.to_vec();
@@ -49,7 +65,7 @@ fn copy_transposed(from: &Tall, to: &mut Wide) {
 #[test]
 fn a_transposed_image_with_transposed_weights_has_the_same_features() {
     let dev = Cpu::seed_from_u64(5);
-    let (mut tall, mut wide) = (Tall::build(&dev), Wide::build(&dev));
+    let (mut tall, mut wide) = (model(&dev, TALL), model(&dev, WIDE));
     // Ten times the initial weights, so that the class token depends on where things are.
     let grow = |values: Vec<f32>| values.into_iter().map(|w| 10.0 * w).collect::<Vec<_>>();
     tall.for_each_parameter_mut(&mut |p| p.copy_from(&grow(p.to_vec()))).unwrap();
@@ -73,8 +89,9 @@ fn a_transposed_image_with_transposed_weights_has_the_same_features() {
 #[test]
 fn the_representation_layer_is_a_tanh_of_a_linear_layer() {
     let dev = Cpu::seed_from_u64(6);
-    let mut model = Represented::<Tall, 20, 7, f32, Cpu>::build(&dev);
-    model.fc.bias = Some(dev.sample_uniform());
+    let fc =
+        Linear { bias: Some(dev.sample_uniform()), ..Linear::<20, 7, true, f32, Cpu>::new(&dev).unwrap() };
+    let model = Represented { trunk: model(&dev, TALL), fc };
     let images = || dev.tensor_from_vec((0..2304).map(|i| (0.7 * i as f32).sin()).collect(), (1, 3, 32, 24));
     let below = model.trunk.features(images(), Context::default()).unwrap().as_vec();
     let above = model.features(images().leaky_traced(), Context::default()).unwrap();
@@ -91,6 +108,6 @@ fn the_representation_layer_is_a_tanh_of_a_linear_layer() {
 fn an_image_of_the_transposed_size_is_an_error() {
     let dev = Cpu::default();
     let image = dev.zeros_like(&(1, 3, 24, 32));
-    let error = Tall::build(&dev).features(image, Context::default()).unwrap_err().to_string();
+    let error = model(&dev, TALL).features(image, Context::default()).unwrap_err().to_string();
     assert!(error.contains("[batch, 3, 32, 24]"), "{error}");
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use inductive_analysis::Spectra;
-use inductive_attention::{OperatorKind, Point};
 use inductive_checkpoint::TensorFile;
+use inductive_nn::{OperatorKind, Point};
 use serde::Deserialize;
 
 /// Path of a file under `tests/fixtures`.

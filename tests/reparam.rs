@@ -3,7 +3,7 @@
 //! Maps in the file are `[batch, channels, rows, cols]`; its heads are numbered column by column, as ours.
 
 use dfdx::prelude::*;
-use inductive_attention::{
+use inductive_nn::{
     ConvAsAttention, Gate, Positions, Reparameterization, SwitchLayer, Tokens, kernel_offsets,
 };
 use inductive_ops::Grid;

@@ -119,7 +119,7 @@ fn layers_of_eit_split_their_channels_by_the_papers_rule() {
     let by_rule = ["eit_mini", "eit_tiny", "eit_base", "eit_large", "eit_micro"];
     for name in by_rule {
         let spec = eit(name);
-        let rule = inductive_attention::conv_channels(spec.embed_dim, spec.heads, spec.depth);
+        let rule = inductive_nn::conv_channels(spec.embed_dim, spec.heads, spec.depth);
         assert_eq!(spec.eit.unwrap().conv_channels, rule, "{name}");
     }
     let channels = |name: &str| eit(name).eit.unwrap().conv_channels;
@@ -285,15 +285,16 @@ fn macs_agree_with_the_published_numbers() {
 }
 
 #[test]
-fn every_entry_builds_with_each_of_its_numbers_of_gated_layers() {
+fn every_entry_builds_with_every_number_of_gated_layers() {
     for entry in entries().into_iter().filter(|e| e.spec.embed_dim < 300) {
-        for local in &entry.locals {
-            let options = BuildOptions { classes: 10, local_up_to_layer: Some(*local), ..Default::default() };
+        let gated = if entry.spec.family == "convit" { entry.spec.depth } else { 1 };
+        for local in 0..gated {
+            let options = BuildOptions { classes: 10, local_up_to_layer: Some(local), ..Default::default() };
             let built = build(&Cpu::default(), &entry.spec.name, &options).unwrap();
             let switchable = built.model.switchable().unwrap().len();
             assert_eq!(switchable > 0, entry.spec.can_switch(), "{}", entry.spec.name);
-            assert_eq!(built.model.gates().unwrap().len(), *local + switchable, "{}", entry.spec.name);
-            assert_eq!(built.model.spec().local_up_to_layer, *local);
+            assert_eq!(built.model.gates().unwrap().len(), local + switchable, "{}", entry.spec.name);
+            assert_eq!(built.model.spec().local_up_to_layer, local);
         }
     }
 }
@@ -304,13 +305,44 @@ fn options_that_cannot_be_are_refused_with_a_way_out() {
     let error = |name: &str, options: BuildOptions| build(&device, name, &options).unwrap_err().to_string();
     let local = |n| BuildOptions { classes: 10, local_up_to_layer: Some(n), ..Default::default() };
     assert!(error("convit_micro", local(4)).contains("give at most 3"));
-    assert!(error("convit_tiny", local(5)).contains("choose one of [0, 10]"));
     assert!(error("deit_micro", local(1)).contains("only ConViT has gated layers"));
     assert!(error("convit_tinny", local(0)).contains("did you mean `convit_tiny`?"));
-    let classes = BuildOptions { classes: 7, ..Default::default() };
-    assert!(error("convit_micro", classes).contains("choose one of [10, 100, 1000]"));
+    let classes = BuildOptions { classes: 0, ..Default::default() };
+    assert!(error("convit_micro", classes).contains("1 to 262144"));
+    let image = BuildOptions { image: Some((32, 30)), ..Default::default() };
+    assert!(error("convit_micro", image).contains("multiples of 4"));
+    for (name, image) in
+        [("prs_nano", (36, 32)), ("eit_mini", (8, 224)), ("resnet_micro", (0, 32)), ("deit_micro", (0, 0))]
+    {
+        let options = BuildOptions { image: Some(image), ..Default::default() };
+        assert!(error(name, options).contains("its patches cover"), "{name}");
+    }
+    for side in [4100, usize::MAX] {
+        let options = BuildOptions { image: Some((side, 4)), ..Default::default() };
+        assert!(error("convit_micro", options).contains("at most 4096"), "{side}");
+    }
     let strength = BuildOptions { classes: 10, locality_strength: f64::NAN, ..Default::default() };
     assert!(error("convit_micro", strength).contains("positive number"));
+}
+
+#[test]
+fn any_number_of_classes_and_any_image_that_patches_cover_can_be_built() {
+    let device = Cpu::seed_from_u64(0);
+    let mut tried = 0;
+    for entry in entries().into_iter().filter(|entry| entry.spec.embed_dim < 300) {
+        let image = (2 * entry.spec.image.0, entry.spec.image.1);
+        let options = BuildOptions { classes: 37, image: Some(image), ..Default::default() };
+        let model = build(&device, &entry.spec.name, &options).unwrap().model;
+        let spec = model.spec();
+        let block = if spec.resnet.is_some() { spec.depth - 1 } else { 0 };
+        assert_eq!((spec.classes, spec.image, model.layout(block).grid), (37, image, spec.grid()));
+        if image.0 < 100 {
+            let images = device.zeros_like(&(1, 3, image.0, image.1));
+            assert_eq!(model.forward(images, None).unwrap().shape().concrete(), [1, 37]);
+            tried += 1;
+        }
+    }
+    assert!(tried > 40, "{tried}");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 use std::f64::consts::TAU;
 
-use inductive_attention::FeatureMap;
+use inductive_nn::FeatureMap;
 use inductive_ops::Grid;
 
 use crate::{fourier::FLOOR, points::Curve};
@@ -104,7 +104,7 @@ fn gcd(a: usize, b: usize) -> usize {
 mod tests {
     use super::*;
     use crate::relative_log_amplitude;
-    use inductive_attention::Layout;
+    use inductive_nn::Layout;
 
     /// Squares, rectangles with and without a common divisor, primes, single rows and patches.
     #[test]

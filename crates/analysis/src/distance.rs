@@ -1,6 +1,6 @@
 //! How far attention reaches, in patches.
 
-use inductive_attention::{AttentionRecord, Layout};
+use inductive_nn::{AttentionRecord, Layout};
 
 /// Non-locality of each head, in patches, averaged over the batch (ConViT, arXiv 2103.10697, section 4):
 ///

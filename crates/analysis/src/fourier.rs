@@ -1,6 +1,6 @@
 //! Which spatial frequencies a layer's tokens hold.
 
-use inductive_attention::Layout;
+use inductive_nn::Layout;
 
 use crate::spectrum::{Transform, maps};
 

@@ -12,8 +12,8 @@
 //! | [`high_frequency_share`] | how much of a token map lies in its high frequencies (our proxy) |
 //! | [`mean_stable_rank`] | how many directions the tokens of a sample have |
 //!
-//! The first five take the [`AttentionRecord`](inductive_attention::AttentionRecord) of one layer, the others the tokens
-//! that one layer gave, or the [`Point`](inductive_attention::Point)s of all; none sees a model. [`Mixing`] needs no layer at all: what frozen filters leave to be learned, as
+//! The first five take the [`AttentionRecord`](inductive_nn::AttentionRecord) of one layer, the others the tokens
+//! that one layer gave, or the [`Point`](inductive_nn::Point)s of all; none sees a model. [`Mixing`] needs no layer at all: what frozen filters leave to be learned, as
 //! linear algebra.
 
 mod diagonal;

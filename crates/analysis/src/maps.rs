@@ -1,6 +1,6 @@
 //! Attention maps to look at: one per head.
 
-use inductive_attention::AttentionRecord;
+use inductive_nn::AttentionRecord;
 
 /// The attention map of each head, `[tokens, tokens]` (rows are queries), averaged over the batch; a class token comes first.
 pub fn mean_maps(record: &AttentionRecord<f32>) -> Vec<Vec<f32>> {
@@ -18,7 +18,7 @@ pub fn mean_maps(record: &AttentionRecord<f32>) -> Vec<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use inductive_attention::Layout;
+    use inductive_nn::Layout;
     use inductive_ops::Grid;
 
     #[test]

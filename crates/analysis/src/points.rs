@@ -1,7 +1,7 @@
 //! The frequencies of a model's feature maps, operator by operator (Park & Kim, "How do vision transformers work?",
 //! arXiv 2202.06709, section 3 and their published notebook).
 
-use inductive_attention::{FeatureMap, OperatorKind, Point};
+use inductive_nn::{FeatureMap, OperatorKind, Point};
 use inductive_ops::Grid;
 
 use crate::diagonal::LogAmplitudes;

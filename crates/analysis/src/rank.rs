@@ -1,7 +1,7 @@
 //! How many directions a matrix of tokens really has.
 
 use faer::MatRef;
-use inductive_attention::Layout;
+use inductive_nn::Layout;
 
 /// The two stable ranks of a matrix, between 1 and its rank: how many directions carry it, where the strongest counts as one
 /// and a weak one hardly at all.

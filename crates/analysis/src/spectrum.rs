@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inductive_attention::Layout;
+use inductive_nn::Layout;
 use rustfft::{Fft, FftPlanner, num_complex::Complex};
 
 /// The map `[rows, cols]` of each channel of each sample; none where `values` are not whole samples.

@@ -1,7 +1,7 @@
 //! How much of the attention goes where its initial weights aim.
 
-use inductive_attention::AttentionRecord;
 use inductive_init::Target;
+use inductive_nn::AttentionRecord;
 
 /// Attention to the target, averaged over the batch, the heads and the queries that have one: 1 if each patch attends to its
 /// head's target alone, 1 / tokens for uniform attention.
@@ -30,8 +30,8 @@ pub fn target_mass(record: &AttentionRecord<f32>, targets: &[Target]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use inductive_attention::Layout;
     use inductive_init::Offset;
+    use inductive_nn::Layout;
     use inductive_ops::Grid;
 
     fn target(right: i32) -> Target {

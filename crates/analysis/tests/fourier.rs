@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use inductive_analysis::relative_log_amplitude;
-use inductive_attention::Layout;
+use inductive_nn::Layout;
 use inductive_ops::Grid;
 use serde::Deserialize;
 

@@ -1,6 +1,6 @@
 //! Safetensors exchange with timm and PyTorch: read, check, adapt and write the parameters of any model.
 //!
-//! Everything works on [`inductive_ops::Parameters`], the list of names and shapes that every dfdx module has.
+//! Everything works on [`inductive_nn::Module`], which shows the parameters of a model by name.
 //! The names are timm's state-dict keys, so a file written by timm loads as it is and the other way round.
 //!
 //! - [`TensorFile`] reads a `.safetensors` file and trusts nothing in it;

@@ -8,7 +8,8 @@ use std::{
 };
 
 use inductive_files::write_with;
-use inductive_ops::{Backend, Parameters};
+use inductive_nn::Module;
+use inductive_ops::Backend;
 use safetensors::{Dtype, tensor::TensorInfo};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -27,7 +28,7 @@ pub type Metadata = BTreeMap<String, String>;
 /// # Errors
 /// [`Error::Io`] if the file cannot be written, [`Error::Tensor`] if two parameters have one name.
 pub fn save<D: Backend<f32>>(
-    model: &dyn Parameters<f32, D>,
+    model: &dyn Module<f32, D>,
     path: impl AsRef<Path>,
     metadata: &Metadata,
 ) -> Result<()> {
@@ -101,7 +102,7 @@ impl TensorWriter {
     pub fn add_model<D: Backend<f32>>(
         &mut self,
         prefix: &str,
-        model: &dyn Parameters<f32, D>,
+        model: &dyn Module<f32, D>,
     ) -> Result<&mut Self> {
         let mut outcome = Ok(());
         model.for_each_parameter(&mut |parameter| {

@@ -120,7 +120,7 @@ fn a_replaced_head_keeps_weight_and_bias_of_the_model() {
 
     let report = load_tensors(&mut model, &file, &LoadOptions::new().replace_head()).unwrap();
     assert_eq!((model.head.weight.as_vec(), model.head.bias.as_vec()), head);
-    assert_eq!(model.mean.as_vec(), source.mean.as_vec());
+    assert_eq!(model.mean.0.as_vec(), source.mean.0.as_vec());
     let kept = Adaptation::HeadKept { file: Some(vec![5, 4]), model: vec![3, 4] };
     assert!(report.adapted.len() == 2 && report.adapted[0].how == kept, "{report}");
 }

@@ -121,7 +121,7 @@ pub struct Init {
     /// Where the random numbers begin: a training run with the same seed and strategy begins with the same weights.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
-    /// Classes of the head: 10, 100 or 1000.
+    /// Classes of the head, at least 1.
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub classes: usize,
     /// The file for the weights, safetensors with timm's names; beside it comes the recipe of a run that begins with them.

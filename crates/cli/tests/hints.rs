@@ -107,6 +107,31 @@ fn eval_after_train_builds_the_model_as_the_recipe_has_it() {
 }
 
 #[test]
+fn a_run_on_another_drawing_of_the_set_is_measured_only_on_data_that_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    fs::write(d.join("recipe.toml"), format!("model = \"deit_micro\"\nepochs = 1\n{SYNTHETIC}")).unwrap();
+    let inductive = |args: &[&str]| program(d, "").args(args).output().unwrap();
+    succeeded(&inductive(&["train", "recipe.toml", "--out", "run"]));
+    let resolved = fs::read_to_string(d.join("run/recipe.toml")).unwrap();
+    let line = "data_revision = 2\n";
+    assert!(resolved.contains(line), "{resolved}");
+    for other in ["", "data_revision = 1\n"] {
+        fs::write(d.join("run/recipe.toml"), resolved.replace(line, other)).unwrap();
+        let output = inductive(&["eval", "run"]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(
+            message.contains("another drawing of `synthetic`") && message.contains("--data"),
+            "{message}"
+        );
+        succeeded(&inductive(&["eval", "run", "--data", "synthetic-parity"]));
+    }
+    let parity = ["train", "run/recipe.toml", "--data", "synthetic-parity", "--out", "other"];
+    assert!(succeeded(&inductive(&parity)).contains("finished"));
+}
+
+#[test]
 fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();

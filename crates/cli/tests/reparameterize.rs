@@ -167,6 +167,14 @@ fn requests_that_cannot_be_meant_write_nothing() {
         USAGE,
         &["number of classes"],
     );
+    // A head without a number in it, which claims more classes than there is memory for.
+    for shape in [&[1 << 50, 0][..], &[1 << 20, 1, 0]] {
+        let mut hollow = TensorWriter::new();
+        hollow.add::<f32>("fc.weight", shape, &[]).unwrap();
+        hollow.write(d.join("hollow.safetensors")).unwrap();
+        let args = [&["resnet_micro", "--weights", "hollow.safetensors"], &all[..]].concat();
+        refused(d, &args, USAGE, &["number of classes"]);
+    }
     usage(&["--layers", ",", out[0], out[1]], &["names no layer"]);
     usage(&["--layers", "all", "--alpha", "1e39", out[0], out[1]], &["alpha is 1", "1000000"]);
     refused(d, &["resnet18"], USAGE, &["--weights FILE", "layer3.0.conv1", "--out FILE"]);

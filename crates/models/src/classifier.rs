@@ -1,25 +1,15 @@
-//! A trunk that turns images into features, and a linear head on top: the number of classes is the head's alone, so the
-//! trunk is compiled once for all of them.
+//! A trunk that turns images into features, and a linear head on top.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Linear, Reparameterization, SwitchLayer, Uniform};
-use inductive_ops::{Backend, DropPath};
+use inductive_nn::{BatchStatistics, Context, Fill, Images, Layout, Linear, Module, Record, Taped, module};
+use inductive_ops::{Backend, DropPath, Error};
 
 use crate::{
-    BatchStatistics, ModelSpec, Result, Switchable,
-    model::{Context, Images, Logits, Model, Record},
-    switch,
+    ModelSpec, Result,
+    model::{Logits, Model},
 };
 
-/// The head that a trunk has in timm.
-pub trait HeadStyle {
-    /// Name of its parameters.
-    const NAME: &'static str = "head";
-    /// How its parameters begin.
-    const INIT: HeadInit = HeadInit::Normal;
-}
-
-/// How the parameters of a head begin.
+/// How a head begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadInit {
     /// Weight N(0, 0.02^2), bias 0: timm's transformers.
@@ -29,97 +19,105 @@ pub enum HeadInit {
 }
 
 /// Images to features `[batch, C]`.
-pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> + HeadStyle {
+pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: Module<E, D> {
+    /// Name of the head's parameters in timm.
+    const HEAD: &'static str = "head";
+    /// How they begin.
+    const HEAD_INIT: HeadInit = HeadInit::Normal;
+
     /// images: `[batch, 3, height, width]`; result: `[batch, C]`, normalised, ready for the head.
-    fn features<T: Tape<E, D>>(
+    ///
+    /// # Errors
+    /// Images of another size than the trunk is made for; a rate of stochastic depth that is not in `0 <= rate < 1`.
+    fn features<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
         context: Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>>;
 
-    /// `sigma(gating_param)` of each gated layer's heads.
-    fn gates(&self) -> Vec<Vec<f64>> {
-        Vec::new()
-    }
-
     /// How the tokens of block `index` lie on the image.
     fn layout(&self, index: usize) -> Layout;
+}
 
-    /// The layers that can leave convolution, first to last, with their names.
-    fn switches(&self) -> Vec<(String, &dyn SwitchLayer)> {
-        Vec::new()
+/// A linear layer from `C` features to `N` classes: `usize` of them, or dfdx's `Const`.
+#[derive(Clone, Debug)]
+pub struct Head<const C: usize, N: Dim, E: Dtype, D: Device<E>> {
+    /// `[N, C]`
+    pub weight: Tensor<(N, Const<C>), E, D>,
+    /// `[N]`
+    pub bias: Tensor<(N,), E, D>,
+}
+
+module!([const C: usize, N: Dim] Head<C, N, E, D> { weight, bias });
+
+impl<const C: usize, N: Dim, E: Dtype, D: Backend<E>> Head<C, N, E, D> {
+    /// New, for so many classes.
+    ///
+    /// # Errors
+    /// A device without memory for it.
+    pub fn new(device: &D, classes: N, init: HeadInit) -> Result<Self> {
+        // Drawn for every head, so that a seed gives the same uniform numbers as ever.
+        let weight = Fill::LINEAR.tensor(device, (classes, Const))?;
+        if init == HeadInit::Normal {
+            return Ok(Self { weight, bias: Fill::ZEROS.tensor(device, (classes,))? });
+        }
+        let uniform = Fill::fan_in(C);
+        Ok(Self {
+            weight: uniform.tensor(device, (classes, Const))?,
+            bias: uniform.tensor(device, (classes,))?,
+        })
     }
 
-    /// The same, to be changed.
-    fn switches_mut(&mut self) -> Vec<(String, &mut dyn SwitchLayer)> {
-        Vec::new()
+    /// features: `[batch, C]`; result: `[batch, N]`.
+    ///
+    /// # Errors
+    /// A device without memory for it.
+    pub fn apply<T: Tape<E, D>>(
+        &self,
+        features: Tensor<(usize, Const<C>), E, D, T>,
+    ) -> Result<Tensor<(usize, N), E, D, T>> {
+        let out = (features.shape().0, self.bias.shape().0);
+        Ok(features.device().clone().linear(features, &self.weight, Some(&self.bias), out)?)
     }
 }
 
-/// A trunk with a linear head. Parameters of the trunk have no prefix; the head's are `head.weight`, `head.bias` unless
-/// the trunk's [`HeadStyle`] says another name.
-///
-/// Build it with [`Classifier::new`]: one made by dfdx's `build` has an empty [`ModelSpec`].
+/// A trunk with a linear head. Parameters of the trunk have no prefix; the head's are named as the trunk says.
 #[derive(Clone, Debug)]
-pub struct Classifier<M, const C: usize, const CLASSES: usize, E: Dtype, D: Device<E>> {
+pub struct Classifier<M, const C: usize, N: Dim, E: Dtype, D: Device<E>> {
     /// Images to features.
     pub trunk: M,
     /// Features to logits.
-    pub head: Linear<C, CLASSES, true, E, D>,
+    pub head: Head<C, N, E, D>,
     spec: ModelSpec,
 }
 
-impl<M, const C: usize, const CLASSES: usize, E: Dtype, D: Device<E>> TensorCollection<E, D>
-    for Classifier<M, C, CLASSES, E, D>
-where
-    M: TensorCollection<E, D> + HeadStyle,
-{
-    type To<E2: Dtype, D2: Device<E2>> = Classifier<M::To<E2, D2>, C, CLASSES, E2, D2>;
+module!([M: Trunk<C, E, D>, const C: usize, N: Dim] Classifier<M, C, N, E, D> { trunk: "", head: M::HEAD });
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("", |s| &s.trunk, |s| &mut s.trunk),
-                Self::module(M::NAME, |s| &s.head, |s| &mut s.head),
-            ),
-            |(trunk, head)| Classifier { trunk, head, spec: ModelSpec::default() },
-        )
+impl<M: Trunk<C, E, D>, const C: usize, N: Dim, E: Dtype, D: Backend<E>> Classifier<M, C, N, E, D> {
+    /// Puts a new head for so many classes on a trunk. `spec` is what [`Model::spec`] returns, its number of classes apart.
+    ///
+    /// # Errors
+    /// A device without memory for the head.
+    pub fn new(device: &D, trunk: M, classes: N, spec: ModelSpec) -> Result<Self> {
+        let head = Head::new(device, classes, M::HEAD_INIT)?;
+        Ok(Self { trunk, head, spec: ModelSpec { classes: classes.size(), ..spec } })
     }
-}
 
-impl<M: HeadStyle, const C: usize, const CLASSES: usize, E: Dtype, D: Backend<E>>
-    Classifier<M, C, CLASSES, E, D>
-{
-    /// Puts a new head on a trunk. `spec` is what [`Model::spec`] returns, its number of classes apart.
-    pub fn new(device: &D, trunk: M, spec: ModelSpec) -> Result<Self> {
-        let failed = |e: D::Err| inductive_ops::Error::device("build", e);
-        let mut head: Linear<C, CLASSES, true, E, D> = BuildModule::try_build(device).map_err(failed)?;
-        if M::INIT == HeadInit::Uniform {
-            let uniform = Uniform { bound: (C as f64).powf(-0.5) };
-            head.weight.try_fill_with_distr(uniform).map_err(failed)?;
-            head.bias.iter_mut().try_for_each(|bias| bias.try_fill_with_distr(uniform)).map_err(failed)?;
-        }
-        Ok(Self { trunk, head, spec: ModelSpec { classes: CLASSES, ..spec } })
-    }
-}
-
-impl<M: Trunk<C, E, D>, const C: usize, const CLASSES: usize, E: Dtype, D: Backend<E>>
-    Classifier<M, C, CLASSES, E, D>
-{
-    /// images: `[batch, 3, height, width]`; result: `[batch, CLASSES]`.
-    pub fn logits<T: Tape<E, D>>(
+    /// images: `[batch, 3, height, width]`; result: `[batch, N]`.
+    ///
+    /// # Errors
+    /// The trunk's.
+    pub fn logits<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
         context: Context<'_, E>,
-    ) -> Result<Tensor<(usize, Const<CLASSES>), E, D, T>> {
-        Ok(self.head.apply_flat(self.trunk.features(images, context)?)?)
+    ) -> Result<Tensor<(usize, N), E, D, T>> {
+        self.head.apply(self.trunk.features(images, context)?)
     }
 }
 
-impl<M: Trunk<C, E, D>, const C: usize, const CLASSES: usize, E: Dtype, D: Backend<E>> Model<E, D>
-    for Classifier<M, C, CLASSES, E, D>
+impl<M: Trunk<C, E, D>, const C: usize, N: Dim, E: Dtype, D: Backend<E>> Model<E, D>
+    for Classifier<M, C, N, E, D>
 {
     fn spec(&self) -> &ModelSpec {
         &self.spec
@@ -137,25 +135,41 @@ impl<M: Trunk<C, E, D>, const C: usize, const CLASSES: usize, E: Dtype, D: Backe
         statistics: &mut BatchStatistics<E>,
     ) -> Result<Logits<E, D, OwnedTape<E, D>>> {
         let context = Context { drop_path, batch_statistics: Some(statistics), ..Default::default() };
-        let logits = self.logits(images, context)?;
-        Ok(logits.realize())
+        Ok(self.logits(images, context)?.realize())
     }
 
-    fn gates(&self) -> Result<Vec<Vec<f64>>> {
-        let layers = self.switchable()?;
-        Ok(if layers.is_empty() {
-            self.trunk.gates()
-        } else {
-            layers.into_iter().map(|it| it.gates).collect()
-        })
+    fn layout(&self, index: usize) -> Layout {
+        self.trunk.layout(index)
     }
+}
 
-    fn switchable(&self) -> Result<Vec<Switchable>> {
-        switch::describe(self.trunk.switches())
-    }
+/// A trunk with EIT's representation layer on top, `tanh(W x + b)`: features of width `R`.
+#[derive(Clone, Debug)]
+pub struct Represented<M, const C: usize, const R: usize, E: Dtype, D: Device<E>> {
+    /// The trunk below.
+    pub trunk: M,
+    /// `pre_logits.fc`
+    pub fc: Linear<C, R, true, E, D>,
+}
 
-    fn reparameterize(&mut self, index: usize, how: &Reparameterization) -> Result<()> {
-        switch::reparameterize(&self.spec.name, self.trunk.switches_mut(), index, how)
+module!([M: Trunk<C, E, D>, const C: usize, const R: usize] Represented<M, C, R, E, D> {
+    trunk: "",
+    fc: "pre_logits.fc",
+});
+
+impl<M: Trunk<C, E, D>, const C: usize, const R: usize, E: Dtype, D: Backend<E>> Trunk<R, E, D>
+    for Represented<M, C, R, E, D>
+{
+    const HEAD: &'static str = M::HEAD;
+    const HEAD_INIT: HeadInit = M::HEAD_INIT;
+
+    fn features<T: Taped<E, D>>(
+        &self,
+        images: Images<E, D, T>,
+        context: Context<'_, E>,
+    ) -> Result<Tensor<(usize, Const<R>), E, D, T>> {
+        let features = self.fc.apply_flat(self.trunk.features(images, context)?)?;
+        Ok(features.try_tanh().map_err(|e| Error::device("pre_logits", e))?)
     }
 
     fn layout(&self, index: usize) -> Layout {

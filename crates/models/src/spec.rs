@@ -1,11 +1,12 @@
 //! What a model is in numbers, and what follows from them: its grid of patches, its operations.
 
-use inductive_ops::{Grid, Window};
+use inductive_nn::Overlap;
+use inductive_ops::Grid;
 use serde::{Deserialize, Serialize};
 
 use crate::{ResnetSpec, StagesSpec};
 
-/// What a model is: the numbers that its type fixes.
+/// What a model is, in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
     /// Registry name.
@@ -80,38 +81,6 @@ pub struct EitSpec {
     pub representation: Option<usize>,
 }
 
-/// EIT's patches projection `k/s/p`: a `k x k` convolution with stride `s` and padding `k / 2`, max pooling over `p x p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Overlap {
-    /// Side of the convolution's kernel.
-    pub kernel: usize,
-    /// Its stride.
-    pub stride: usize,
-    /// Side and stride of the pooling.
-    pub pool: usize,
-}
-
-impl Overlap {
-    /// The convolution.
-    pub fn convolution(self) -> Window {
-        Window::square(self.kernel, self.stride, self.kernel / 2)
-    }
-
-    /// The pooling.
-    pub fn pooling(self) -> Window {
-        Window::square(self.pool, self.pool, 0)
-    }
-
-    /// The grid of the convolution and that of the patches on an image of `(height, width)` pixels.
-    ///
-    /// # Errors
-    /// An image that is smaller than a window.
-    pub fn grids(self, (rows, cols): (usize, usize)) -> inductive_ops::Result<(Grid, Grid)> {
-        let map = self.convolution().output(Grid { rows, cols })?;
-        Ok((map, self.pooling().output(map)?))
-    }
-}
-
 /// Multiplications and additions (pairs) of a block of a transformer or a ConvMixer.
 struct BlockMacs {
     /// All of them.
@@ -126,6 +95,20 @@ impl ModelSpec {
     /// Whether it has layers that can leave convolution for attention.
     pub fn can_switch(&self) -> bool {
         self.stages.is_some() || self.resnet.as_ref().is_some_and(|resnet| resnet.switchable > 0)
+    }
+
+    /// Whether images of `(height, width)` pixels are covered by its patches.
+    pub fn covers(&self, (height, width): (usize, usize)) -> bool {
+        if self.resnet.is_some() {
+            return height > 0 && width > 0;
+        }
+        if let Some(overlap) = self.overlap() {
+            return overlap.grids((height, width)).is_ok_and(|(_, patches)| patches.tokens() > 0);
+        }
+        // Every stage after the first has half the rows and columns.
+        let stages = self.stages.as_ref().map_or(1, |stages| stages.blocks.len());
+        let side = self.patch.checked_mul(1 << stages.saturating_sub(1).min(16)).unwrap_or(0);
+        side > 0 && height > 0 && width > 0 && height.is_multiple_of(side) && width.is_multiple_of(side)
     }
 
     /// Patches of an image: rows and columns of tokens; the last grid of a ResNet.

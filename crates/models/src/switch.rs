@@ -1,6 +1,6 @@
 //! Layers of a model that can leave convolution for attention.
 
-use inductive_attention::{HeadPosition, Operator, Reparameterization, SwitchLayer};
+use inductive_nn::{HeadPosition, Operator, SwitchLayer};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -55,74 +55,51 @@ impl StagesSpec {
     }
 }
 
-/// Layers by name, first to last.
-pub(crate) type Switches<'a> = Vec<(String, &'a dyn SwitchLayer)>;
-/// Layers by name, first to last, to be changed.
-pub(crate) type SwitchesMut<'a> = Vec<(String, &'a mut dyn SwitchLayer)>;
-
-/// Layers with the name of the module that holds them before their own.
-pub(crate) fn within<L>(module: impl std::fmt::Display, layers: Vec<(String, L)>) -> Vec<(String, L)> {
-    layers.into_iter().map(|(name, layer)| (format!("{module}.{name}"), layer)).collect()
-}
-
-pub(crate) fn describe(switches: Switches<'_>) -> Result<Vec<Switchable>> {
-    let describe = |name: &str, layer: &dyn SwitchLayer| {
+/// A layer of this name, as it is now.
+pub(crate) fn describe(name: &str, layer: &dyn SwitchLayer) -> Result<Switchable> {
+    let all = || -> inductive_ops::Result<_> {
         let idle = layer.idle()?.iter().map(|parameter| format!("{name}.{parameter}")).collect();
         let (operator, gates, heads) = (layer.operator()?, layer.gates()?, layer.heads()?);
         Ok(Switchable { name: name.to_owned(), operator, gates, heads, idle })
     };
-    let named = |name: &str, error: inductive_ops::Error| {
+    all().map_err(|error| {
         inductive_ops::Error::Argument { op: "switchable", what: format!("`{name}`: {error}") }.into()
-    };
-    switches
-        .into_iter()
-        .map(|(name, layer)| describe(&name, layer).map_err(|error| named(&name, error)))
-        .collect()
+    })
 }
 
-pub(crate) fn reparameterize(
-    model: &str,
-    switches: SwitchesMut<'_>,
-    index: usize,
-    how: &Reparameterization,
-) -> Result<()> {
-    let count = switches.len();
-    let Some((_, layer)) = switches.into_iter().nth(index) else {
-        let what = match count {
-            0 => "no layer can leave convolution; `prs_*` and `resnet*_switch` have such layers".to_owned(),
-            _ => format!("there is no layer {index} that can leave convolution; there are {count}, from 0"),
-        };
-        return Err(Error::Option { model: model.to_owned(), what });
+/// What there is to say of layer `index` where `count` layers can leave convolution.
+pub(crate) fn no_layer(model: &str, index: usize, count: usize) -> Error {
+    let what = match count {
+        0 => "no layer can leave convolution; `prs_*` and `resnet*_switch` have such layers".to_owned(),
+        _ => format!("there is no layer {index} that can leave convolution; there are {count}, from 0"),
     };
-    Ok(layer.reparameterize(how, index)?)
+    Error::Option { model: model.to_owned(), what }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        BatchStatistics, BottleneckStage, CifarStem, Classifier, Images, Model, ModelSpec, NoStage, Prs,
-        Resnet, SwitchBottleneckStage, SwitchResnet, Trunk,
+        BottleneckStage, CifarStem, Classifier, Model, ModelSpec, NoStage, Resnet, SwitchBottleneckStage,
+        SwitchResnet, Trunk, families::prs,
     };
     use dfdx::prelude::*;
-    use inductive_attention::{Gate, GateForm, Positions};
-    use inductive_ops::{DropPath, Parameters};
+    use inductive_nn::{BatchStatistics, Gate, GateForm, Images, Module, Positions, Reparameterization};
+    use inductive_ops::DropPath;
 
-    type Staged = Prs<6, 12, 2, 16, 20, 2, 2, 16, f32, Cpu>;
-    type Basic = SwitchResnet<CifarStem<4, f32, Cpu>, 1, 1, 1, 2, 4, 6, 8, 16, 16, f32, Cpu>;
+    type Basic = SwitchResnet<CifarStem<4, f32, Cpu>, 4, 6, 8, 16, f32, Cpu>;
     type Narrow = Resnet<
         CifarStem<4, f32, Cpu>,
-        BottleneckStage<4, 4, 8, 1, 1, f32, Cpu>,
-        BottleneckStage<8, 6, 12, 2, 1, f32, Cpu>,
-        SwitchBottleneckStage<12, 4, 16, 2, 2, f32, Cpu>,
+        BottleneckStage<4, 4, 8, 1, f32, Cpu>,
+        BottleneckStage<8, 6, 12, 2, f32, Cpu>,
+        SwitchBottleneckStage<12, 4, 16, 2, f32, Cpu>,
         NoStage,
         8,
         12,
         16,
         16,
-        16,
-        16,
     >;
+    const SIZE: (usize, usize) = (16, 16);
 
     fn images() -> Images<f32, Cpu> {
         let values = (0..3 * 3 * 256).map(|i| ((i * i % 1009) as f32 / 504.0) - 1.0).collect();
@@ -130,13 +107,13 @@ mod tests {
     }
 
     /// With weights and running statistics that are not those of a new model, whose branches are nothing.
-    fn boxed<M>() -> Box<dyn Model<f32, Cpu>>
-    where
-        M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M> + 'static,
-    {
+    fn boxed<M: Trunk<16, f32, Cpu> + 'static>(
+        trunk: impl FnOnce(&Cpu) -> Result<M>,
+    ) -> Box<dyn Model<f32, Cpu>> {
         let dev = Cpu::seed_from_u64(5);
         let spec = ModelSpec { name: "small".to_owned(), ..ModelSpec::default() };
-        let mut model = Classifier::<M, 16, 10, f32, Cpu>::new(&dev, M::build(&dev), spec).unwrap();
+        let trunk = trunk(&dev).unwrap();
+        let mut model = Classifier::<M, 16, usize, f32, Cpu>::new(&dev, trunk, 10, spec).unwrap();
         model
             .for_each_parameter_mut(&mut |p| match p.trainable() && p.shape().len() == 1 {
                 true => {
@@ -167,7 +144,12 @@ mod tests {
             "layer4.1.conv2",
         ];
         let narrow: &[&str] = &["layer3.0.conv2", "layer3.1.conv2"];
-        [(boxed::<Staged>(), STAGED), (boxed::<Basic>(), BASIC), (boxed::<Narrow>(), narrow)]
+        let spec = ModelSpec { image: SIZE, patch: 2, depth: 4, ..ModelSpec::default() };
+        [
+            (boxed(|dev| prs::<6, 12, 16, 20, 2, f32, Cpu>(dev, &spec, [2, 2])), STAGED),
+            (boxed(|dev| Basic::new(dev, [1, 1, 1, 2], SIZE)), BASIC),
+            (boxed(|dev| Narrow::new(dev, [1, 1, 2, 0], SIZE)), narrow),
+        ]
     }
 
     fn logits(model: &dyn Model<f32, Cpu>) -> Vec<f32> {
@@ -232,8 +214,8 @@ mod tests {
                 model.reparameterize(names.len(), &Reparameterization::default()).unwrap_err().to_string();
             assert!(error.contains(&format!("there are {}", names.len())), "{error}");
         }
-        let mut plain =
-            boxed::<crate::BasicResnet<CifarStem<4, f32, Cpu>, 1, 1, 1, 1, 4, 6, 8, 16, 16, f32, Cpu>>();
+        type Plain = crate::BasicResnet<CifarStem<4, f32, Cpu>, 4, 6, 8, 16, f32, Cpu>;
+        let mut plain = boxed(|dev| Plain::new(dev, [1; 4], SIZE));
         assert!(plain.switchable().unwrap().is_empty());
         let error = plain.reparameterize(0, &Reparameterization::default()).unwrap_err().to_string();
         assert!(error.contains("no layer can leave convolution"), "{error}");

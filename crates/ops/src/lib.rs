@@ -26,7 +26,6 @@ mod backend;
 mod cpu;
 mod error;
 mod matmul;
-mod params;
 mod simd;
 mod tape;
 
@@ -60,7 +59,7 @@ mod window;
 #[cfg(test)]
 mod testing;
 
-pub use adamw::AdamWStep;
+pub use adamw::{AdamWStep, Moments};
 pub use attention::{AttentionDims, Readout, SelfAttentionWeights};
 pub use backend::Backend;
 pub use batch_norm::{Activation, Affine, ChannelStatistics};
@@ -69,7 +68,6 @@ pub use conv_as_attention::{Border, ContentWeights, ConvAsAttentionWeights};
 pub use error::{Error, Result};
 pub use gated_attention::{GatedSelfAttentionWeights, Grid, PositionalGate, relative_positions};
 pub use mlp::MlpWeights;
-pub use params::{Moments, Parameter, ParameterMut, Parameters, Visit, VisitMut};
 pub use residual::DropPath;
 pub use window::Window;
 

@@ -13,7 +13,7 @@ use crate::{
     switching::Switching,
 };
 
-type Trunk = BasicResnet<CifarStem<4, f32, Cpu>, 1, 1, 1, 1, 4, 4, 6, 8, 8, f32, Cpu>;
+type Trunk = BasicResnet<CifarStem<4, f32, Cpu>, 4, 4, 6, 8, f32, Cpu>;
 
 const SIZE: (usize, usize) = (8, 8);
 
@@ -23,9 +23,9 @@ fn recipe() -> Recipe {
 
 fn model(seed: u64) -> Box<dyn Model<f32, Cpu>> {
     let device = Cpu::seed_from_u64(seed);
-    let trunk: Trunk = BuildModule::build(&device);
+    let trunk = Trunk::new(&device, [1; 4], SIZE).unwrap();
     let spec = ModelSpec { image: SIZE, ..ModelSpec::default() };
-    Box::new(Classifier::<Trunk, 8, 10, f32, Cpu>::new(&device, trunk, spec).unwrap())
+    Box::new(Classifier::<Trunk, 8, usize, f32, Cpu>::new(&device, trunk, 10, spec).unwrap())
 }
 
 fn learner(seed: u64) -> Learner<Cpu> {

@@ -1,7 +1,8 @@
 //! Where a run stopped being finite, and whether weights from outside are.
 
 use inductive_models::{Images, Model, Record};
-use inductive_ops::{Backend, Parameters};
+use inductive_nn::Module;
+use inductive_ops::Backend;
 
 use crate::{Error, Result};
 
@@ -36,7 +37,7 @@ pub(crate) fn first_bad_layer<D: Backend<f32>>(
 pub fn check_weights<D, M>(model: &M) -> Result<()>
 where
     D: Backend<f32>,
-    M: Parameters<f32, D> + ?Sized,
+    M: Module<f32, D> + ?Sized,
 {
     first_bad_parameter(model)?.map_or(Ok(()), |parameter| Err(Error::WeightsNotFinite { parameter }))
 }
@@ -45,7 +46,7 @@ where
 pub(crate) fn first_bad_parameter<D, M>(model: &M) -> Result<Option<String>>
 where
     D: Backend<f32>,
-    M: Parameters<f32, D> + ?Sized,
+    M: Module<f32, D> + ?Sized,
 {
     let mut bad = None;
     model.for_each_parameter(&mut |p| {

@@ -1,7 +1,8 @@
 //! An exponential moving average of the weights.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Parameters};
+use inductive_nn::Module;
+use inductive_ops::Backend;
 use inductive_schedule::{EmaDecay, Schedule};
 
 use crate::Result;
@@ -20,7 +21,7 @@ pub struct Ema<D: Backend<f32>> {
 
 impl<D: Backend<f32>> Ema<D> {
     /// A copy of the weights of `model`.
-    pub fn new(device: &D, model: &dyn Parameters<f32, D>, decay: EmaDecay) -> Result<Self> {
+    pub fn new(device: &D, model: &dyn Module<f32, D>, decay: EmaDecay) -> Result<Self> {
         let mut averages = Vec::new();
         model.for_each_parameter(&mut |p| {
             averages.push(flat(device, p.to_vec())?);
@@ -37,7 +38,7 @@ impl<D: Backend<f32>> Ema<D> {
     pub(crate) fn leave_out(
         &mut self,
         device: &D,
-        model: &dyn Parameters<f32, D>,
+        model: &dyn Module<f32, D>,
         still: impl Fn(&str) -> bool,
     ) -> Result<()> {
         let mut averages = self.averages.iter_mut().zip(&mut self.still);
@@ -54,7 +55,7 @@ impl<D: Backend<f32>> Ema<D> {
     }
 
     /// Takes the weights in after update number `step`, counted from 0.
-    pub fn update(&mut self, model: &mut dyn Parameters<f32, D>, step: u64) -> Result<()> {
+    pub fn update(&mut self, model: &mut dyn Module<f32, D>, step: u64) -> Result<()> {
         let decay = self.decay.value(step as f64);
         let mut averages = self.averages.iter_mut().zip(&self.still);
         model.for_each_parameter_mut(&mut |p| match averages.next() {
@@ -67,7 +68,7 @@ impl<D: Backend<f32>> Ema<D> {
     /// Runs `body` on a model whose weights are the average, and gives it its own weights back, bit by bit.
     pub fn with<M, T>(&self, model: &mut M, body: impl FnOnce(&mut M) -> Result<T>) -> Result<T>
     where
-        M: Parameters<f32, D> + ?Sized,
+        M: Module<f32, D> + ?Sized,
     {
         let mut own = Vec::with_capacity(self.averages.len());
         model.for_each_parameter(&mut |p| {
@@ -82,7 +83,7 @@ impl<D: Backend<f32>> Ema<D> {
     }
 
     /// Replaces the weights of `model` by the average.
-    pub fn load_into<M: Parameters<f32, D> + ?Sized>(&self, model: &mut M) -> Result<()> {
+    pub fn load_into<M: Module<f32, D> + ?Sized>(&self, model: &mut M) -> Result<()> {
         let mut averages = self.averages.iter();
         model
             .for_each_parameter_mut(&mut |p| averages.next().map_or(Ok(()), |a| p.copy_from(&a.as_vec())))?;

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use inductive_analysis::{PointSpectrum, Spectra};
-use inductive_attention::OperatorKind;
 use inductive_data::Dataset;
 use inductive_models::{Model, Record};
+use inductive_nn::OperatorKind;
 use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 

@@ -25,7 +25,7 @@ impl Initial {
     /// `progress` hears of gradient solves, which take seconds.
     ///
     /// # Errors
-    /// As [`Recipe::validate`]; [`Error::Model`](crate::Error::Model) for a number of classes without a head and for a
+    /// As [`Recipe::validate`]; [`Error::Model`](crate::Error::Model) for no classes, or too many and for a
     /// strategy that the model has no place for.
     pub fn new(
         recipe: &Recipe,

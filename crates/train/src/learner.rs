@@ -49,7 +49,7 @@ impl<D: Zoo> Learner<D> {
     /// Weights are drawn on the CPU and copied, so that a run begins with the same bits on every device.
     ///
     /// # Errors
-    /// As [`Recipe::validate`]; [`Error::Model`] for a number of classes without a head.
+    /// As [`Recipe::validate`]; [`Error::Model`] for no classes, or too many.
     pub fn new(device: &D, recipe: &Recipe, classes: usize) -> Result<Self> {
         let initial = Initial::new(recipe, classes, &|_| ())?;
         let model = initial.on(device, recipe)?;

@@ -115,7 +115,7 @@ mod tests {
     fn line(step: u64) -> Metrics {
         let point = FourierPoint {
             name: "blocks.0.attn".to_owned(),
-            kind: inductive_attention::OperatorKind::Attention,
+            kind: inductive_nn::OperatorKind::Attention,
             downsamples: false,
             stream: -0.1,
             branch: Some(-4.0 / 3.0),

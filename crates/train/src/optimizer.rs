@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfdx::prelude::*;
-use inductive_ops::{AdamWStep, Backend, Moments, Parameters};
+use inductive_nn::Module;
+use inductive_ops::{AdamWStep, Backend, Moments};
 
 use crate::{Error, Result};
 
@@ -56,7 +57,7 @@ impl<D: Backend<f32>> AdamW<D> {
     /// `frozen(name)` what keeps its values.
     pub fn new(
         device: &D,
-        model: &dyn Parameters<f32, D>,
+        model: &dyn Module<f32, D>,
         config: AdamWConfig,
         decays: impl Fn(&str, &[usize]) -> bool,
         frozen: impl Fn(&str) -> bool,
@@ -111,7 +112,7 @@ impl<D: Backend<f32>> AdamW<D> {
     /// before clipping if there is clipping.
     pub fn update(
         &mut self,
-        model: &mut dyn Parameters<f32, D>,
+        model: &mut dyn Module<f32, D>,
         gradients: &mut Gradients<f32, D>,
         lr: f64,
     ) -> Result<Option<f64>> {
@@ -126,7 +127,7 @@ impl<D: Backend<f32>> AdamW<D> {
         self.steps += 1;
         let (beta1, beta2) = self.config.betas;
         let (eps, steps) = (self.config.eps, self.steps);
-        // `Parameters` visits in a fixed order, the one of `new`.
+        // `Module` visits in a fixed order, the one of `new`.
         let mut slots = self.parameters.iter_mut();
         model.for_each_parameter_mut(&mut |p| {
             let Some(slot) = slots.next().filter(|slot| slot.name == p.name()) else {
@@ -187,7 +188,7 @@ impl<D: Backend<f32>> AdamW<D> {
 /// Euclidean norm of the gradients of all trainable parameters together, of which `counts`, asked once for each parameter,
 /// may leave some out.
 pub fn global_norm<D: Backend<f32>>(
-    model: &mut dyn Parameters<f32, D>,
+    model: &mut dyn Module<f32, D>,
     gradients: &mut Gradients<f32, D>,
     mut counts: impl FnMut() -> bool,
 ) -> Result<f64> {

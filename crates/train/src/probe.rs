@@ -6,10 +6,10 @@ use inductive_analysis::{
     PointSpectrum, StableRank, head_diversity, high_frequency_share, mean_stable_rank, nonlocality,
     target_mass,
 };
-use inductive_attention::AttentionRecord;
 use inductive_data::Dataset;
 use inductive_init::Target;
 use inductive_models::{BlockRecord, Model, Record};
+use inductive_nn::AttentionRecord;
 use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 

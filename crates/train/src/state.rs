@@ -8,10 +8,10 @@
 
 use std::path::Path;
 
-use inductive_attention::Operator;
 use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
 use inductive_files::shown;
 use inductive_models::Zoo;
+use inductive_nn::Operator;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Learner, Recipe, Result, switching::Switching};

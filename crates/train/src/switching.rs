@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use inductive_attention::{GateForm, Operator, Reparameterization};
 use inductive_models::{Model, Zoo};
-use inductive_ops::{Backend, Parameters};
+use inductive_nn::Module;
+use inductive_nn::{GateForm, Operator, Reparameterization};
+use inductive_ops::Backend;
 use inductive_schedule::{Duration, SwitchTimes};
 
 use crate::{Learner, Plan, Recipe, Result};
@@ -141,7 +142,7 @@ impl Roles {
     }
 
     /// Puts gates that an update has moved out of `[0, 1]` back to the nearest end.
-    pub fn project<D: Backend<f32>>(&self, model: &mut dyn Parameters<f32, D>) -> Result<()> {
+    pub fn project<D: Backend<f32>>(&self, model: &mut dyn Module<f32, D>) -> Result<()> {
         if self.shares.is_empty() {
             return Ok(());
         }

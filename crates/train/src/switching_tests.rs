@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfdx::prelude::Cpu;
-use inductive_attention::{Gate, Operator, Positions, Reparameterization};
 use inductive_models::Model;
+use inductive_nn::{Gate, Operator, Positions, Reparameterization};
 use inductive_schedule::EmaDecay;
 
 use crate::{Learner, Recipe, switching::Roles};

@@ -1,11 +1,9 @@
 //! Optimizer, average and loss against torch and timm (tests/fixtures; values after each of five steps).
 
-use dfdx::{
-    nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions},
-    prelude::*,
-};
+use dfdx::prelude::*;
 use inductive_checkpoint::TensorFile;
-use inductive_ops::{Backend, Parameters};
+use inductive_nn::{Module, module};
+use inductive_ops::Backend;
 use inductive_schedule::EmaDecay;
 use inductive_train::{AdamW, AdamWConfig, Ema, clip_coefficient, decays, global_norm, smooth_targets};
 
@@ -16,22 +14,7 @@ struct Three<E: Dtype, D: Device<E>> {
     k: Tensor<Rank3<2, 3, 3>, E, D>,
 }
 
-impl<E: Dtype, D: Device<E>> TensorCollection<E, D> for Three<E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Three<E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor("w", |s| &s.w, |s| &mut s.w, TensorOptions::reset_to_zeros()),
-                Self::tensor("b", |s| &s.b, |s| &mut s.b, TensorOptions::reset_to_zeros()),
-                Self::tensor("k", |s| &s.k, |s| &mut s.k, TensorOptions::reset_to_zeros()),
-            ),
-            |(w, b, k)| Three { w, b, k },
-        )
-    }
-}
+module!([] Three<E, D> { w, b, k });
 
 fn fixture(name: &str) -> TensorFile {
     TensorFile::open(format!("{}/tests/fixtures/{name}.safetensors", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -84,7 +67,7 @@ impl Reference {
         (term(&model.w, of(0)) + term(&model.b, of(1)) + term(&model.k, of(2))).backward()
     }
 
-    fn check(&self, model: &dyn Parameters<f32, Cpu>, run: &str, step: usize) {
+    fn check(&self, model: &dyn Module<f32, Cpu>, run: &str, step: usize) {
         model
             .for_each_parameter(&mut |p| {
                 let want = self.row(&format!("{run}.{}", p.name()), step);

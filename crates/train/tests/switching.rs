@@ -8,7 +8,7 @@ use common::{
     assert_same_run, fixed_batch, largest, run, run_to_end, run_until, switching_recipe, switching_with,
 };
 use dfdx::prelude::*;
-use inductive_attention::{Gate, Positions, Reparameterization};
+use inductive_nn::{Gate, Positions, Reparameterization};
 use inductive_schedule::{Duration, RunSize, SwitchTimes};
 use inductive_train::{
     Error, Learner, Metrics, Progress, Recipe, RunInfo, SaveEvery, Silent, SwitchInfo, TrainOptions,

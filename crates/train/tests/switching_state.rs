@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{assert_same_run, run, run_to_end, run_until, switching_recipe, switching_with, tensors};
-use inductive_attention::{Gate, Positions};
+use inductive_nn::{Gate, Positions};
 use inductive_schedule::{Duration, SwitchTimes};
 use inductive_train::{Error, Metrics, Outcome, Progress, Recipe, SaveEvery, Silent, TrainOptions};
 

@@ -9,7 +9,8 @@ mod resample;
 
 use std::path::Path;
 
-use inductive_ops::{Backend, Parameters};
+use inductive_nn::Module;
+use inductive_ops::Backend;
 
 pub(crate) use nearest::nearest;
 pub use options::{Head, LoadOptions};
@@ -32,7 +33,7 @@ use crate::{Error, Result, TensorFile};
 /// [`Error::Mismatch`] if the file does not fit, [`Error::NoSection`], otherwise as [`TensorFile::open`]. Only a device
 /// that fails while values are copied ([`Error::Parameters`]) can leave the model half loaded.
 pub fn load<D: Backend<f32>>(
-    model: &mut dyn Parameters<f32, D>,
+    model: &mut dyn Module<f32, D>,
     path: impl AsRef<Path>,
     options: &LoadOptions,
 ) -> Result<LoadReport> {
@@ -44,7 +45,7 @@ pub fn load<D: Backend<f32>>(
 /// # Errors
 /// As [`load`].
 pub fn load_tensors<D: Backend<f32>>(
-    model: &mut dyn Parameters<f32, D>,
+    model: &mut dyn Module<f32, D>,
     file: &TensorFile,
     options: &LoadOptions,
 ) -> Result<LoadReport> {

@@ -3,14 +3,14 @@
 
 use dfdx::{prelude::*, shapes::Rank3};
 use inductive_checkpoint::{TensorFile, TensorWriter};
-use inductive_ops::Parameters;
+use inductive_nn::{Buffer, Module, module};
 
 /// `N` position embeddings, fused query, key and value held in parts, a running statistic, a classifier for `K`.
 #[derive(Clone)]
 pub struct Toy<const N: usize, const K: usize, E: Dtype, D: Device<E>> {
     pub pos_embed: Tensor<Rank3<1, N, 2>, E, D>,
     pub qkv: Tensor<Rank3<3, 4, 4>, E, D>,
-    pub mean: Tensor<Rank1<4>, E, D>,
+    pub mean: Buffer<Rank1<4>, E, D>,
     pub head: Head<K, E, D>,
 }
 
@@ -20,54 +20,14 @@ pub struct Head<const K: usize, E: Dtype, D: Device<E>> {
     pub bias: Tensor<Rank1<K>, E, D>,
 }
 
-impl<const N: usize, const K: usize, E: Dtype, D: Device<E>> TensorCollection<E, D> for Toy<N, K, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Toy<N, K, E2, D2>;
+module!([const N: usize, const K: usize] Toy<N, K, E, D> {
+    pos_embed,
+    qkv: "blocks.0.attn.qkv.weight",
+    mean: "bn.running_mean",
+    head,
+});
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor(
-                    "pos_embed",
-                    |s| &s.pos_embed,
-                    |s| &mut s.pos_embed,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::tensor(
-                    "blocks.0.attn.qkv.weight",
-                    |s| &s.qkv,
-                    |s| &mut s.qkv,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::tensor(
-                    "bn.running_mean",
-                    |s| &s.mean,
-                    |s| &mut s.mean,
-                    TensorOptions::detached(|t| t.try_fill_with_zeros()),
-                ),
-                Self::module("head", |s| &s.head, |s| &mut s.head),
-            ),
-            |(pos_embed, qkv, mean, head)| Toy { pos_embed, qkv, mean, head },
-        )
-    }
-}
-
-impl<const K: usize, E: Dtype, D: Device<E>> TensorCollection<E, D> for Head<K, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Head<K, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, TensorOptions::reset_to_zeros()),
-                Self::tensor("bias", |s| &s.bias, |s| &mut s.bias, TensorOptions::reset_to_zeros()),
-            ),
-            |(weight, bias)| Head { weight, bias },
-        )
-    }
-}
+module!([const K: usize] Head<K, E, D> { weight, bias });
 
 /// A model that itself has a field of the name that wrappers use.
 #[derive(Clone)]
@@ -75,17 +35,7 @@ pub struct Wrapped<const K: usize, E: Dtype, D: Device<E>> {
     pub model: Head<K, E, D>,
 }
 
-impl<const K: usize, E: Dtype, D: Device<E>> TensorCollection<E, D> for Wrapped<K, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Wrapped<K, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields((Self::module("model", |s| &s.model, |s| &mut s.model),), |(model,)| Wrapped {
-            model,
-        })
-    }
-}
+module!([const K: usize] Wrapped<K, E, D> { model });
 
 /// A model whose values depend on `seed`; one is a NaN with a payload, one a negative zero.
 pub fn toy<const N: usize, const K: usize>(seed: u32) -> Toy<N, K, f32, Cpu> {
@@ -104,13 +54,13 @@ pub fn toy<const N: usize, const K: usize>(seed: u32) -> Toy<N, K, f32, Cpu> {
     Toy {
         pos_embed: dev.tensor(values(N * 2)),
         qkv: dev.tensor(qkv),
-        mean: dev.tensor(values(4)),
+        mean: Buffer(dev.tensor(values(4))),
         head: Head { weight: dev.tensor(values(K * 4)), bias: dev.tensor(values(K)) },
     }
 }
 
 /// Names, shapes and bits of all parameters.
-pub fn bits(model: &dyn Parameters<f32, Cpu>) -> Vec<(String, Vec<usize>, Vec<u32>)> {
+pub fn bits(model: &dyn Module<f32, Cpu>) -> Vec<(String, Vec<usize>, Vec<u32>)> {
     let mut all = Vec::new();
     model
         .for_each_parameter(&mut |p| {
@@ -130,7 +80,7 @@ pub fn file(build: impl FnOnce(&mut TensorWriter)) -> TensorFile {
 }
 
 /// A model as [`inductive_checkpoint::save`] writes it, `prefix` before each name.
-pub fn saved(prefix: &str, model: &dyn Parameters<f32, Cpu>) -> TensorFile {
+pub fn saved(prefix: &str, model: &dyn Module<f32, Cpu>) -> TensorFile {
     file(|w| {
         w.add_model(prefix, model).unwrap();
     })

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inductive_checkpoint::LoadOptions;
-use inductive_data::{Loader, LoaderConfig, Pipeline};
+use inductive_data::{DataSpec, Loader, LoaderConfig, Pipeline};
 use inductive_files::shown;
 use inductive_models::{Zoo, build, find};
 use inductive_train::Recipe;
@@ -63,7 +63,7 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
             };
             (Recipe { model: model.to_owned(), data, ..Recipe::default() }, weights.clone())
         }
-        _ if args.what.is_dir() => of_run(&args.what, args.weights.as_deref())?,
+        _ if args.what.is_dir() => of_run(&args.what, args.weights.as_deref(), args.data.as_ref())?,
         (Some(model), None) => {
             let problem = "give --weights FILE with the model's name, or the folder of a run in its place";
             return Err(Error::Usage(format!("eval {model}: {problem}")));
@@ -71,7 +71,6 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
         (None, _) => return Err(neither(&args.what)),
     };
     let recipe = Recipe {
-        data: args.data.clone().unwrap_or(recipe.data),
         local_up_to_layer: args.local_up_to_layer.or(recipe.local_up_to_layer),
         batch_size: args.batch_size.unwrap_or(recipe.batch_size),
         ..recipe
@@ -79,8 +78,8 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
     Ok((recipe, weights))
 }
 
-/// The recipe of the run in `folder`, and its weights where no others are given.
-fn of_run(folder: &Path, weights: Option<&Path>) -> Result<(Recipe, PathBuf)> {
+/// The recipe of the run in `folder`, on `data` if they are given, and its weights where no others are given.
+fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Result<(Recipe, PathBuf)> {
     let path = folder.join("recipe.toml");
     if !path.is_file() {
         let folder = shown(folder.display());
@@ -88,7 +87,16 @@ fn of_run(folder: &Path, weights: Option<&Path>) -> Result<(Recipe, PathBuf)> {
             "{folder}: not the folder of a run, there is no recipe.toml in it"
         )));
     }
-    let recipe = Recipe::read(&path)?;
+    let mut recipe = Recipe::read(&path)?;
+    match data {
+        Some(data) => recipe = recipe.on_data(data.clone()),
+        None if recipe.data_revision != recipe.data.parse::<DataSpec>()?.revision() => {
+            let problem = format!("the run was made on another drawing of `{}`", shown(&recipe.data));
+            let advice = "give --data; runs of the first versions were made on `synthetic-parity`, then called `synthetic`";
+            return Err(Error::Usage(format!("{}: {problem}; {advice}", shown(folder.display()))));
+        }
+        None => {}
+    }
     recipe.validate()?;
     let Some(weights) = weights.map(Path::to_owned).or_else(|| weights_in(folder)) else {
         return Err(Error::Failure(format!(

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inductive_attention::{Gate, Operator, Positions, Reparameterization};
 use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, describe, load, save};
 use inductive_data::DataSpec;
 use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
+use inductive_nn::{Gate, Operator, Positions, Reparameterization};
 use inductive_papers::table::{Cell, Column, Table};
 use inductive_train::{Probe, check_weights};
 
@@ -159,8 +159,12 @@ fn classes(weights: &Path, about: &Description) -> Result<usize> {
         let mut parts = name.rsplit('.');
         parts.next() == Some("weight") && matches!(parts.next(), Some("head" | "fc"))
     };
-    let head = about.tensors.iter().find(|it| is_head(&it.name)).and_then(|it| it.shape.first().copied());
-    head.ok_or_else(|| {
+    let head = about.tensors.iter().find(|it| is_head(&it.name));
+    let rows = head.and_then(|it| match it.shape[..] {
+        [rows, columns] if columns > 0 => Some(rows),
+        _ => None,
+    });
+    rows.ok_or_else(|| {
         let problem = "it has no `head.weight` or `fc.weight`, which tells the number of classes";
         Error::Usage(format!(
             "{}: {problem}; give the weights of a whole classifier",

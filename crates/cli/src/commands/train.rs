@@ -22,7 +22,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
         .common(&settings.common);
     let mut recipe = Recipe::read(&args.recipe)?;
     if let Some(data) = args.data {
-        recipe.data = data;
+        recipe = recipe.on_data(data);
     }
     recipe.validate()?;
     let data = recipe.load_data()?;

@@ -32,7 +32,9 @@ fn requests_that_cannot_be_meant_write_nothing() {
     init(&["deit_mikro", "--strategy", "impulse"], &["did you mean `deit_micro`?"]);
     init(&["eit_micro", "--strategy", "impulse"], &["eit_micro", "of 96 channels", "take `kaiming`"]);
     init(&["resnet_micro", "--strategy", "mimetic"], &["resnet_micro", "attention", "take `kaiming`"]);
-    init(&["deit_micro", "--strategy", "impulse", "--classes", "7"], &["7 classes", "[10, 100, 1000]"]);
+    for classes in ["0", "262145", "18446744073709551615"] {
+        init(&["deit_micro", "--strategy", "impulse", "--classes", classes], &[classes, "1 to 262144"]);
+    }
     init(&["deit_micro", "--strategy", "impulse", "--data", "mnist:x"], &["mnist", "cifar10:PATH"]);
     refused(d, &["deit_micro", "--strategy", "impulse"], USAGE, &["--out"]);
     refused(d, &["--strategy", "impulse", "--out", "a"], USAGE, &["MODEL"]);

@@ -13,15 +13,16 @@
 mod tests;
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, OperatorKind, Tokens, Uniform};
+use inductive_nn::{
+    BatchNorm, BatchStatistics, BlockRecord, Build, Change, Context, Fill, Images, Layout, OperatorKind,
+    Record, Taped, Tokens, module, plain_grid,
+};
 use inductive_ops::{Activation, Backend, Grid, Window};
 
 use crate::{
     Result,
-    batch_norm::{BatchNorm, BatchStatistics},
-    classifier::{HeadInit, HeadStyle, Trunk},
-    model::{BlockRecord, Context, Images, Record},
-    points::Change,
+    classifier::{HeadInit, Trunk},
+    model::{block_drop_paths, check_image},
 };
 
 /// ReLU or GELU of each number.
@@ -30,11 +31,6 @@ fn activate<const RELU: bool, const C: usize, E: Dtype, D: Backend<E>, T: Tape<E
 ) -> inductive_ops::Result<Tokens<C, E, D, T>> {
     let device = x.device().clone();
     if RELU { device.relu(x) } else { device.gelu(x) }
-}
-
-/// How PyTorch fills weight and bias of a convolution.
-fn default_of(fan_in: usize) -> Uniform {
-    Uniform { bound: (fan_in as f64).powf(-0.5) }
 }
 
 /// Images to tokens: patches of `P x P` pixels, activation, batch normalisation.
@@ -50,24 +46,21 @@ pub struct ConvMixerStem<const C: usize, const P: usize, const RELU: bool, E: Dt
     pub norm: BatchNorm<C, E, D>,
 }
 
-impl<const C: usize, const P: usize, const RELU: bool, E: Dtype, D: Device<E>> TensorCollection<E, D>
+module!(
+    [const C: usize, const P: usize, const RELU: bool]
+    ConvMixerStem<C, P, RELU, E, D> { weight: "0.weight", bias: "0.bias", norm: "2" }
+);
+
+impl<const C: usize, const P: usize, const RELU: bool, E: Dtype, D: Backend<E>> Build<E, D>
     for ConvMixerStem<C, P, RELU, E, D>
 {
-    type To<E2: Dtype, D2: Device<E2>> = ConvMixerStem<C, P, RELU, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let weight = TensorOptions::reset_with(|t| t.try_fill_with_distr(default_of(3 * P * P)));
-        let bias = TensorOptions::reset_with(|t| t.try_fill_with_distr(default_of(3 * P * P)));
-        visitor.visit_fields(
-            (
-                Self::tensor("0.weight", |s| &s.weight, |s| &mut s.weight, weight),
-                Self::tensor("0.bias", |s| &s.bias, |s| &mut s.bias, bias),
-                Self::module("2", |s| &s.norm, |s| &mut s.norm),
-            ),
-            |(weight, bias, norm)| ConvMixerStem { weight, bias, norm },
-        )
+    fn new(device: &D) -> inductive_ops::Result<Self> {
+        let fill = Fill::fan_in(3 * P * P);
+        Ok(Self {
+            weight: fill.tensor(device, (Const, Const, Const, Const))?,
+            bias: fill.tensor(device, (Const,))?,
+            norm: Build::new(device)?,
+        })
     }
 }
 
@@ -90,8 +83,7 @@ impl<const C: usize, const P: usize, const RELU: bool, E: Dtype, D: Backend<E>>
 /// One block: patches are mixed within each channel by a `K x K` convolution, `K` odd, beside which the input is added;
 /// then channels are mixed within each patch, without a residual connection.
 ///
-/// timm equivalent: an element of `ConvMixer.blocks`. Visited in the order of the forward pass, on which
-/// [`BatchStatistics`] depends.
+/// timm equivalent: an element of `ConvMixer.blocks`.
 #[derive(Clone, Debug)]
 pub struct ConvMixerBlock<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Device<E>> {
     /// `0.fn.0.weight`, `[C, 1, K, K]`: the depthwise filters.
@@ -108,38 +100,29 @@ pub struct ConvMixerBlock<const C: usize, const K: usize, const RELU: bool, E: D
     pub channel_norm: BatchNorm<C, E, D>,
 }
 
-impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Device<E>> TensorCollection<E, D>
+module!([const C: usize, const K: usize, const RELU: bool] ConvMixerBlock<C, K, RELU, E, D> {
+    spatial_weight: "0.fn.0.weight",
+    spatial_bias: "0.fn.0.bias",
+    spatial_norm: "0.fn.2",
+    channel_weight: "1.weight",
+    channel_bias: "1.bias",
+    channel_norm: "3",
+});
+
+impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Backend<E>> Build<E, D>
     for ConvMixerBlock<C, K, RELU, E, D>
 {
-    type To<E2: Dtype, D2: Device<E2>> = ConvMixerBlock<C, K, RELU, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let filters = TensorOptions::reset_with(|t| t.try_fill_with_distr(default_of(K * K)));
-        let filters_bias = TensorOptions::reset_with(|t| t.try_fill_with_distr(default_of(K * K)));
-        let weight = TensorOptions::reset_with(|t| t.try_fill_with_distr(default_of(C)));
-        let bias = TensorOptions::reset_with(|t| t.try_fill_with_distr(default_of(C)));
-        visitor.visit_fields(
-            (
-                Self::tensor("0.fn.0.weight", |s| &s.spatial_weight, |s| &mut s.spatial_weight, filters),
-                Self::tensor("0.fn.0.bias", |s| &s.spatial_bias, |s| &mut s.spatial_bias, filters_bias),
-                Self::module("0.fn.2", |s| &s.spatial_norm, |s| &mut s.spatial_norm),
-                Self::tensor("1.weight", |s| &s.channel_weight, |s| &mut s.channel_weight, weight),
-                Self::tensor("1.bias", |s| &s.channel_bias, |s| &mut s.channel_bias, bias),
-                Self::module("3", |s| &s.channel_norm, |s| &mut s.channel_norm),
-            ),
-            |(spatial_weight, spatial_bias, spatial_norm, channel_weight, channel_bias, channel_norm)| {
-                ConvMixerBlock {
-                    spatial_weight,
-                    spatial_bias,
-                    spatial_norm,
-                    channel_weight,
-                    channel_bias,
-                    channel_norm,
-                }
-            },
-        )
+    fn new(device: &D) -> inductive_ops::Result<Self> {
+        const { assert!(K % 2 == 1, "a filter has a centre") };
+        let (spatial, channel) = (Fill::fan_in(K * K), Fill::fan_in(C));
+        Ok(Self {
+            spatial_weight: spatial.tensor(device, (Const, Const, Const, Const))?,
+            spatial_bias: spatial.tensor(device, (Const,))?,
+            spatial_norm: Build::new(device)?,
+            channel_weight: channel.tensor(device, (Const, Const, Const, Const))?,
+            channel_bias: channel.tensor(device, (Const,))?,
+            channel_norm: Build::new(device)?,
+        })
     }
 }
 
@@ -176,100 +159,57 @@ impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Backend<E>>
     }
 }
 
-/// The trunk of a ConvMixer for images of `HEIGHT x WIDTH` pixels: `C` channels, `DEPTH` blocks with `K x K` filters, patches
-/// of `P x P` pixels; ReLU instead of GELU with `RELU`. The features are the mean over the patches.
+/// The trunk of a ConvMixer: `C` channels, blocks with `K x K` filters, patches of `P x P` pixels; ReLU instead of GELU with
+/// `RELU`. The features are the mean over the patches.
 ///
 /// Stochastic depth is not part of the architecture: the rate of a [`Context`] has no effect, and recipes give 0. The head
 /// begins uniform, as PyTorch's `Linear`.
 ///
-/// timm equivalent: `timm.models.convmixer.ConvMixer(C, DEPTH, kernel_size=K, patch_size=P)`.
+/// timm equivalent: `timm.models.convmixer.ConvMixer(C, depth, kernel_size=K, patch_size=P)`.
 #[derive(Clone, Debug)]
-pub struct ConvMixer<
-    const C: usize,
-    const K: usize,
-    const DEPTH: usize,
-    const P: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
-    const RELU: bool,
-    E: Dtype,
-    D: Device<E>,
-> {
+pub struct ConvMixer<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype, D: Device<E>>
+{
     /// Images to tokens.
     pub stem: ConvMixerStem<C, P, RELU, E, D>,
-    /// `DEPTH` blocks.
+    /// The blocks.
     pub blocks: Vec<ConvMixerBlock<C, K, RELU, E, D>>,
+    image: (usize, usize),
 }
 
-impl<
-    const C: usize,
-    const K: usize,
-    const DEPTH: usize,
-    const P: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
-    const RELU: bool,
-    E: Dtype,
-    D: Device<E>,
-> TensorCollection<E, D> for ConvMixer<C, K, DEPTH, P, HEIGHT, WIDTH, RELU, E, D>
-{
-    type To<E2: Dtype, D2: Device<E2>> = ConvMixer<C, K, DEPTH, P, HEIGHT, WIDTH, RELU, E2, D2>;
+module!(
+    [const C: usize, const K: usize, const P: usize, const RELU: bool]
+    ConvMixer<C, K, P, RELU, E, D> { stem, blocks }
+);
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        const { assert!(K % 2 == 1, "a filter has a centre") };
-        const { assert!(HEIGHT.is_multiple_of(P) && WIDTH.is_multiple_of(P), "patches cover the image") };
-        let names: Vec<String> = (0..DEPTH).map(|i| format!("blocks.{i}")).collect();
-        let blocks: Vec<_> = names
-            .iter()
-            .enumerate()
-            .map(|(i, name)| Self::module(name, move |s| &s.blocks[i], move |s| &mut s.blocks[i]))
-            .collect();
-        visitor
-            .visit_fields((Self::module("stem", |s| &s.stem, |s| &mut s.stem), blocks), |(stem, blocks)| {
-                ConvMixer { stem, blocks }
-            })
+impl<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype, D: Backend<E>>
+    ConvMixer<C, K, P, RELU, E, D>
+{
+    /// New, with so many blocks, for images of `(height, width)` pixels.
+    ///
+    /// # Errors
+    /// An image that patches do not cover; a device without memory for it.
+    pub fn new(device: &D, depth: usize, image: (usize, usize)) -> Result<Self> {
+        plain_grid(image, P)?;
+        let stem = Build::new(device)?;
+        let blocks = (0..depth).map(|_| Build::new(device)).collect::<inductive_ops::Result<_>>()?;
+        Ok(Self { stem, blocks, image })
     }
 }
 
-impl<
-    const C: usize,
-    const K: usize,
-    const DEPTH: usize,
-    const P: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
-    const RELU: bool,
-    E: Dtype,
-    D: Device<E>,
-> HeadStyle for ConvMixer<C, K, DEPTH, P, HEIGHT, WIDTH, RELU, E, D>
+impl<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype, D: Backend<E>> Trunk<C, E, D>
+    for ConvMixer<C, K, P, RELU, E, D>
 {
-    const INIT: HeadInit = HeadInit::Uniform;
-}
+    const HEAD_INIT: HeadInit = HeadInit::Uniform;
 
-impl<
-    const C: usize,
-    const K: usize,
-    const DEPTH: usize,
-    const P: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
-    const RELU: bool,
-    E: Dtype,
-    D: Backend<E>,
-> Trunk<C, E, D> for ConvMixer<C, K, DEPTH, P, HEIGHT, WIDTH, RELU, E, D>
-{
-    fn features<T: Tape<E, D>>(
+    fn features<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
         mut context: Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
-        crate::model::check_image(&images, (HEIGHT, WIDTH))?;
-        context.start_record();
+        check_image(&images, self.image)?;
         // Without effect, but a rate that cannot be meant is refused as everywhere.
-        context.block_drop_paths(DEPTH)?;
+        context.begin(block_drop_paths(context.drop_path, self.blocks.len())?);
         let layout = self.layout(0);
         let mut x = self.stem.apply(images, &mut context)?;
         context.keep_stem("stem", &layout, &x);
@@ -286,6 +226,6 @@ impl<
     }
 
     fn layout(&self, _: usize) -> Layout {
-        Layout::patches(Grid { rows: HEIGHT / P, cols: WIDTH / P })
+        Layout::patches(Grid { rows: self.image.0 / P, cols: self.image.1 / P })
     }
 }

@@ -1,18 +1,23 @@
 //! ConvMixers by their types: the order inside a block, names, initial weights, running averages, gradients of images.
 
 use dfdx::prelude::*;
-use inductive_ops::{DropPath, Parameters};
+use inductive_nn::{Buffer, Module};
+use inductive_ops::DropPath;
 
 use super::*;
-use crate::{Classifier, Error, Model, ModelSpec, Record};
+use crate::{Classifier, Error, Model, ModelSpec};
 
 /// Images of 12 x 8 pixels, 6 x 4 patches.
-type Small<E, const RELU: bool> = ConvMixer<6, 3, 2, 2, 12, 8, RELU, E, Cpu>;
-type Of<E, const RELU: bool> = Classifier<Small<E, RELU>, 6, 10, E, Cpu>;
+type Small<E, const RELU: bool> = ConvMixer<6, 3, 2, RELU, E, Cpu>;
+type Of<E, const RELU: bool> = Classifier<Small<E, RELU>, 6, Const<10>, E, Cpu>;
 
-fn build<const RELU: bool>() -> Of<f32, RELU> {
+fn build<E: Dtype, const RELU: bool>() -> Of<E, RELU>
+where
+    Cpu: Backend<E>,
+{
     let device = Cpu::seed_from_u64(0);
-    Classifier::new(&device, BuildModule::build(&device), ModelSpec::default()).unwrap()
+    let trunk = ConvMixer::new(&device, 2, (12, 8)).unwrap();
+    Classifier::new(&device, trunk, Const, ModelSpec::default()).unwrap()
 }
 
 /// Numbers that look random, some of them negative.
@@ -28,14 +33,14 @@ where
 /// layer is the identity; whose norms do nothing but multiply, the first by -1, the second by 2.
 fn block<const RELU: bool>() -> ConvMixerBlock<2, 3, RELU, f32, Cpu> {
     let device = Cpu::default();
-    let mut block: ConvMixerBlock<2, 3, RELU, f32, Cpu> = BuildModule::build(&device);
+    let mut block: ConvMixerBlock<2, 3, RELU, f32, Cpu> = Build::new(&device).unwrap();
     block.spatial_weight = device.zeros();
     block.spatial_bias = device.tensor([1.0, -2.0]);
     block.channel_weight = device.tensor([[[[1.0]], [[0.0]]], [[[0.0]], [[1.0]]]]);
     block.channel_bias = device.zeros();
     for (norm, weight) in [(&mut block.spatial_norm, -1.0), (&mut block.channel_norm, 2.0)] {
         norm.weight = device.tensor([weight; 2]);
-        norm.running_var = device.tensor([1.0 - 1e-5; 2]);
+        norm.running_var = Buffer(device.tensor([1.0 - 1e-5; 2]));
     }
     block
 }
@@ -64,7 +69,7 @@ fn a_block_normalises_after_the_activation_and_adds_its_input_after_the_first_no
 #[test]
 fn names_are_timms_in_the_order_of_the_forward_pass() {
     let mut names = Vec::new();
-    let _ = build::<false>().for_each_parameter(&mut |p| {
+    let _ = build::<f32, false>().for_each_parameter(&mut |p| {
         names.extend(p.trainable().then(|| p.name().to_owned()));
         Ok(())
     });
@@ -87,9 +92,8 @@ fn names_are_timms_in_the_order_of_the_forward_pass() {
 #[test]
 fn convolutions_and_head_begin_uniform_by_their_fan_in() {
     let device = Cpu::seed_from_u64(1);
-    type Wide = ConvMixer<64, 5, 1, 4, 8, 8, false, f32, Cpu>;
-    let model: Classifier<Wide, 64, 10, f32, Cpu> =
-        Classifier::new(&device, BuildModule::build(&device), ModelSpec::default()).unwrap();
+    let trunk = ConvMixer::<64, 5, 4, false, f32, Cpu>::new(&device, 1, (8, 8)).unwrap();
+    let model = Classifier::new(&device, trunk, Const::<10>, ModelSpec::default()).unwrap();
     let mut seen = 0;
     model
         .for_each_parameter(&mut |p| {
@@ -112,7 +116,7 @@ fn convolutions_and_head_begin_uniform_by_their_fan_in() {
 /// As many blocks as the type says, each on the grid of the patches.
 #[test]
 fn records_say_the_grid_of_every_block() {
-    let model = build::<false>();
+    let model = build::<f32, false>();
     let mut record = Record::everything();
     model.forward(images(2), Some(&mut record)).unwrap();
     let layout = Layout::patches(Grid { rows: 6, cols: 4 });
@@ -130,7 +134,7 @@ fn records_say_the_grid_of_every_block() {
 /// Takes the same batch in until the running averages are its own, and compares training with inference.
 #[test]
 fn running_averages_reach_their_own_layers() {
-    let mut model = build::<false>();
+    let mut model = build::<f32, false>();
     let mut phase = 0.0;
     model
         .for_each_parameter_mut(&mut |p| {
@@ -144,7 +148,7 @@ fn running_averages_reach_their_own_layers() {
         .forward_batch(images(16).leaky_traced(), DropPath::default(), &mut statistics)
         .unwrap()
         .as_vec();
-    assert_eq!(statistics.layers.len(), 5, "stem, and two in each block");
+    assert_eq!(statistics.layers().count(), 5, "stem, and two in each block");
     for _ in 0..200 {
         statistics.fold_into(&mut model).unwrap();
     }
@@ -171,10 +175,8 @@ where
 }
 
 fn images_receive_their_gradient<const RELU: bool>() {
-    let model = build::<RELU>();
-    let device = Cpu::default();
-    let mut exact: Of<f64, RELU> =
-        Classifier::new(&device, BuildModule::build(&device), ModelSpec::default()).unwrap();
+    let model = build::<f32, RELU>();
+    let mut exact = build::<f64, RELU>();
     let mut values = Vec::new();
     model
         .for_each_parameter(&mut |p| {
@@ -201,7 +203,7 @@ fn images_receive_a_gradient_when_asked() {
 
 #[test]
 fn images_of_another_size_and_rates_that_cannot_be_meant_are_refused() {
-    let model = build::<true>();
+    let model = build::<f32, true>();
     let square = Cpu::default().zeros_like(&(1, 3, 12, 12));
     let error = model.forward(square, None).unwrap_err().to_string();
     assert!(error.contains("[batch, 3, 12, 8]"), "{error}");

@@ -1,21 +1,14 @@
 //! Residual blocks: two 3x3 convolutions, or a bottleneck around one.
 
 use dfdx::prelude::*;
-use inductive_attention::{OperatorKind, Tokens};
+use inductive_nn::{BatchNorm, BatchStatistics, Build, Module, OperatorKind, Tokens, module};
 use inductive_ops::{Activation::Relu, Backend, Grid, Result};
 
 use super::layers::{Conv, Convolution, Shortcut};
-use crate::{
-    batch_norm::{BatchNorm, BatchStatistics},
-    switch::{Switches, SwitchesMut},
-};
 
 /// `relu(shortcut(x) + branch(x))`, where the branch ends in a batch normalisation whose weight begins at 0.
-///
-/// Its fields are visited in the order in which the forward pass uses their batch normalisations, shortcut first:
-/// [`BatchStatistics`] depends on it.
 pub trait ResidualBlock<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
-    TensorCollection<E, D>
+    Module<E, D> + Build<E, D>
 {
     /// Of its 3x3 convolution and its shortcut.
     const STRIDE: usize;
@@ -32,17 +25,6 @@ pub trait ResidualBlock<const I: usize, const O: usize, E: Dtype, D: Backend<E>>
         statistics: Option<&mut BatchStatistics<E>>,
         branch: Option<&mut Vec<E>>,
     ) -> Result<(Tokens<O, E, D, T>, Grid)>;
-
-    /// Its layers that can leave convolution, by their names in the block.
-    fn switches(&self) -> Switches<'_>;
-
-    /// The same, to be changed.
-    fn switches_mut(&mut self) -> SwitchesMut<'_>;
-}
-
-/// `layers` without those that stay convolutions.
-fn named<L>(layers: impl IntoIterator<Item = (&'static str, Option<L>)>) -> Vec<(String, L)> {
-    layers.into_iter().filter_map(|(name, layer)| Some((name.to_owned(), layer?))).collect()
 }
 
 /// Two 3x3 convolutions, the first with stride `S`.
@@ -72,29 +54,27 @@ pub struct BasicBlock<
     pub bn2: BatchNorm<O, E, D, true>,
 }
 
-impl<const I: usize, const O: usize, const S: usize, SHORTCUT, CONV1, CONV2, E: Dtype, D: Device<E>>
-    TensorCollection<E, D> for BasicBlock<I, O, S, SHORTCUT, E, D, CONV1, CONV2>
-where
-    SHORTCUT: TensorCollection<E, D>,
-    CONV1: TensorCollection<E, D>,
-    CONV2: TensorCollection<E, D>,
-{
-    type To<E2: Dtype, D2: Device<E2>> =
-        BasicBlock<I, O, S, SHORTCUT::To<E2, D2>, E2, D2, CONV1::To<E2, D2>, CONV2::To<E2, D2>>;
+module!(
+    [const I: usize, const O: usize, const S: usize,
+     SHORTCUT: Shortcut<I, O, E, D>, CONV1: Convolution<I, O, E, D>, CONV2: Convolution<O, O, E, D>]
+    BasicBlock<I, O, S, SHORTCUT, E, D, CONV1, CONV2> { downsample, conv1, bn1, conv2, bn2 }
+);
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("downsample", |s| &s.downsample, |s| &mut s.downsample),
-                Self::module("conv1", |s| &s.conv1, |s| &mut s.conv1),
-                Self::module("bn1", |s| &s.bn1, |s| &mut s.bn1),
-                Self::module("conv2", |s| &s.conv2, |s| &mut s.conv2),
-                Self::module("bn2", |s| &s.bn2, |s| &mut s.bn2),
-            ),
-            |(downsample, conv1, bn1, conv2, bn2)| BasicBlock { downsample, conv1, bn1, conv2, bn2 },
-        )
+impl<const I: usize, const O: usize, const S: usize, SHORTCUT, CONV1, CONV2, E: Dtype, D: Backend<E>>
+    Build<E, D> for BasicBlock<I, O, S, SHORTCUT, E, D, CONV1, CONV2>
+where
+    SHORTCUT: Build<E, D>,
+    CONV1: Build<E, D>,
+    CONV2: Build<E, D>,
+{
+    fn new(device: &D) -> Result<Self> {
+        Ok(Self {
+            downsample: Build::new(device)?,
+            conv1: Build::new(device)?,
+            bn1: Build::new(device)?,
+            conv2: Build::new(device)?,
+            bn2: Build::new(device)?,
+        })
     }
 }
 
@@ -129,14 +109,6 @@ where
         }
         Ok((self.bn2.apply(x, Some(&shortcut), Relu, statistics)?, grid))
     }
-
-    fn switches(&self) -> Switches<'_> {
-        named([("conv1", self.conv1.switch()), ("conv2", self.conv2.switch())])
-    }
-
-    fn switches_mut(&mut self) -> SwitchesMut<'_> {
-        named([("conv1", self.conv1.switch_mut()), ("conv2", self.conv2.switch_mut())])
-    }
 }
 
 /// A 3x3 convolution with stride `S` on `MID` channels, between two that see single pixels.
@@ -170,48 +142,33 @@ pub struct Bottleneck<
     pub bn3: BatchNorm<O, E, D, true>,
 }
 
+module!(
+    [const I: usize, const MID: usize, const O: usize, const S: usize,
+     SHORTCUT: Shortcut<I, O, E, D>, CONV2: Convolution<MID, MID, E, D>]
+    Bottleneck<I, MID, O, S, SHORTCUT, E, D, CONV2> { downsample, conv1, bn1, conv2, bn2, conv3, bn3 }
+);
+
 impl<
     const I: usize,
     const MID: usize,
     const O: usize,
     const S: usize,
-    SHORTCUT,
-    CONV2,
+    SHORTCUT: Build<E, D>,
+    CONV2: Build<E, D>,
     E: Dtype,
-    D: Device<E>,
-> TensorCollection<E, D> for Bottleneck<I, MID, O, S, SHORTCUT, E, D, CONV2>
-where
-    SHORTCUT: TensorCollection<E, D>,
-    CONV2: TensorCollection<E, D>,
+    D: Backend<E>,
+> Build<E, D> for Bottleneck<I, MID, O, S, SHORTCUT, E, D, CONV2>
 {
-    type To<E2: Dtype, D2: Device<E2>> =
-        Bottleneck<I, MID, O, S, SHORTCUT::To<E2, D2>, E2, D2, CONV2::To<E2, D2>>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("downsample", |s| &s.downsample, |s| &mut s.downsample),
-                Self::module("conv1", |s| &s.conv1, |s| &mut s.conv1),
-                Self::module("bn1", |s| &s.bn1, |s| &mut s.bn1),
-                Self::module("conv2", |s| &s.conv2, |s| &mut s.conv2),
-                Self::module("bn2", |s| &s.bn2, |s| &mut s.bn2),
-                (
-                    Self::module("conv3", |s| &s.conv3, |s| &mut s.conv3),
-                    Self::module("bn3", |s| &s.bn3, |s| &mut s.bn3),
-                ),
-            ),
-            |(downsample, conv1, bn1, conv2, bn2, (conv3, bn3))| Bottleneck {
-                downsample,
-                conv1,
-                bn1,
-                conv2,
-                bn2,
-                conv3,
-                bn3,
-            },
-        )
+    fn new(device: &D) -> Result<Self> {
+        Ok(Self {
+            downsample: Build::new(device)?,
+            conv1: Build::new(device)?,
+            bn1: Build::new(device)?,
+            conv2: Build::new(device)?,
+            bn2: Build::new(device)?,
+            conv3: Build::new(device)?,
+            bn3: Build::new(device)?,
+        })
     }
 }
 
@@ -254,13 +211,5 @@ where
             *branch = self.bn3.values(&x, statistics.is_some())?;
         }
         Ok((self.bn3.apply(x, Some(&shortcut), Relu, statistics)?, grid))
-    }
-
-    fn switches(&self) -> Switches<'_> {
-        named([("conv2", self.conv2.switch())])
-    }
-
-    fn switches_mut(&mut self) -> SwitchesMut<'_> {
-        named([("conv2", self.conv2.switch_mut())])
     }
 }

@@ -1,10 +1,11 @@
 //! The parts of residual blocks: a convolution without bias, and what may stand beside the branch.
 
 use dfdx::prelude::*;
-use inductive_attention::{ConvAsAttention, OperatorKind, SwitchLayer, Tokens, he};
+use inductive_nn::{
+    BatchNorm, BatchStatistics, Build, ConvAsAttention, Fill, Module, OperatorKind, Path, Tokens, Visit,
+    VisitMut, module,
+};
 use inductive_ops::{Activation, Backend, Grid, Result, Window};
-
-use crate::batch_norm::{BatchNorm, BatchStatistics};
 
 /// A grid after a convolution or pooling with an odd kernel, half of it as padding, and this stride.
 pub(super) fn strided(grid: Grid, stride: usize) -> Grid {
@@ -21,18 +22,13 @@ pub struct Conv<const I: usize, const O: usize, const K: usize, const S: usize, 
     pub weight: Tensor<Rank4<O, I, K, K>, E, D>,
 }
 
-impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D: Device<E>>
-    TensorCollection<E, D> for Conv<I, O, K, S, E, D>
-{
-    type To<E2: Dtype, D2: Device<E2>> = Conv<I, O, K, S, E2, D2>;
+module!([const I: usize, const O: usize, const K: usize, const S: usize] Conv<I, O, K, S, E, D> { weight });
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let he = TensorOptions::reset_with(|t| t.try_fill_with_distr(he(O * K * K)));
-        visitor.visit_fields(Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, he), |weight| Conv {
-            weight,
-        })
+impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D: Backend<E>> Build<E, D>
+    for Conv<I, O, K, S, E, D>
+{
+    fn new(device: &D) -> Result<Self> {
+        Ok(Self { weight: Fill::he(O * K * K).tensor(device, (Const, Const, Const, Const))? })
     }
 }
 
@@ -56,7 +52,7 @@ impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D
 
 /// A convolution of a block, or what takes its place.
 pub trait Convolution<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
-    TensorCollection<E, D>
+    Module<E, D> + Build<E, D>
 {
     /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]` and its grid.
     fn convolve<T: Tape<E, D>>(
@@ -68,16 +64,6 @@ pub trait Convolution<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
     /// What it is at the moment.
     fn operator_kind(&self) -> OperatorKind {
         OperatorKind::Convolution
-    }
-
-    /// The layer, if it can leave convolution.
-    fn switch(&self) -> Option<&dyn SwitchLayer> {
-        None
-    }
-
-    /// The same, to be changed.
-    fn switch_mut(&mut self) -> Option<&mut dyn SwitchLayer> {
-        None
     }
 }
 
@@ -112,18 +98,12 @@ impl<const I: usize, const O: usize, const S: usize, E: Dtype, D: Backend<E>> Co
     fn operator_kind(&self) -> OperatorKind {
         self.kind()
     }
-
-    fn switch(&self) -> Option<&dyn SwitchLayer> {
-        Some(self)
-    }
-
-    fn switch_mut(&mut self) -> Option<&mut dyn SwitchLayer> {
-        Some(self)
-    }
 }
 
 /// What a block adds its branch to.
-pub trait Shortcut<const I: usize, const O: usize, E: Dtype, D: Backend<E>>: TensorCollection<E, D> {
+pub trait Shortcut<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
+    Module<E, D> + Build<E, D>
+{
     /// x: `[batch, grid.tokens(), I]`; result: `[batch, tokens, O]`.
     fn apply<T: Tape<E, D>>(
         &self,
@@ -137,13 +117,19 @@ pub trait Shortcut<const I: usize, const O: usize, E: Dtype, D: Backend<E>>: Ten
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity;
 
-impl<E: Dtype, D: Device<E>> TensorCollection<E, D> for Identity {
-    type To<E2: Dtype, D2: Device<E2>> = Self;
+impl<E: Dtype, D: Backend<E>> Module<E, D> for Identity {
+    fn visit(&self, _: &mut Path, _: &mut Visit<'_, E, D>) -> Result<()> {
+        Ok(())
+    }
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self>, V::Err> {
-        visitor.visit_fields((), |()| Self)
+    fn visit_mut(&mut self, _: &mut Path, _: &mut VisitMut<'_, E, D>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<E: Dtype, D: Backend<E>> Build<E, D> for Identity {
+    fn new(_: &D) -> Result<Self> {
+        Ok(Self)
     }
 }
 
@@ -169,21 +155,13 @@ pub struct Projection<const I: usize, const O: usize, const S: usize, E: Dtype, 
     pub norm: BatchNorm<O, E, D>,
 }
 
-impl<const I: usize, const O: usize, const S: usize, E: Dtype, D: Device<E>> TensorCollection<E, D>
+module!([const I: usize, const O: usize, const S: usize] Projection<I, O, S, E, D> { conv: "0", norm: "1" });
+
+impl<const I: usize, const O: usize, const S: usize, E: Dtype, D: Backend<E>> Build<E, D>
     for Projection<I, O, S, E, D>
 {
-    type To<E2: Dtype, D2: Device<E2>> = Projection<I, O, S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("0", |s| &s.conv, |s| &mut s.conv),
-                Self::module("1", |s| &s.norm, |s| &mut s.norm),
-            ),
-            |(conv, norm)| Projection { conv, norm },
-        )
+    fn new(device: &D) -> Result<Self> {
+        Ok(Self { conv: Build::new(device)?, norm: Build::new(device)? })
     }
 }
 

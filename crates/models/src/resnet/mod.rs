@@ -1,7 +1,7 @@
 //! ResNet (He et al., CVPR 2016, arXiv 1512.03385): the convolutional network that transformers are measured against.
 //!
-//! Types for ImageNet ([`Resnet18`], [`Resnet34`], [`Resnet50`]), for CIFAR with the paper's three narrow stages
-//! ([`CifarResnet`]) or with the four of ImageNet ([`Resnet18Cifar`], [`CifarResnet4`]).
+//! Types for four stages ([`BasicResnet`], [`BottleneckResnet`]), behind the stem for ImageNet or that for CIFAR, and for CIFAR
+//! with the paper's three narrow stages ([`CifarResnet`]).
 
 mod block;
 mod layers;
@@ -12,28 +12,23 @@ mod stage;
 mod tests;
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, Tokens};
+use inductive_nn::{BatchNorm, Build, Context, Images, Layout, Module, Taped, Tokens, module};
 use inductive_ops::{Activation, Backend, Grid, Window};
 
 pub use block::{BasicBlock, Bottleneck, ResidualBlock};
 pub use layers::{Conv, Convolution, Identity, Projection, Shortcut, SwitchConv};
 pub use sizes::{
-    BasicResnet, CifarResnet, CifarResnet4, CifarResnet20, CifarResnet32, CifarResnet44, CifarResnet56,
-    CifarResnet110, Resnet18, Resnet18Cifar, Resnet34, Resnet50, SwitchCifarResnet, SwitchCifarResnet4,
-    SwitchResnet, SwitchResnet50,
+    BasicResnet, BottleneckResnet, CifarResnet, SwitchBottleneckResnet, SwitchCifarResnet, SwitchResnet,
 };
 pub use spec::ResnetSpec;
 pub use stage::{
-    BasicDownStage, BasicStage, BottleneckStage, NoStage, ResnetStage, Stage, SwitchBottleneckStage,
-    SwitchDownStage,
+    BasicDownStage, BasicStage, BottleneckStage, NoStage, ResnetStage, SwitchBottleneckStage, SwitchDownStage,
 };
 
 use crate::{
     Result,
-    batch_norm::BatchNorm,
-    classifier::{HeadInit, HeadStyle, Trunk},
-    model::{Context, Images},
-    switch::{Switches, SwitchesMut, within},
+    classifier::{HeadInit, Trunk},
+    model::{block_drop_paths, check_image},
 };
 use layers::strided;
 
@@ -59,21 +54,16 @@ pub type ImagenetStem<const C: usize, E, D> = ResnetStem<C, 7, 2, true, E, D>;
 /// The stem for CIFAR: 3x3 on every pixel.
 pub type CifarStem<const C: usize, E, D> = ResnetStem<C, 3, 1, false, E, D>;
 
-impl<const C: usize, const K: usize, const S: usize, const POOL: bool, E: Dtype, D: Device<E>>
-    TensorCollection<E, D> for ResnetStem<C, K, S, POOL, E, D>
-{
-    type To<E2: Dtype, D2: Device<E2>> = ResnetStem<C, K, S, POOL, E2, D2>;
+module!(
+    [const C: usize, const K: usize, const S: usize, const POOL: bool]
+    ResnetStem<C, K, S, POOL, E, D> { conv1, bn1 }
+);
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("conv1", |s| &s.conv1, |s| &mut s.conv1),
-                Self::module("bn1", |s| &s.bn1, |s| &mut s.bn1),
-            ),
-            |(conv1, bn1)| ResnetStem { conv1, bn1 },
-        )
+impl<const C: usize, const K: usize, const S: usize, const POOL: bool, E: Dtype, D: Backend<E>> Build<E, D>
+    for ResnetStem<C, K, S, POOL, E, D>
+{
+    fn new(device: &D) -> inductive_ops::Result<Self> {
+        Ok(Self { conv1: Build::new(device)?, bn1: Build::new(device)? })
     }
 }
 
@@ -101,7 +91,7 @@ impl<const C: usize, const K: usize, const S: usize, const POOL: bool, E: Dtype,
     }
 }
 
-/// The trunk of a ResNet for images of `HEIGHT x WIDTH` pixels: a [`ResnetStem`], stages that give `W1`, `W2`, `W3` and `C`
+/// The trunk of a ResNet: a [`ResnetStem`], stages that give `W1`, `W2`, `W3` and `C`
 /// channels; the features are the mean over the last grid.
 ///
 /// Where a block changes width or grid, its shortcut is a [`Projection`] ("option B"), also for CIFAR, where the paper pads
@@ -111,19 +101,7 @@ impl<const C: usize, const K: usize, const S: usize, const POOL: bool, E: Dtype,
 ///
 /// timm equivalent: `timm.models.resnet.ResNet(block, layers)`.
 #[derive(Clone, Debug)]
-pub struct Resnet<
-    STEM,
-    L1,
-    L2,
-    L3,
-    L4,
-    const W1: usize,
-    const W2: usize,
-    const W3: usize,
-    const C: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
-> {
+pub struct Resnet<STEM, L1, L2, L3, L4, const W1: usize, const W2: usize, const W3: usize, const C: usize> {
     /// `conv1`, `bn1`
     pub stem: STEM,
     /// The first stage.
@@ -134,70 +112,43 @@ pub struct Resnet<
     pub layer3: L3,
     /// The fourth stage, or [`NoStage`].
     pub layer4: L4,
+    image: (usize, usize),
 }
 
-impl<
-    STEM: TensorCollection<E, D>,
-    L1: TensorCollection<E, D>,
-    L2: TensorCollection<E, D>,
-    L3: TensorCollection<E, D>,
-    L4: TensorCollection<E, D>,
-    const W1: usize,
-    const W2: usize,
-    const W3: usize,
-    const C: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
-    E: Dtype,
-    D: Device<E>,
-> TensorCollection<E, D> for Resnet<STEM, L1, L2, L3, L4, W1, W2, W3, C, HEIGHT, WIDTH>
-{
-    type To<E2: Dtype, D2: Device<E2>> = Resnet<
-        STEM::To<E2, D2>,
-        L1::To<E2, D2>,
-        L2::To<E2, D2>,
-        L3::To<E2, D2>,
-        L4::To<E2, D2>,
-        W1,
-        W2,
-        W3,
-        C,
-        HEIGHT,
-        WIDTH,
-    >;
+module!(
+    [STEM: Module<E, D>, L1: Module<E, D>, L2: Module<E, D>, L3: Module<E, D>, L4: Module<E, D>,
+     const W1: usize, const W2: usize, const W3: usize, const C: usize]
+    Resnet<STEM, L1, L2, L3, L4, W1, W2, W3, C> { stem: "", layer1, layer2, layer3, layer4 }
+);
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("", |s| &s.stem, |s| &mut s.stem),
-                Self::module("layer1", |s| &s.layer1, |s| &mut s.layer1),
-                Self::module("layer2", |s| &s.layer2, |s| &mut s.layer2),
-                Self::module("layer3", |s| &s.layer3, |s| &mut s.layer3),
-                Self::module("layer4", |s| &s.layer4, |s| &mut s.layer4),
-            ),
-            |(stem, layer1, layer2, layer3, layer4)| Resnet { stem, layer1, layer2, layer3, layer4 },
-        )
+impl<STEM, L1, L2, L3, L4, const W1: usize, const W2: usize, const W3: usize, const C: usize>
+    Resnet<STEM, L1, L2, L3, L4, W1, W2, W3, C>
+{
+    /// New, with so many blocks in each stage, for images of `(height, width)` pixels.
+    ///
+    /// # Errors
+    /// A device without memory for it.
+    pub fn new<const W: usize, E: Dtype, D: Backend<E>>(
+        device: &D,
+        blocks: [usize; 4],
+        image: (usize, usize),
+    ) -> Result<Self>
+    where
+        STEM: Build<E, D>,
+        L1: ResnetStage<W, W1, E, D>,
+        L2: ResnetStage<W1, W2, E, D>,
+        L3: ResnetStage<W2, W3, E, D>,
+        L4: ResnetStage<W3, C, E, D>,
+    {
+        Ok(Self {
+            stem: STEM::new(device)?,
+            layer1: L1::new(device, blocks[0])?,
+            layer2: L2::new(device, blocks[1])?,
+            layer3: L3::new(device, blocks[2])?,
+            layer4: L4::new(device, blocks[3])?,
+            image,
+        })
     }
-}
-
-impl<
-    STEM,
-    L1,
-    L2,
-    L3,
-    L4,
-    const W1: usize,
-    const W2: usize,
-    const W3: usize,
-    const C: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
-> HeadStyle for Resnet<STEM, L1, L2, L3, L4, W1, W2, W3, C, HEIGHT, WIDTH>
-{
-    const NAME: &'static str = "fc";
-    const INIT: HeadInit = HeadInit::Uniform;
 }
 
 impl<
@@ -213,27 +164,27 @@ impl<
     const W2: usize,
     const W3: usize,
     const C: usize,
-    const HEIGHT: usize,
-    const WIDTH: usize,
     E: Dtype,
     D: Backend<E>,
-> Trunk<C, E, D> for Resnet<ResnetStem<W, K, S, POOL, E, D>, L1, L2, L3, L4, W1, W2, W3, C, HEIGHT, WIDTH>
+> Trunk<C, E, D> for Resnet<ResnetStem<W, K, S, POOL, E, D>, L1, L2, L3, L4, W1, W2, W3, C>
 where
     L1: ResnetStage<W, W1, E, D>,
     L2: ResnetStage<W1, W2, E, D>,
     L3: ResnetStage<W2, W3, E, D>,
     L4: ResnetStage<W3, C, E, D>,
 {
-    fn features<T: Tape<E, D>>(
+    const HEAD: &'static str = "fc";
+    const HEAD_INIT: HeadInit = HeadInit::Uniform;
+
+    fn features<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
         mut context: Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
-        crate::model::check_image(&images, (HEIGHT, WIDTH))?;
-        context.start_record();
+        check_image(&images, self.image)?;
         // Without effect, but a rate that cannot be meant is refused as everywhere.
-        context.block_drop_paths(L1::BLOCKS + L2::BLOCKS + L3::BLOCKS + L4::BLOCKS)?;
+        context.begin(block_drop_paths(context.drop_path, self.depths::<W, E, D>().iter().sum())?);
         let (x, grid) = self.stem.apply(images, &mut context)?;
         context.keep_stem("stem", &Layout::patches(grid), &x);
         context.enter("layer1");
@@ -248,14 +199,11 @@ where
     }
 
     fn layout(&self, index: usize) -> Layout {
-        let mut grid = ResnetStem::<W, K, S, POOL, E, D>::grid(Grid { rows: HEIGHT, cols: WIDTH });
+        let (rows, cols) = self.image;
+        let mut grid = ResnetStem::<W, K, S, POOL, E, D>::grid(Grid { rows, cols });
+        let strides = [L1::STRIDE, L2::STRIDE, L3::STRIDE, L4::STRIDE];
         let mut blocks = 0;
-        for (more, stride) in [
-            (L1::BLOCKS, L1::STRIDE),
-            (L2::BLOCKS, L2::STRIDE),
-            (L3::BLOCKS, L3::STRIDE),
-            (L4::BLOCKS, L4::STRIDE),
-        ] {
+        for (more, stride) in self.depths::<W, E, D>().into_iter().zip(strides) {
             grid = strided(grid, stride);
             blocks += more;
             if index < blocks {
@@ -264,17 +212,19 @@ where
         }
         Layout::patches(grid)
     }
+}
 
-    fn switches(&self) -> Switches<'_> {
-        let Self { layer1, layer2, layer3, layer4, .. } = self;
-        let stages = [layer1.switches(), layer2.switches(), layer3.switches(), layer4.switches()];
-        stages.into_iter().zip(1..).flat_map(|(layers, i)| within(format_args!("layer{i}"), layers)).collect()
-    }
-
-    fn switches_mut(&mut self) -> SwitchesMut<'_> {
-        let Self { layer1, layer2, layer3, layer4, .. } = self;
-        let stages =
-            [layer1.switches_mut(), layer2.switches_mut(), layer3.switches_mut(), layer4.switches_mut()];
-        stages.into_iter().zip(1..).flat_map(|(layers, i)| within(format_args!("layer{i}"), layers)).collect()
+impl<STEM, L1, L2, L3, L4, const W1: usize, const W2: usize, const W3: usize, const C: usize>
+    Resnet<STEM, L1, L2, L3, L4, W1, W2, W3, C>
+{
+    /// Blocks of each stage.
+    fn depths<const W: usize, E: Dtype, D: Backend<E>>(&self) -> [usize; 4]
+    where
+        L1: ResnetStage<W, W1, E, D>,
+        L2: ResnetStage<W1, W2, E, D>,
+        L3: ResnetStage<W2, W3, E, D>,
+        L4: ResnetStage<W3, C, E, D>,
+    {
+        [self.layer1.depth(), self.layer2.depth(), self.layer3.depth(), self.layer4.depth()]
     }
 }

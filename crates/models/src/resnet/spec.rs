@@ -4,7 +4,7 @@ use inductive_ops::Grid;
 
 use super::layers::strided;
 
-/// What a ResNet is: the numbers that its type fixes, the size of the images apart.
+/// What a ResNet is in numbers, the size of the images apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ResnetSpec {
     /// Bottlenecks, which give four times their width, instead of basic blocks.

@@ -1,26 +1,29 @@
 //! A stage of a ResNet: blocks of one width and one size of grid.
 
 use dfdx::prelude::*;
-use inductive_attention::{Layout, OperatorKind, Tokens};
-use inductive_ops::{Backend, Grid};
+use inductive_nn::{
+    BlockRecord, Change, Context, Layout, Module, OperatorKind, Path, Record, Tokens, Visit, VisitLayers,
+    VisitLayersMut, VisitMut,
+};
+use inductive_ops::{Backend, Error, Grid};
 
 use super::{
     block::{BasicBlock, Bottleneck, ResidualBlock},
     layers::{Identity, Projection, SwitchConv},
 };
-use crate::{
-    Result,
-    model::{BlockRecord, Context, Record},
-    points::Change,
-    switch::{Switches, SwitchesMut, within},
-};
+use crate::Result;
 
 /// Part of a ResNet that takes `I` channels and gives `O`.
-pub trait ResnetStage<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
-    TensorCollection<E, D>
-{
+pub trait ResnetStage<const I: usize, const O: usize, E: Dtype, D: Backend<E>>: Module<E, D> + Sized {
+    /// New, of so many blocks.
+    ///
+    /// # Errors
+    /// A number of blocks that the stage cannot have; a device without memory for them.
+    fn new(device: &D, blocks: usize) -> Result<Self>;
+
     /// Number of its blocks.
-    const BLOCKS: usize;
+    fn depth(&self) -> usize;
+
     /// Stride of the first of them; the others have 1.
     const STRIDE: usize;
 
@@ -31,31 +34,25 @@ pub trait ResnetStage<const I: usize, const O: usize, E: Dtype, D: Backend<E>>:
         grid: Grid,
         context: &mut Context<'_, E>,
     ) -> Result<(Tokens<O, E, D, T>, Grid)>;
-
-    /// Its layers that can leave convolution, by their names in the stage.
-    fn switches(&self) -> Switches<'_>;
-
-    /// The same, to be changed.
-    fn switches_mut(&mut self) -> SwitchesMut<'_>;
 }
 
-/// `N` blocks: one that changes width and grid, then `N - 1` that do not.
+/// Blocks: one that changes width and grid, then those that do not.
 #[derive(Clone, Debug)]
-pub struct Stage<FIRST, REST, const N: usize> {
+pub struct Stage<FIRST, REST> {
     /// Block 0.
     pub first: FIRST,
-    /// Blocks `1..N`.
+    /// The others.
     pub rest: Vec<REST>,
 }
 
-/// `N` basic blocks of `W` channels without a stride: a first stage.
-pub type BasicStage<const W: usize, const N: usize, E, D> =
-    Stage<BasicBlock<W, W, 1, Identity, E, D>, BasicBlock<W, W, 1, Identity, E, D>, N>;
-/// `N` basic blocks of `O` channels on half the rows and columns: a later stage.
-pub type BasicDownStage<const I: usize, const O: usize, const N: usize, E, D> =
-    Stage<BasicBlock<I, O, 2, Projection<I, O, 2, E, D>, E, D>, BasicBlock<O, O, 1, Identity, E, D>, N>;
+/// Basic blocks of `W` channels without a stride: a first stage.
+pub type BasicStage<const W: usize, E, D> =
+    Stage<BasicBlock<W, W, 1, Identity, E, D>, BasicBlock<W, W, 1, Identity, E, D>>;
+/// Basic blocks of `O` channels on half the rows and columns: a later stage.
+pub type BasicDownStage<const I: usize, const O: usize, E, D> =
+    Stage<BasicBlock<I, O, 2, Projection<I, O, 2, E, D>, E, D>, BasicBlock<O, O, 1, Identity, E, D>>;
 /// [`BasicDownStage`] whose 3x3 convolutions can become attention.
-pub type SwitchDownStage<const I: usize, const O: usize, const N: usize, E, D> = Stage<
+pub type SwitchDownStage<const I: usize, const O: usize, E, D> = Stage<
     BasicBlock<
         I,
         O,
@@ -67,66 +64,97 @@ pub type SwitchDownStage<const I: usize, const O: usize, const N: usize, E, D> =
         SwitchConv<O, O, 1, E, D>,
     >,
     BasicBlock<O, O, 1, Identity, E, D, SwitchConv<O, O, 1, E, D>, SwitchConv<O, O, 1, E, D>>,
-    N,
 >;
 /// [`BottleneckStage`] whose 3x3 convolutions can become attention.
-pub type SwitchBottleneckStage<
-    const I: usize,
-    const MID: usize,
-    const O: usize,
-    const S: usize,
-    const N: usize,
-    E,
-    D,
-> = Stage<
-    Bottleneck<I, MID, O, S, Projection<I, O, S, E, D>, E, D, SwitchConv<MID, MID, S, E, D>>,
-    Bottleneck<O, MID, O, 1, Identity, E, D, SwitchConv<MID, MID, 1, E, D>>,
-    N,
->;
-/// `N` bottlenecks, the first with stride `S`.
-pub type BottleneckStage<
-    const I: usize,
-    const MID: usize,
-    const O: usize,
-    const S: usize,
-    const N: usize,
-    E,
-    D,
-> = Stage<
+pub type SwitchBottleneckStage<const I: usize, const MID: usize, const O: usize, const S: usize, E, D> =
+    Stage<
+        Bottleneck<I, MID, O, S, Projection<I, O, S, E, D>, E, D, SwitchConv<MID, MID, S, E, D>>,
+        Bottleneck<O, MID, O, 1, Identity, E, D, SwitchConv<MID, MID, 1, E, D>>,
+    >;
+/// Bottlenecks, the first with stride `S`.
+pub type BottleneckStage<const I: usize, const MID: usize, const O: usize, const S: usize, E, D> = Stage<
     Bottleneck<I, MID, O, S, Projection<I, O, S, E, D>, E, D>,
     Bottleneck<O, MID, O, 1, Identity, E, D>,
-    N,
 >;
 
-impl<FIRST: TensorCollection<E, D>, REST: TensorCollection<E, D>, const N: usize, E: Dtype, D: Device<E>>
-    TensorCollection<E, D> for Stage<FIRST, REST, N>
-{
-    type To<E2: Dtype, D2: Device<E2>> = Stage<FIRST::To<E2, D2>, REST::To<E2, D2>, N>;
+impl<FIRST: Module<E, D>, REST: Module<E, D>, E: Dtype, D: Backend<E>> Module<E, D> for Stage<FIRST, REST> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> inductive_ops::Result<()> {
+        for (index, block) in self.parts().enumerate() {
+            let before = at.enter(&index.to_string());
+            block.visit(at, visit)?;
+            at.leave(before);
+        }
+        Ok(())
+    }
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        const { assert!(N > 0, "a stage has at least one block") };
-        let names: Vec<String> = (1..N).map(|i| i.to_string()).collect();
-        let rest: Vec<_> = names
-            .iter()
-            .enumerate()
-            .map(|(i, name)| Self::module(name, move |s| &s.rest[i], move |s| &mut s.rest[i]))
-            .collect();
-        visitor.visit_fields((Self::module("0", |s| &s.first, |s| &mut s.first), rest), |(first, rest)| {
-            Stage { first, rest }
-        })
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> inductive_ops::Result<()> {
+        for (index, block) in self.parts_mut().enumerate() {
+            let before = at.enter(&index.to_string());
+            block.visit_mut(at, visit)?;
+            at.leave(before);
+        }
+        Ok(())
+    }
+
+    fn layers(&self, at: &mut Path, visit: &mut VisitLayers<'_, E>) {
+        for (index, block) in Stage::<FIRST, REST>::parts::<E, D>(self).enumerate() {
+            let before = at.enter(&index.to_string());
+            block.layers(at, visit);
+            at.leave(before);
+        }
+    }
+
+    fn layers_mut(&mut self, at: &mut Path, visit: &mut VisitLayersMut<'_, E>) {
+        for (index, block) in Stage::<FIRST, REST>::parts_mut::<E, D>(self).enumerate() {
+            let before = at.enter(&index.to_string());
+            block.layers_mut(at, visit);
+            at.leave(before);
+        }
     }
 }
 
-impl<const I: usize, const O: usize, FIRST, REST, const N: usize, E: Dtype, D: Backend<E>>
-    ResnetStage<I, O, E, D> for Stage<FIRST, REST, N>
+impl<FIRST, REST> Stage<FIRST, REST> {
+    /// Its blocks, in their order.
+    fn parts<E: Dtype, D: Backend<E>>(&self) -> impl Iterator<Item = &dyn Module<E, D>>
+    where
+        FIRST: Module<E, D>,
+        REST: Module<E, D>,
+    {
+        let rest = self.rest.iter().map(|block| block as &dyn Module<E, D>);
+        std::iter::once(&self.first as &dyn Module<E, D>).chain(rest)
+    }
+
+    /// The same, to be changed.
+    fn parts_mut<E: Dtype, D: Backend<E>>(&mut self) -> impl Iterator<Item = &mut dyn Module<E, D>>
+    where
+        FIRST: Module<E, D>,
+        REST: Module<E, D>,
+    {
+        let rest = self.rest.iter_mut().map(|block| block as &mut dyn Module<E, D>);
+        std::iter::once(&mut self.first as &mut dyn Module<E, D>).chain(rest)
+    }
+}
+
+impl<const I: usize, const O: usize, FIRST, REST, E: Dtype, D: Backend<E>> ResnetStage<I, O, E, D>
+    for Stage<FIRST, REST>
 where
     FIRST: ResidualBlock<I, O, E, D>,
     REST: ResidualBlock<O, O, E, D>,
 {
-    const BLOCKS: usize = N;
     const STRIDE: usize = FIRST::STRIDE;
+
+    fn new(device: &D, blocks: usize) -> Result<Self> {
+        if blocks == 0 {
+            return Err(Error::shape("ResnetStage", "a stage of at least one block", blocks).into());
+        }
+        let first = FIRST::new(device)?;
+        let rest = (1..blocks).map(|_| REST::new(device)).collect::<inductive_ops::Result<_>>()?;
+        Ok(Self { first, rest })
+    }
+
+    fn depth(&self) -> usize {
+        1 + self.rest.len()
+    }
 
     fn run<T: Tape<E, D>>(
         &self,
@@ -144,16 +172,6 @@ where
             keep(&x, grid, block.operator_kind(), &mut branch, context);
         }
         Ok((x, grid))
-    }
-
-    fn switches(&self) -> Switches<'_> {
-        let blocks = self.rest.iter().zip(1..).map(|(block, i)| within(i, block.switches()));
-        [within(0, self.first.switches())].into_iter().chain(blocks).flatten().collect()
-    }
-
-    fn switches_mut(&mut self) -> SwitchesMut<'_> {
-        let blocks = self.rest.iter_mut().zip(1..).map(|(block, i)| within(i, block.switches_mut()));
-        [within(0, self.first.switches_mut())].into_iter().chain(blocks).flatten().collect()
     }
 }
 
@@ -179,19 +197,29 @@ fn keep<const C: usize, E: Dtype, D: Backend<E>, T>(
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoStage;
 
-impl<E: Dtype, D: Device<E>> TensorCollection<E, D> for NoStage {
-    type To<E2: Dtype, D2: Device<E2>> = Self;
+impl<E: Dtype, D: Backend<E>> Module<E, D> for NoStage {
+    fn visit(&self, _: &mut Path, _: &mut Visit<'_, E, D>) -> inductive_ops::Result<()> {
+        Ok(())
+    }
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(
-        visitor: &mut V,
-    ) -> std::result::Result<Option<Self>, V::Err> {
-        visitor.visit_fields((), |()| Self)
+    fn visit_mut(&mut self, _: &mut Path, _: &mut VisitMut<'_, E, D>) -> inductive_ops::Result<()> {
+        Ok(())
     }
 }
 
 impl<const C: usize, E: Dtype, D: Backend<E>> ResnetStage<C, C, E, D> for NoStage {
-    const BLOCKS: usize = 0;
     const STRIDE: usize = 1;
+
+    fn new(_: &D, blocks: usize) -> Result<Self> {
+        match blocks {
+            0 => Ok(Self),
+            _ => Err(Error::shape("NoStage", "no blocks", blocks).into()),
+        }
+    }
+
+    fn depth(&self) -> usize {
+        0
+    }
 
     fn run<T: Tape<E, D>>(
         &self,
@@ -200,13 +228,5 @@ impl<const C: usize, E: Dtype, D: Backend<E>> ResnetStage<C, C, E, D> for NoStag
         _: &mut Context<'_, E>,
     ) -> Result<(Tokens<C, E, D, T>, Grid)> {
         Ok((x, grid))
-    }
-
-    fn switches(&self) -> Switches<'_> {
-        Vec::new()
-    }
-
-    fn switches_mut(&mut self) -> SwitchesMut<'_> {
-        Vec::new()
     }
 }

@@ -1,35 +1,42 @@
 //! ResNets by their types: sizes, grids, names, the order of the running averages.
 
 use dfdx::prelude::*;
-use inductive_ops::{DropPath, Parameters};
+use inductive_nn::{BatchStatistics, Module, Record};
+use inductive_ops::DropPath;
 
 use super::*;
-use crate::{BatchStatistics, Classifier, Error, Model, ModelSpec, Record};
+use crate::{Classifier, Error, Model, ModelSpec};
 
-type Basic = BasicResnet<CifarStem<4, f32, Cpu>, 1, 2, 1, 1, 4, 8, 12, 16, 20, f32, Cpu>;
+type Basic = BasicResnet<CifarStem<4, f32, Cpu>, 4, 8, 12, 16, f32, Cpu>;
 /// Bottlenecks, three stages, images that are not square and whose sides are odd after the stem.
 type Narrow = Resnet<
     ImagenetStem<4, f32, Cpu>,
-    BottleneckStage<4, 4, 8, 1, 2, f32, Cpu>,
-    BottleneckStage<8, 6, 12, 2, 1, f32, Cpu>,
-    BottleneckStage<12, 4, 16, 2, 2, f32, Cpu>,
+    BottleneckStage<4, 4, 8, 1, f32, Cpu>,
+    BottleneckStage<8, 6, 12, 2, f32, Cpu>,
+    BottleneckStage<12, 4, 16, 2, f32, Cpu>,
     NoStage,
     8,
     12,
     16,
     16,
-    34,
-    42,
 >;
-type Of<M> = Classifier<M, 16, 10, f32, Cpu>;
+type Of<M> = Classifier<M, 16, Const<10>, f32, Cpu>;
 
-fn build<M>() -> Of<M>
-where
-    M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M>,
-{
+fn of<M: Trunk<16, f32, Cpu>>(trunk: impl FnOnce(&Cpu) -> Result<M>) -> Of<M> {
     let device = Cpu::seed_from_u64(0);
-    let trunk = BuildModule::build(&device);
-    Classifier::new(&device, trunk, ModelSpec::default()).unwrap()
+    let trunk = trunk(&device).unwrap();
+    Classifier::new(&device, trunk, Const, ModelSpec::default()).unwrap()
+}
+
+const BASIC: (usize, usize) = (20, 20);
+const NARROW: (usize, usize) = (34, 42);
+
+fn basic() -> Of<Basic> {
+    of(|device| Basic::new(device, [1, 2, 1, 1], BASIC))
+}
+
+fn narrow() -> Of<Narrow> {
+    of(|device| Narrow::new(device, [2, 1, 2, 0], NARROW))
 }
 
 /// Numbers that look random, some of them negative.
@@ -38,32 +45,24 @@ fn images(batch: usize, (height, width): (usize, usize)) -> Images<f32, Cpu> {
     Cpu::default().tensor_from_vec(values, (batch, 3, height, width))
 }
 
-fn num_params<M: TensorCollection<f32, Cpu, To<f32, Cpu> = M> + HeadStyle, const C: usize, const N: usize>()
--> usize {
-    let device = Cpu::default();
-    Classifier::<M, C, N, f32, Cpu>::new(&device, BuildModule::build(&device), ModelSpec::default())
-        .unwrap()
-        .num_params()
-}
-
 #[test]
 fn published_sizes_have_their_exact_numbers_of_parameters() {
-    assert_eq!(num_params::<Resnet18<f32, Cpu>, 512, 1000>(), 11_689_512);
-    assert_eq!(num_params::<Resnet34<f32, Cpu>, 512, 1000>(), 21_797_672);
-    assert_eq!(num_params::<Resnet50<f32, Cpu>, 2048, 1000>(), 25_557_032);
-    assert_eq!(num_params::<Resnet18Cifar<f32, Cpu>, 512, 10>(), 11_173_962);
+    let num_params = |name: &str, classes| {
+        let options = crate::BuildOptions { classes, ..Default::default() };
+        crate::build(&Cpu::default(), name, &options).unwrap().model.num_params()
+    };
+    assert_eq!(num_params("resnet18", 1000), 11_689_512);
+    assert_eq!(num_params("resnet34", 1000), 21_797_672);
+    assert_eq!(num_params("resnet50", 1000), 25_557_032);
+    assert_eq!(num_params("resnet18_cifar", 10), 11_173_962);
     // The paper's 269,722 and 1,727,962 with shortcuts of zeros, and two projections more: 16 32 + 64 + 32 64 + 128.
-    assert_eq!(num_params::<CifarResnet20<f32, Cpu>, 64, 10>(), 269_722 + 2_752);
-    assert_eq!(num_params::<CifarResnet110<f32, Cpu>, 64, 10>(), 1_727_962 + 2_752);
+    assert_eq!(num_params("resnet20_cifar", 10), 269_722 + 2_752);
+    assert_eq!(num_params("resnet110_cifar", 10), 1_727_962 + 2_752);
 }
 
 #[test]
 fn blocks_lie_where_the_layout_says() {
-    fn check<M>(size: (usize, usize), want: &[(usize, usize)])
-    where
-        M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M>,
-    {
-        let model = build::<M>();
+    fn check(model: &dyn Model<f32, Cpu>, size: (usize, usize), want: &[(usize, usize)]) {
         let mut record = Record::everything();
         model.forward(images(2, size), Some(&mut record)).unwrap();
         assert_eq!(record.blocks.len(), want.len());
@@ -73,16 +72,12 @@ fn blocks_lie_where_the_layout_says() {
             assert!(block.attention.is_none() && block.output.len() % (2 * layout.tokens()) == 0);
         }
     }
-    check::<Basic>((20, 20), &[(20, 20), (10, 10), (10, 10), (5, 5), (3, 3)]);
-    check::<Narrow>((34, 42), &[(9, 11), (9, 11), (5, 6), (3, 3), (3, 3)]);
+    check(&basic(), BASIC, &[(20, 20), (10, 10), (10, 10), (5, 5), (3, 3)]);
+    check(&narrow(), NARROW, &[(9, 11), (9, 11), (5, 6), (3, 3), (3, 3)]);
 }
 
 /// Takes the same batch in until the running averages are its own, and compares training with inference.
-fn averages_reach_their_layers<M>(size: (usize, usize))
-where
-    M: Trunk<16, f32, Cpu> + TensorCollection<f32, Cpu, To<f32, Cpu> = M>,
-{
-    let mut model = build::<M>();
+fn averages_reach_their_layers<M: Trunk<16, f32, Cpu>>(mut model: Of<M>, size: (usize, usize)) {
     // As built, branches end in zeros and nothing depends on them.
     let mut phase = 0.0;
     model
@@ -107,16 +102,16 @@ where
 
 #[test]
 fn running_averages_reach_their_own_layers() {
-    averages_reach_their_layers::<Basic>((20, 20));
-    averages_reach_their_layers::<Narrow>((34, 42));
+    averages_reach_their_layers(basic(), BASIC);
+    averages_reach_their_layers(narrow(), NARROW);
 }
 
 #[test]
 fn a_training_pass_moves_running_averages_and_inference_does_not() {
-    let mut model = build::<Basic>();
-    let running = |model: &Of<Basic>| model.trunk.layer3.first.downsample.norm.running_mean.as_vec();
-    model.forward(images(2, (20, 20)), None).unwrap();
-    let traced = || images(2, (20, 20)).leaky_traced();
+    let mut model = basic();
+    let running = |model: &Of<Basic>| model.trunk.layer3.first.downsample.norm.running_mean.0.as_vec();
+    model.forward(images(2, BASIC), None).unwrap();
+    let traced = || images(2, BASIC).leaky_traced();
     model.forward_batch(traced(), DropPath::default(), &mut BatchStatistics::default()).unwrap();
     assert_eq!(running(&model), [0.0; 12]);
     model.forward_train(traced(), DropPath::default()).unwrap();
@@ -125,21 +120,21 @@ fn a_training_pass_moves_running_averages_and_inference_does_not() {
 
 #[test]
 fn blocks_begin_as_their_shortcut_and_the_head_uniform() {
-    let model = build::<Basic>();
+    let model = basic();
     assert_eq!(model.trunk.layer2.first.bn2.weight.as_vec(), [0.0; 8]);
     assert_eq!(model.trunk.layer2.first.bn1.weight.as_vec(), [1.0; 8]);
-    for values in [model.head.weight.as_vec(), model.head.bias().as_vec()] {
+    for values in [model.head.weight.as_vec(), model.head.bias.as_vec()] {
         assert!(values.iter().all(|v| v.abs() <= 0.25) && values.iter().any(|v| v.abs() > 0.15));
     }
     let mut record = Record::everything();
-    model.forward(images(2, (20, 20)), Some(&mut record)).unwrap();
+    model.forward(images(2, BASIC), Some(&mut record)).unwrap();
     assert_eq!(record.blocks[1].output, record.blocks[2].output, "the second block of layer2");
 }
 
 #[test]
 fn the_head_is_called_fc_and_drop_path_does_nothing() {
     let mut names = Vec::new();
-    let model = build::<Narrow>();
+    let model = narrow();
     let _ = model.for_each_parameter(&mut |p| {
         names.push(p.name().to_owned());
         Ok(())
@@ -148,7 +143,7 @@ fn the_head_is_called_fc_and_drop_path_does_nothing() {
         assert!(names.iter().any(|n| n == name), "{name} is missing in {names:?}");
     }
     let logits = |rate: f64| {
-        let traced = images(2, (34, 42)).leaky_traced();
+        let traced = images(2, NARROW).leaky_traced();
         let path = DropPath { rate, seed: 1 };
         model.forward_batch(traced, path, &mut BatchStatistics::default()).map(|logits| logits.as_vec())
     };
@@ -158,6 +153,6 @@ fn the_head_is_called_fc_and_drop_path_does_nothing() {
 
 #[test]
 fn images_of_another_size_are_refused() {
-    let error = build::<Basic>().forward(images(1, (20, 24)), None).unwrap_err().to_string();
+    let error = basic().forward(images(1, (20, 24)), None).unwrap_err().to_string();
     assert!(error.contains("[batch, 3, 20, 20]"), "{error}");
 }

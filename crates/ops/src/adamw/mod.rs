@@ -7,7 +7,7 @@ use dfdx::prelude::*;
 
 pub(crate) use cpu::{average as average_kernel, square_sum as square_sum_kernel, update};
 
-use crate::{Error, Moments, Result};
+use crate::{Backend, Error, Result};
 
 /// Hyper-parameters of one update of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +33,23 @@ impl AdamWStep {
     fn corrections(&self) -> (f64, f64) {
         let power = |beta: f64| 1.0 - beta.powf(self.step as f64);
         (self.lr / power(self.beta1), power(self.beta2).sqrt().recip())
+    }
+}
+
+/// AdamW's running averages of one parameter's gradient, both `[numel]`.
+#[derive(Debug, Clone)]
+pub struct Moments<E: Dtype, D: Backend<E>> {
+    /// Average of the gradient (`exp_avg`).
+    pub first: Tensor<(usize,), E, D>,
+    /// Average of the squared gradient (`exp_avg_sq`).
+    pub second: Tensor<(usize,), E, D>,
+}
+
+impl<E: Dtype, D: Backend<E>> Moments<E, D> {
+    /// Both averages zero, for a parameter of `numel` elements.
+    pub fn zeros(device: &D, numel: usize) -> Result<Self> {
+        let zeros = || device.try_zeros_like(&(numel,)).map_err(|e| Error::device("adamw", e));
+        Ok(Self { first: zeros()?, second: zeros()? })
     }
 }
 

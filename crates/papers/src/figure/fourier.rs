@@ -1,7 +1,7 @@
 //! The two plots of frequencies of Park & Kim (arXiv 2202.06709, figures 2a and 8): over depth, and over frequency.
 
 use inductive_analysis::{Curve, WHITE_NOISE};
-use inductive_attention::OperatorKind;
+use inductive_nn::OperatorKind;
 use inductive_train::FourierPoint;
 
 use super::{Axis, Band, Figure, Series};

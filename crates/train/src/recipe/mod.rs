@@ -235,6 +235,11 @@ impl Recipe {
         }
     }
 
+    /// This recipe on other data, in the drawing that this program makes of them.
+    pub fn on_data(self, data: String) -> Self {
+        Self { data, data_revision: None, ..self }
+    }
+
     /// This recipe, checked, with every choice that was left open filled in: what a run's folder keeps.
     ///
     /// # Errors
@@ -267,6 +272,7 @@ impl Recipe {
     pub fn build_options(&self, classes: usize) -> BuildOptions {
         BuildOptions {
             classes,
+            image: None,
             local_up_to_layer: self.local_up_to_layer,
             locality_strength: self.locality_strength,
             content_share: self.content_share.unwrap_or(BuildOptions::default().content_share),

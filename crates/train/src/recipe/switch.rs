@@ -2,8 +2,8 @@
 
 use std::fmt::{Debug, Display};
 
-use inductive_attention::{Gate, Positions, Reparameterization};
 use inductive_models::{ModelSpec, entries, find_switchable};
+use inductive_nn::{Gate, Positions, Reparameterization};
 use inductive_schedule::{RunSize, SwitchTimes};
 use serde::{Deserialize, Serialize};
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use inductive_analysis::{PointSpectrum, WHITE_NOISE};
-use inductive_attention::OperatorKind;
 use inductive_files::shown;
+use inductive_nn::OperatorKind;
 use inductive_papers::{
     figure::{Figure, over_depth, over_frequency},
     table::{Cell, Column, Table},

@@ -1,7 +1,7 @@
 //! Attention as a picture: a row per layer, a column per head.
 
 use inductive_analysis::mean_maps;
-use inductive_attention::AttentionRecord;
+use inductive_nn::AttentionRecord;
 use inductive_papers::figure::{Map, Maps};
 
 /// The maps of all layers, each the mean over the images; `L0 H1` is head 1 of layer 0.

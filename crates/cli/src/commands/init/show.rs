@@ -1,10 +1,10 @@
 //! What `init` prints.
 
-use inductive_attention::AttentionRecord;
 use inductive_data::Dataset;
 use inductive_files::shown;
 use inductive_init::Strategy;
 use inductive_models::{LayerInitialised, ModelSpec, Pool};
+use inductive_nn::AttentionRecord;
 use inductive_papers::table::{Cell, Column, Table};
 use inductive_train::Initial;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use dfdx::prelude::Cpu;
-use inductive_attention::conv_channels;
 use inductive_models::{BuildOptions, ModelSpec, build, find};
+use inductive_nn::conv_channels;
 use inductive_schedule::{Clock, CosineWarmup, Progress, Schedule};
 use serde::Deserialize;
 

@@ -1,6 +1,6 @@
 //! The runs: one network whose layers leave convolution at other times and in other ways.
 
-use inductive_attention::{Gate, Positions};
+use inductive_nn::{Gate, Positions};
 use inductive_schedule::{Duration, SwitchTimes};
 use inductive_train::{Keep, Recipe, SwitchRecipe, Synthetic};
 

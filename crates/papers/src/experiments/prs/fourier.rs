@@ -1,7 +1,7 @@
 //! What operators do to high frequencies (Park & Kim, arXiv 2202.06709), and where the time of the switch puts a network
 //! between a convolutional one and one of attention.
 
-use inductive_attention::OperatorKind;
+use inductive_nn::OperatorKind;
 use inductive_train::{FourierPoint, Metrics};
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use inductive_attention::OperatorKind;
+use inductive_nn::OperatorKind;
 use inductive_schedule::RunSize;
 use inductive_train::{FourierPoint, Metrics, Recipe};
 

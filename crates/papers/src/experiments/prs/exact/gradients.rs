@@ -1,7 +1,7 @@
 //! Which gradients a layer has right after the switch: why the gate is linear, and why sharp positions hardly move.
 
 use dfdx::prelude::*;
-use inductive_attention::{Gate, Positions, Reparameterization, SwitchLayer};
+use inductive_nn::{Gate, Positions, Reparameterization, SwitchLayer};
 
 use super::{
     super::super::Result,

@@ -1,6 +1,6 @@
 //! How far the toy layer's attention is from the convolution it came from.
 
-use inductive_attention::{Gate, SwitchLayer};
+use inductive_nn::{Gate, SwitchLayer};
 
 use super::{
     super::super::Result,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use dfdx::prelude::*;
-use inductive_attention::{Gate, Positions, Reparameterization};
 use inductive_data::{Dataset, Image, Normalize, SyntheticConfig, synthetic};
 use inductive_models::{Images, Model};
+use inductive_nn::{Gate, Positions, Reparameterization};
 use inductive_train::{Learner, Recipe};
 
 use super::{super::super::Result, Scale, largest};

@@ -1,7 +1,7 @@
 //! The toy layer: an 8 x 8 map, 3 channels in, 4 out, in f64.
 
 use dfdx::prelude::*;
-use inductive_attention::{ConvAsAttention, Gate, Positions, Reparameterization, SwitchLayer, Tokens};
+use inductive_nn::{ConvAsAttention, Gate, Positions, Reparameterization, SwitchLayer, Tokens};
 use inductive_ops::Grid;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 

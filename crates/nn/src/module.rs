@@ -1,0 +1,412 @@
+//! What has parameters: every one by name, without knowing a type; new ones; and the layers that can do more than others.
+
+use std::fmt;
+
+use dfdx::prelude::{Device, Dtype, HasShape, Shape, Tensor};
+use inductive_ops::{Backend, Result};
+
+use crate::{
+    batch_norm::RunningAverages,
+    conv_as_attention::SwitchLayer,
+    parameter::{Named, Visit, VisitMut},
+};
+
+/// Where a module is in the model that holds it: what the names of its parameters begin with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    /// The name so far, without a dot at the end: `blocks.3.attn`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Goes to the part `name`, or stays for an empty name; the result is for [`Path::leave`].
+    pub fn enter(&mut self, name: &str) -> usize {
+        let before = self.0.len();
+        if !name.is_empty() {
+            if before > 0 {
+                self.0.push('.');
+            }
+            self.0.push_str(name);
+        }
+        before
+    }
+
+    /// Goes back to where [`Path::enter`] came from.
+    pub fn leave(&mut self, before: usize) {
+        self.0.truncate(before);
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What only some layers can do; found by [`Module::layers`].
+pub trait Layer<E> {
+    /// The share of position in each head's attention, where there is a gate.
+    fn gates(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The layer, if it keeps running averages of its batches.
+    fn running_averages(&self) -> Option<&dyn RunningAverages<E>> {
+        None
+    }
+
+    /// The same, to be changed.
+    fn running_averages_mut(&mut self) -> Option<&mut dyn RunningAverages<E>> {
+        None
+    }
+
+    /// The layer, if it can leave convolution for attention.
+    fn switch(&self) -> Option<&dyn SwitchLayer> {
+        None
+    }
+
+    /// The same, to be changed.
+    fn switch_mut(&mut self) -> Option<&mut dyn SwitchLayer> {
+        None
+    }
+}
+
+/// A callback for each layer that can do more, with its name.
+pub type VisitLayers<'a, E> = dyn FnMut(&Path, &dyn Layer<E>) + 'a;
+/// A callback for each layer that can do more, which may change it.
+pub type VisitLayersMut<'a, E> = dyn FnMut(&Path, &mut dyn Layer<E>) + 'a;
+
+/// Something with parameters: a tensor, or a struct of modules, for which [`crate::module!`] writes this.
+///
+/// Names are those of timm's state dict. The order is fixed for each type; nothing but the bits of a sum over all parameters depends on it.
+pub trait Module<E: Dtype, D: Backend<E>> {
+    /// Calls `visit` for each parameter.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()>;
+
+    /// Calls `visit` for each parameter, to be changed.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()>;
+
+    /// Calls `visit` for each layer that can do more than others.
+    fn layers(&self, at: &mut Path, visit: &mut VisitLayers<'_, E>) {
+        let _ = (at, visit);
+    }
+
+    /// The same, to be changed.
+    fn layers_mut(&mut self, at: &mut Path, visit: &mut VisitLayersMut<'_, E>) {
+        let _ = (at, visit);
+    }
+
+    /// Calls `visit` for each parameter, by its full name.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    fn for_each_parameter(&self, visit: &mut Visit<'_, E, D>) -> Result<()> {
+        self.visit(&mut Path::default(), visit)
+    }
+
+    /// Calls `visit` for each parameter, by its full name, to be changed.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    fn for_each_parameter_mut(&mut self, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
+        self.visit_mut(&mut Path::default(), visit)
+    }
+
+    /// Number of trainable numbers.
+    fn num_params(&self) -> usize {
+        let mut total = 0;
+        // The callback never fails.
+        let _ = self.for_each_parameter(&mut |p| {
+            total += if p.trainable() { p.numel() } else { 0 };
+            Ok(())
+        });
+        total
+    }
+}
+
+/// A tensor that is saved with the weights and not trained: running averages, fixed positions.
+#[derive(Clone, Debug)]
+pub struct Buffer<S: Shape, E: Dtype, D: Device<E>>(pub Tensor<S, E, D>);
+
+impl<S: Shape, E: Dtype, D: Backend<E>> Module<E, D> for Tensor<S, E, D> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()> {
+        visit(&Named::new(at.as_str(), self.shape().concrete().as_ref(), true, self))
+    }
+
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
+        let shape = self.shape().concrete();
+        visit(&mut Named::new(at.as_str(), shape.as_ref(), true, self))
+    }
+}
+
+impl<S: Shape, E: Dtype, D: Backend<E>> Module<E, D> for Buffer<S, E, D> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()> {
+        visit(&Named::new(at.as_str(), self.0.shape().concrete().as_ref(), false, &self.0))
+    }
+
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
+        let shape = self.0.shape().concrete();
+        visit(&mut Named::new(at.as_str(), shape.as_ref(), false, &mut self.0))
+    }
+}
+
+/// The module, if there is one.
+impl<M: Module<E, D>, E: Dtype, D: Backend<E>> Module<E, D> for Option<M> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()> {
+        self.iter().try_for_each(|it| it.visit(at, visit))
+    }
+
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
+        self.iter_mut().try_for_each(|it| it.visit_mut(at, visit))
+    }
+
+    fn layers(&self, at: &mut Path, visit: &mut VisitLayers<'_, E>) {
+        self.iter().for_each(|it| it.layers(at, visit));
+    }
+
+    fn layers_mut(&mut self, at: &mut Path, visit: &mut VisitLayersMut<'_, E>) {
+        self.iter_mut().for_each(|it| it.layers_mut(at, visit));
+    }
+}
+
+impl<M: Module<E, D> + ?Sized, E: Dtype, D: Backend<E>> Module<E, D> for Box<M> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()> {
+        (**self).visit(at, visit)
+    }
+
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
+        (**self).visit_mut(at, visit)
+    }
+
+    fn layers(&self, at: &mut Path, visit: &mut VisitLayers<'_, E>) {
+        (**self).layers(at, visit);
+    }
+
+    fn layers_mut(&mut self, at: &mut Path, visit: &mut VisitLayersMut<'_, E>) {
+        (**self).layers_mut(at, visit);
+    }
+}
+
+/// The modules of a list, named by their numbers.
+impl<M: Module<E, D>, E: Dtype, D: Backend<E>> Module<E, D> for Vec<M> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()> {
+        for (index, it) in self.iter().enumerate() {
+            let before = at.enter(&index.to_string());
+            it.visit(at, visit)?;
+            at.leave(before);
+        }
+        Ok(())
+    }
+
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
+        for (index, it) in self.iter_mut().enumerate() {
+            let before = at.enter(&index.to_string());
+            it.visit_mut(at, visit)?;
+            at.leave(before);
+        }
+        Ok(())
+    }
+
+    fn layers(&self, at: &mut Path, visit: &mut VisitLayers<'_, E>) {
+        for (index, it) in self.iter().enumerate() {
+            let before = at.enter(&index.to_string());
+            it.layers(at, visit);
+            at.leave(before);
+        }
+    }
+
+    fn layers_mut(&mut self, at: &mut Path, visit: &mut VisitLayersMut<'_, E>) {
+        for (index, it) in self.iter_mut().enumerate() {
+            let before = at.enter(&index.to_string());
+            it.layers_mut(at, visit);
+            at.leave(before);
+        }
+    }
+}
+
+/// Writes [`Module`] for a struct of modules: its fields in the order in which they are visited, each under its own name or the
+/// text beside it (`""`: under the names of its parts alone). The type names its element type `E` and its device `D`.
+///
+/// ```
+/// use dfdx::prelude::{Cpu, Device, Dtype, Rank1, Rank2, Tensor, ZerosTensor};
+/// use inductive_nn::{Module, module};
+///
+/// struct Scaled<const C: usize, E: Dtype, D: Device<E>> {
+///     matrix: Tensor<Rank2<C, C>, E, D>,
+///     scale: Tensor<Rank1<C>, E, D>,
+/// }
+///
+/// module!([const C: usize] Scaled<C, E, D> { matrix: "proj.weight", scale });
+///
+/// let dev = Cpu::default();
+/// let layer = Scaled::<3, f32, Cpu> { matrix: dev.zeros(), scale: dev.zeros() };
+/// let mut names = Vec::new();
+/// layer.for_each_parameter(&mut |p| {
+///     names.push(p.name().to_owned());
+///     Ok(())
+/// })?;
+/// assert_eq!(names, ["proj.weight", "scale"]);
+/// # Ok::<(), inductive_ops::Error>(())
+/// ```
+///
+/// `as Layer` before the type also shows it to [`Module::layers`].
+#[macro_export]
+macro_rules! module {
+    ([$($generics:tt)*] as Layer $type:ty { $($fields:tt)* }) => {
+        $crate::module!(@impl [$($generics)*] [itself] $type { $($fields)* });
+    };
+    ([$($generics:tt)*] $type:ty { $($fields:tt)* }) => {
+        $crate::module!(@impl [$($generics)*] [] $type { $($fields)* });
+    };
+    (@impl [$($generics:tt)*] [$($layer:ident)?] $type:ty { $($field:ident $(: $name:expr)?),* $(,)? }) => {
+        impl<E: $crate::Dtype, D: $crate::Backend<E>, $($generics)*> $crate::Module<E, D> for $type {
+            fn visit(
+                &self,
+                at: &mut $crate::Path,
+                visit: &mut $crate::Visit<'_, E, D>,
+            ) -> $crate::Result<()> {
+                $(
+                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    $crate::Module::<E, D>::visit(&self.$field, at, visit)?;
+                    at.leave(before);
+                )*
+                Ok(())
+            }
+
+            fn visit_mut(
+                &mut self,
+                at: &mut $crate::Path,
+                visit: &mut $crate::VisitMut<'_, E, D>,
+            ) -> $crate::Result<()> {
+                $(
+                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    $crate::Module::<E, D>::visit_mut(&mut self.$field, at, visit)?;
+                    at.leave(before);
+                )*
+                Ok(())
+            }
+
+            fn layers(&self, at: &mut $crate::Path, visit: &mut $crate::VisitLayers<'_, E>) {
+                $($crate::module!(@layer $layer self, at, visit);)?
+                $(
+                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    $crate::Module::<E, D>::layers(&self.$field, at, visit);
+                    at.leave(before);
+                )*
+            }
+
+            fn layers_mut(&mut self, at: &mut $crate::Path, visit: &mut $crate::VisitLayersMut<'_, E>) {
+                $($crate::module!(@layer $layer self, at, visit);)?
+                $(
+                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    $crate::Module::<E, D>::layers_mut(&mut self.$field, at, visit);
+                    at.leave(before);
+                )*
+            }
+        }
+    };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $name:expr) => { $name };
+    (@layer itself $self:ident, $at:ident, $visit:ident) => { $visit($at, $self) };
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::{AsArray, Cpu, Rank1, Rank2, TensorFrom, ZerosTensor};
+
+    use super::*;
+
+    type Vector = Tensor<Rank1<2>, f32, Cpu>;
+
+    struct Pair {
+        first: Vector,
+        kept: Buffer<Rank1<2>, f32, Cpu>,
+    }
+
+    struct Whole {
+        trunk: Vec<Pair>,
+        extra: Option<Vector>,
+        head: Box<dyn Module<f32, Cpu>>,
+    }
+
+    // Of one device: the macro is for all of them.
+    macro_rules! on_cpu {
+        ($type:ty { $($field:ident: $name:literal),* }) => {
+            impl Module<f32, Cpu> for $type {
+                fn visit(&self, at: &mut Path, visit: &mut Visit<'_, f32, Cpu>) -> Result<()> {
+                    $(
+                        let before = at.enter($name);
+                        self.$field.visit(at, visit)?;
+                        at.leave(before);
+                    )*
+                    Ok(())
+                }
+
+                fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, f32, Cpu>) -> Result<()> {
+                    $(
+                        let before = at.enter($name);
+                        self.$field.visit_mut(at, visit)?;
+                        at.leave(before);
+                    )*
+                    Ok(())
+                }
+            }
+        };
+    }
+    on_cpu!(Pair { first: "attn.qkv.weight", kept: "kept" });
+    on_cpu!(Whole { trunk: "", extra: "extra", head: "head" });
+
+    fn whole(extra: bool) -> Whole {
+        let dev = Cpu::default();
+        let pair = || Pair { first: dev.zeros(), kept: Buffer(dev.zeros()) };
+        let head: Tensor<Rank2<1, 2>, f32, Cpu> = dev.zeros();
+        Whole { trunk: vec![pair(), pair()], extra: extra.then(|| dev.zeros()), head: Box::new(head) }
+    }
+
+    fn names(module: &impl Module<f32, Cpu>) -> Vec<String> {
+        let mut names = Vec::new();
+        module
+            .for_each_parameter(&mut |p| {
+                names.push(p.name().to_owned());
+                Ok(())
+            })
+            .unwrap();
+        names
+    }
+
+    #[test]
+    fn parts_are_named_after_their_place_and_options_may_be_missing() {
+        let trunk = ["0.attn.qkv.weight", "0.kept", "1.attn.qkv.weight", "1.kept"];
+        assert_eq!(names(&whole(true)), [&trunk[..], &["extra", "head"]].concat());
+        assert_eq!(names(&whole(false)), [&trunk[..], &["head"]].concat());
+    }
+
+    #[test]
+    fn buffers_are_no_trained_parameters() {
+        assert_eq!(whole(true).num_params(), 2 * 2 + 2 + 2);
+    }
+
+    #[test]
+    fn what_a_visit_changes_is_changed_and_its_error_ends_it() {
+        let mut whole = whole(true);
+        whole.for_each_parameter_mut(&mut |p| p.copy_from(&[1.0, 2.0])).unwrap();
+        assert_eq!(whole.trunk[1].kept.0.array(), [1.0, 2.0]);
+        let mut seen = 0;
+        let result = whole.for_each_parameter_mut(&mut |p| {
+            seen += 1;
+            p.copy_from(&[1.0])
+        });
+        assert!(result.is_err() && seen == 1);
+        let mut vector: Vector = Cpu::default().tensor([0.0, 0.0]);
+        vector.for_each_parameter_mut(&mut |p| p.copy_from(&[3.0, 4.0])).unwrap();
+        assert_eq!(vector.array(), [3.0, 4.0]);
+    }
+}

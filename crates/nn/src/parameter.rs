@@ -1,0 +1,148 @@
+//! One parameter, whatever its type: its name, its shape, its numbers, and what training does to it.
+//!
+//! Names and shapes are those of timm's state dict: a parameter that is held in parts for the sake of its type
+//! (`qkv.weight: [3, C, C]`) is listed as PyTorch stores it (`[3 * C, C]`). The memory layout is the same.
+
+use dfdx::{
+    shapes::{Dtype, Shape},
+    tensor::{Gradients, Tensor},
+};
+use inductive_ops::{AdamWStep, Backend, Error, Moments, Result};
+
+/// One parameter, read only.
+pub trait Parameter<E, D> {
+    /// timm's state-dict key, e.g. `blocks.3.attn.pos_proj.weight`.
+    fn name(&self) -> &str;
+    /// The shape PyTorch stores it with.
+    fn shape(&self) -> &[usize];
+    /// Whether training updates it; running statistics are not trainable.
+    fn trainable(&self) -> bool;
+    /// A copy of the values on the host, row-major.
+    fn to_vec(&self) -> Vec<E>;
+    /// Number of elements.
+    fn numel(&self) -> usize {
+        self.shape().iter().product()
+    }
+}
+
+/// One parameter that may be changed.
+pub trait ParameterMut<E: Dtype, D: Backend<E>>: Parameter<E, D> {
+    /// Replaces the values by `values` (row-major, exactly [`Parameter::numel`] of them).
+    fn copy_from(&mut self, values: &[E]) -> Result<()>;
+    /// A copy of the gradient on the host; zeros where the loss does not depend on the parameter.
+    fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>>;
+    /// Sum of the squares of the gradient's elements, accumulated in `f64` in a fixed order.
+    fn gradient_square_sum(&self, gradients: &mut Gradients<E, D>) -> Result<f64>;
+    /// One AdamW update in place.
+    fn adamw(
+        &mut self,
+        gradients: &mut Gradients<E, D>,
+        state: &mut Moments<E, D>,
+        step: &AdamWStep,
+    ) -> Result<()>;
+    /// `average = decay * average + (1 - decay) * parameter`, in place.
+    fn average_into(&self, average: &mut Tensor<(usize,), E, D>, decay: f64) -> Result<()>;
+}
+
+/// A callback for each parameter in turn.
+pub type Visit<'a, E, D> = dyn FnMut(&dyn Parameter<E, D>) -> Result<()> + 'a;
+/// A callback for each parameter in turn, which may change it.
+pub type VisitMut<'a, E, D> = dyn FnMut(&mut dyn ParameterMut<E, D>) -> Result<()> + 'a;
+
+/// The shape PyTorch stores a parameter with, where ours has one axis more: query, key and value parts are one leading axis there.
+fn stored_shape(name: &str, shape: &[usize]) -> Vec<usize> {
+    const SPLIT: [&str; 4] = ["qkv.weight", "qkv.bias", "qk.weight", "qk.bias"];
+    let split = SPLIT.iter().any(|s| name == *s || name.ends_with(&format!(".{s}")));
+    match *shape {
+        [parts, rows, ref rest @ ..] if split => [&[parts * rows], rest].concat(),
+        _ => shape.to_vec(),
+    }
+}
+
+/// A tensor under its name.
+pub(crate) struct Named<'a, T> {
+    name: &'a str,
+    shape: Vec<usize>,
+    trainable: bool,
+    tensor: T,
+}
+
+impl<'a, T> Named<'a, T> {
+    pub(crate) fn new(name: &'a str, shape: &[usize], trainable: bool, tensor: T) -> Self {
+        Self { shape: stored_shape(name, shape), name, trainable, tensor }
+    }
+}
+
+impl<S: Shape, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &Tensor<S, E, D>> {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn trainable(&self) -> bool {
+        self.trainable
+    }
+    fn to_vec(&self) -> Vec<E> {
+        self.tensor.as_vec()
+    }
+}
+
+impl<S: Shape, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &mut Tensor<S, E, D>> {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn trainable(&self) -> bool {
+        self.trainable
+    }
+    fn to_vec(&self) -> Vec<E> {
+        self.tensor.as_vec()
+    }
+}
+
+impl<S: Shape, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Tensor<S, E, D>> {
+    fn copy_from(&mut self, values: &[E]) -> Result<()> {
+        if values.len() != self.numel() {
+            return Err(Error::shape(
+                "copy_from",
+                format!("{} values for `{}` {:?}", self.numel(), self.name, self.shape),
+                values.len(),
+            ));
+        }
+        self.tensor.copy_from(values);
+        Ok(())
+    }
+
+    fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>> {
+        let buffer = gradients.get_or_alloc_mut(&*self.tensor).map_err(|e| Error::device("gradient", e))?;
+        let len = <D as dfdx::tensor::Storage<E>>::len(self.tensor.device(), buffer);
+        if len != self.numel() {
+            return Err(Error::shape(
+                "gradient",
+                format!("{} values for `{}`", self.numel(), self.name),
+                len,
+            ));
+        }
+        Ok(gradients.get(&*self.tensor).as_vec())
+    }
+
+    fn gradient_square_sum(&self, gradients: &mut Gradients<E, D>) -> Result<f64> {
+        self.tensor.device().clone().square_sum(self.tensor, gradients)
+    }
+
+    fn adamw(
+        &mut self,
+        gradients: &mut Gradients<E, D>,
+        state: &mut Moments<E, D>,
+        step: &AdamWStep,
+    ) -> Result<()> {
+        self.tensor.device().clone().adamw(self.tensor, gradients, state, step)
+    }
+
+    fn average_into(&self, average: &mut Tensor<(usize,), E, D>, decay: f64) -> Result<()> {
+        self.tensor.device().clone().average_into(self.tensor, average, decay)
+    }
+}
