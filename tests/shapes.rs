@@ -312,7 +312,7 @@ fn options_that_cannot_be_are_refused_with_a_way_out() {
     let image = BuildOptions { image: Some((32, 30)), ..Default::default() };
     assert!(error("convit_micro", image).contains("multiples of 4"));
     for (name, image) in
-        [("prs_nano", (36, 32)), ("eit_mini", (8, 224)), ("resnet_micro", (0, 32)), ("deit_micro", (0, 0))]
+        [("prs_nano", (36, 32)), ("eit_mini", (4, 224)), ("resnet_micro", (0, 32)), ("deit_micro", (0, 0))]
     {
         let options = BuildOptions { image: Some(image), ..Default::default() };
         assert!(error(name, options).contains("its patches cover"), "{name}");

@@ -87,6 +87,12 @@ fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Resul
             "{folder}: not the folder of a run, there is no recipe.toml in it"
         )));
     }
+    let Some(weights) = weights.map(Path::to_owned).or_else(|| weights_in(folder)) else {
+        return Err(Error::Failure(format!(
+            "{}: the run has kept no weights yet, neither last.safetensors nor best.safetensors",
+            shown(folder.display())
+        )));
+    };
     let mut recipe = Recipe::read(&path)?;
     match data {
         Some(data) => recipe = recipe.on_data(data.clone()),
@@ -98,12 +104,6 @@ fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Resul
         None => {}
     }
     recipe.validate()?;
-    let Some(weights) = weights.map(Path::to_owned).or_else(|| weights_in(folder)) else {
-        return Err(Error::Failure(format!(
-            "{}: the run has kept no weights yet, neither last.safetensors nor best.safetensors",
-            shown(folder.display())
-        )));
-    };
     note(&format!("weights: {}", shown(weights.display())));
     Ok((recipe, weights))
 }
