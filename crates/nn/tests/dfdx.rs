@@ -38,7 +38,7 @@ impl<D: Device<f32>> TensorCollection<f32, D> for Network<f32, D> {
 fn example(dev: &Cpu) -> (Tokens<3, f32, Cpu>, Tokens<2, f32, Cpu>) {
     let value = |patch: usize, channel: usize| ((7 * patch + 3 * channel) as f32).sin();
     let x = (0..16).flat_map(|patch| (0..3).map(move |channel| value(patch, channel))).collect();
-    let left = |patch: usize| if patch % 4 == 0 { patch } else { patch - 1 };
+    let left = |patch: usize| if patch.is_multiple_of(4) { patch } else { patch - 1 };
     let y = (0..16).flat_map(|patch| (0..2).map(move |channel| value(left(patch), channel))).collect();
     (dev.tensor_from_vec(x, (1, 16, Const)), dev.tensor_from_vec(y, (1, 16, Const)))
 }
