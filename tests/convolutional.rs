@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use inductive_models::{
     BasicResnet, BatchStatistics, CifarStem, Classifier, Context, ConvMixer, Model, ModelSpec, Record, Trunk,
 };
-use inductive_nn::Module;
+use inductive_nn::ModuleExt;
 use inductive_ops::{Backend, Grid};
 use inductive_tests::{Fixture, assert_close, assert_points, relative_error};
 

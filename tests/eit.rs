@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use inductive_models::{Context, EitSpec, ModelSpec, Record, Represented, Transformer, Trunk, families::eit};
 use inductive_nn::{
-    Block, Blocks, Build, ConvAttention, Layout, Linear, Mhsa, Module, Overlap, OverlappingPatches,
+    Block, Blocks, Build, ConvAttention, Layout, Linear, Mhsa, ModuleExt, Overlap, OverlappingPatches,
 };
 use inductive_ops::Grid;
 

@@ -11,8 +11,8 @@ use inductive_models::{
     families::{convit, eit, pooled_vit, vit},
 };
 use inductive_nn::{
-    AnyBlock, Block, Blocks, Build, ConvAttention, Fill, Gpsa, Mhsa, Module, OverlappingPatches, PatchEmbed,
-    TokenMixer,
+    AnyBlock, Block, Blocks, Build, ConvAttention, Fill, Gpsa, Mhsa, ModuleExt, OverlappingPatches,
+    PatchEmbed, TokenMixer,
 };
 use inductive_ops::{Backend, relative_positions};
 use inductive_tests::{Fixture, assert_close, assert_points, relative_error};

@@ -1,5 +1,6 @@
 //! Names, shapes and numbers of parameters of every published size are timm's.
 
+use inductive_nn::ModuleExt;
 use std::collections::BTreeMap;
 
 use dfdx::prelude::*;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use inductive_files::write_with;
-use inductive_nn::Module;
+use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 use safetensors::{Dtype, tensor::TensorInfo};
 use serde::{Serialize, Serializer, ser::SerializeMap};

@@ -43,12 +43,27 @@ pub trait Model<E: Dtype, D: Backend<E>>: Module<E, D> {
     /// Inference. images: `[batch, 3, height, width]`; result: `[batch, classes]`.
     fn forward(&self, images: Images<E, D>, record: Option<&mut Record<E>>) -> Result<Logits<E, D>>;
 
+    /// Training: records gradients on the tape of `images`, and leaves the model as it is. What batch normalisation saw is added to
+    /// `statistics`, for [`BatchStatistics::fold_into`] once it is known that the step counts.
+    fn forward_batch(
+        &self,
+        images: Images<E, D, OwnedTape<E, D>>,
+        drop_path: DropPath,
+        statistics: &mut BatchStatistics<E>,
+    ) -> Result<Logits<E, D, OwnedTape<E, D>>>;
+
+    /// How the tokens of block `index` lie on the image.
+    fn layout(&self, index: usize) -> Layout;
+}
+
+// Of the trait object: compiled once, not for every model.
+impl<E: Dtype, D: Backend<E>> dyn Model<E, D> + '_ {
     /// Training: records gradients on the tape of `images`, and takes what batch normalisation saw into its running
     /// averages. `drop_path`: the rate of the last block and this step's seed.
     ///
     /// # Errors
     /// [`crate::Error::Schedule`] for a rate that is not in `0 <= rate < 1`.
-    fn forward_train(
+    pub fn forward_train(
         &mut self,
         images: Images<E, D, OwnedTape<E, D>>,
         drop_path: DropPath,
@@ -59,21 +74,12 @@ pub trait Model<E: Dtype, D: Backend<E>>: Module<E, D> {
         Ok(logits)
     }
 
-    /// [`Model::forward_train`] that leaves the model as it is: what batch normalisation saw is added to `statistics`,
-    /// for [`BatchStatistics::fold_into`] once it is known that the step counts.
-    fn forward_batch(
-        &self,
-        images: Images<E, D, OwnedTape<E, D>>,
-        drop_path: DropPath,
-        statistics: &mut BatchStatistics<E>,
-    ) -> Result<Logits<E, D, OwnedTape<E, D>>>;
-
     /// The share of position in each gated layer's heads, `sigma(gating_param)` in ConViT; empty for models without gates.
     /// Layers that can leave convolution have gates from the start, which are 1 until then.
     ///
     /// # Errors
-    /// As [`Model::switchable`].
-    fn gates(&self) -> Result<Vec<Vec<f64>>> {
+    /// As `switchable`.
+    pub fn gates(&self) -> Result<Vec<Vec<f64>>> {
         let mut gates = Ok(Vec::new());
         self.layers(&mut Path::default(), &mut |_, layer| {
             let own = layer.gates().map(Ok).or_else(|| layer.switch().map(|switch| switch.gates()));
@@ -91,7 +97,7 @@ pub trait Model<E: Dtype, D: Backend<E>>: Module<E, D> {
     ///
     /// # Errors
     /// A layer whose buffer `operator` holds no known code.
-    fn switchable(&self) -> Result<Vec<Switchable>> {
+    pub fn switchable(&self) -> Result<Vec<Switchable>> {
         let mut found = Vec::new();
         self.layers(&mut Path::default(), &mut |at, layer| {
             found.extend(layer.switch().map(|layer| switch::describe(at.as_str(), layer)));
@@ -99,12 +105,12 @@ pub trait Model<E: Dtype, D: Backend<E>>: Module<E, D> {
         found.into_iter().collect()
     }
 
-    /// Makes layer `index` of [`Model::switchable`] attention.
+    /// Makes layer `index` of `switchable` attention.
     ///
     /// # Errors
     /// [`crate::Error::Option`] if there is no such layer; [`crate::Error::Op`] as [`Reparameterization::check`]. The model is
     /// then as before.
-    fn reparameterize(&mut self, index: usize, how: &Reparameterization) -> Result<()> {
+    pub fn reparameterize(&mut self, index: usize, how: &Reparameterization) -> Result<()> {
         let (mut count, mut done) = (0, None);
         self.layers_mut(&mut Path::default(), &mut |_, layer| {
             if let Some(layer) = layer.switch_mut() {
@@ -119,9 +125,6 @@ pub trait Model<E: Dtype, D: Backend<E>>: Module<E, D> {
             None => Err(switch::no_layer(&self.spec().name, index, count)),
         }
     }
-
-    /// How the tokens of block `index` lie on the image.
-    fn layout(&self, index: usize) -> Layout;
 }
 
 #[cfg(test)]

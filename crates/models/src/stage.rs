@@ -166,7 +166,7 @@ impl<STEM: Stem<I, E, D>, const I: usize, const O: usize, E: Dtype, D: Backend<E
         let (x, grid) = self.downsample.apply(x, grid)?;
         if let Some(record) = &mut context.record {
             let layout = Layout::patches(grid);
-            record.keep_point(|_| downsample, OperatorKind::Convolution, &layout, &x, Change::Replaced);
+            record.keep_point(&downsample, OperatorKind::Convolution, &layout, &x, Change::Replaced);
         }
         Ok((x, grid))
     }

@@ -84,7 +84,7 @@ mod tests {
         SwitchResnet, Trunk, families::prs,
     };
     use dfdx::prelude::*;
-    use inductive_nn::{BatchStatistics, Gate, GateForm, Images, Module, Positions, Reparameterization};
+    use inductive_nn::{BatchStatistics, Gate, GateForm, Images, ModuleExt, Positions, Reparameterization};
     use inductive_ops::DropPath;
 
     type Basic = SwitchResnet<CifarStem<4, f32, Cpu>, 4, 6, 8, 16, f32, Cpu>;

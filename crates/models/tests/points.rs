@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_models::{BuildOptions, Images, Model, ModelSpec, Pool, Record, build, entries};
-use inductive_nn::{FeatureMap, OperatorKind, ParameterMut, Point};
+use inductive_nn::{FeatureMap, ModuleExt, OperatorKind, ParameterMut, Point};
 
 /// The smallest model of each family for small images, with and without class token.
 fn models() -> Vec<Box<dyn Model<f32, Cpu>>> {

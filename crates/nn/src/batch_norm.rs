@@ -62,30 +62,58 @@ impl<E: Dtype> BatchStatistics<E> {
     /// # Errors
     /// [`Error::Shape`] if `model` has other layers than those that the statistics are of; it then stays as it is.
     pub fn fold_into<D: Backend<E>, M: Module<E, D> + ?Sized>(&self, model: &mut M) -> Result<()> {
-        let batch: HashMap<LayerId, _> = self.layers.iter().map(|it| (it.layer, &it.batch)).collect();
-        let (mut layers, mut found) = (0, 0);
-        model.layers(&mut Path::default(), &mut |_, layer| {
-            let Some(running) = layer.running_averages() else { return };
-            let fits = |batch: &&&ChannelStatistics<E>| {
-                [&batch.mean, &batch.variance].map(Vec::len) == [running.channels(); 2]
-            };
-            layers += 1;
-            found += usize::from(batch.get(&running.id()).filter(fits).is_some());
-        });
-        // Clones of one layer share its identity: whose statistics are whose cannot be told.
-        if (layers, found, batch.len()) != (self.layers.len(), self.layers.len(), self.layers.len()) {
-            let expected = format!("statistics of the model's {layers} layers");
-            let got = format!("those of {}, {found} of which are the model's", self.layers.len());
-            return Err(Error::shape("batch_norm", expected, got));
-        }
-        model.layers_mut(&mut Path::default(), &mut |_, layer| {
-            if let Some(running) = layer.running_averages_mut()
-                && let Some(batch) = batch.get(&running.id())
-            {
-                running.take_in(batch, Self::MOMENTUM);
-            }
-        });
+        let mut fold = Fold::new(self);
+        model.layers(&mut Path::default(), &mut |_, layer| fold.look(layer));
+        fold.check()?;
+        model.layers_mut(&mut Path::default(), &mut |_, layer| fold.take_in(layer));
         Ok(())
+    }
+}
+
+/// Statistics on their way into the layers that they are of.
+struct Fold<'a, E> {
+    batch: HashMap<LayerId, &'a ChannelStatistics<E>>,
+    /// Statistics, layers of the model, and layers whose statistics are there.
+    statistics: usize,
+    layers: usize,
+    found: usize,
+}
+
+impl<'a, E: Dtype> Fold<'a, E> {
+    fn new(of: &'a BatchStatistics<E>) -> Self {
+        let batch = of.layers.iter().map(|it| (it.layer, &it.batch)).collect();
+        Self { batch, statistics: of.layers.len(), layers: 0, found: 0 }
+    }
+
+    fn look(&mut self, layer: &dyn Layer<E>) {
+        let Some(running) = layer.running_averages() else { return };
+        let fits = |batch: &&&ChannelStatistics<E>| {
+            [&batch.mean, &batch.variance].map(Vec::len) == [running.channels(); 2]
+        };
+        self.layers += 1;
+        self.found += usize::from(self.batch.get(&running.id()).filter(fits).is_some());
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { batch, statistics, layers, found } = self;
+        // Clones of one layer share its identity: whose statistics are whose cannot be told.
+        if [*layers, *found, batch.len()] == [*statistics; 3] {
+            return Ok(());
+        }
+        let expected = format!("statistics of the model's {layers} layers");
+        Err(Error::shape(
+            "batch_norm",
+            expected,
+            format!("those of {statistics}, {found} of which are the model's"),
+        ))
+    }
+
+    fn take_in(&self, layer: &mut dyn Layer<E>) {
+        if let Some(running) = layer.running_averages_mut()
+            && let Some(batch) = self.batch.get(&running.id())
+        {
+            running.take_in(batch, BatchStatistics::<E>::MOMENTUM);
+        }
     }
 }
 
@@ -226,6 +254,7 @@ impl<const C: usize, E: Dtype, D: Backend<E>, const ZERO: bool> BatchNorm<C, E, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ModuleExt;
 
     type Layer = BatchNorm<2, f32, Cpu>;
 

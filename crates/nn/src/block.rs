@@ -4,8 +4,8 @@ use dfdx::prelude::*;
 use inductive_ops::{Backend, DropPath, Readout, Result};
 
 use crate::{
-    BlockRecord, Build, Change, Context, Layout, Mlp, Module, OperatorKind, Record, TokenMixer, Tokens,
-    module, norm::LayerNorm,
+    Build, Change, Context, Layout, Mlp, Module, OperatorKind, Record, TokenMixer, Tokens, module,
+    norm::LayerNorm,
 };
 
 /// `x + dp(mixer(norm1(x)))`, then `x + dp(mlp(norm2(x)))`, with stochastic depth dp.
@@ -207,13 +207,7 @@ impl<M: TokenMixer<C, E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D: B
             self.attn.mix_branch(tokens, layout, readout, self.norm1.branch(scales[0].as_deref()))?;
         let mut keep = |tokens: &Tokens<C, E, D, T>, part: &str, kind| {
             if let Some(record) = &mut record {
-                record.keep_point(
-                    |record| format!("{}.{part}", record.block_name()),
-                    kind,
-                    layout,
-                    tokens,
-                    Change::Sum,
-                );
+                record.keep_part(part, kind, layout, tokens, Change::Sum);
             }
         };
         let mixer = if M::PATH.is_empty() { "attn" } else { M::PATH };
@@ -221,8 +215,7 @@ impl<M: TokenMixer<C, E, D>, const C: usize, const HIDDEN: usize, E: Dtype, D: B
         let tokens = self.mlp.apply(tokens, Some(self.norm2.branch(scales[1].as_deref())))?;
         keep(&tokens, "mlp", OperatorKind::Mlp);
         if let Some(record) = record {
-            let output = if record.keep_outputs { tokens.as_vec() } else { Vec::new() };
-            record.blocks.push(BlockRecord { output, layout: *layout, attention });
+            record.keep_block(&tokens, layout, attention);
         }
         Ok(tokens)
     }

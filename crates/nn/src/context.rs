@@ -51,7 +51,7 @@ impl<E: Dtype> Context<'_, E> {
         tokens: &Tokens<C, E, D, T>,
     ) {
         if let Some(record) = &mut self.record {
-            record.keep_point(|_| name.to_owned(), OperatorKind::Stem, layout, tokens, Change::Replaced);
+            record.keep_point(name, OperatorKind::Stem, layout, tokens, Change::Replaced);
         }
     }
 

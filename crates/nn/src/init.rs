@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use inductive_ops::{Backend, Error, Result};
+use inductive_ops::{Backend, Erase, Error, Result, typed};
 
 /// A layer whose type says all its sizes.
 pub trait Build<E: Dtype, D: Backend<E>>: Sized {
@@ -48,7 +48,16 @@ impl Fill {
     ///
     /// # Errors
     /// A device without memory for it.
-    pub fn tensor<S: Shape, E: Dtype, D: Device<E>>(self, device: &D, shape: S) -> Result<Tensor<S, E, D>> {
+    pub fn tensor<S: Erase, E: Dtype, D: Device<E>>(self, device: &D, shape: S) -> Result<Tensor<S, E, D>> {
+        typed("build", self.numbers(device, shape.erase())?)
+    }
+
+    /// The same with a shape of numbers alone, so that this is compiled once for each rank.
+    fn numbers<S: Erase<Dyn = S>, E: Dtype, D: Device<E>>(
+        self,
+        device: &D,
+        shape: S,
+    ) -> Result<Tensor<S, E, D>> {
         let values = self.values(device, shape.num_elements())?;
         device.try_tensor_from_vec(values, shape).map_err(|e| Error::device("build", e))
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dfdx::prelude::{Device, Dtype, HasShape, Shape, Tensor};
-use inductive_ops::{Backend, Result};
+use inductive_ops::{Backend, Erase, Result, erased, with_erased};
 
 use crate::{
     batch_norm::RunningAverages,
@@ -103,7 +103,10 @@ pub trait Module<E: Dtype, D: Backend<E>> {
     fn layers_mut(&mut self, at: &mut Path, visit: &mut VisitLayersMut<'_, E>) {
         let _ = (at, visit);
     }
+}
 
+/// What can be asked of every [`Module`]. A trait of its own, so that it is compiled where it is used and not for every type of layer.
+pub trait ModuleExt<E: Dtype, D: Backend<E>>: Module<E, D> {
     /// Calls `visit` for each parameter, by its full name.
     ///
     /// # Errors
@@ -132,29 +135,50 @@ pub trait Module<E: Dtype, D: Backend<E>> {
     }
 }
 
+impl<M: Module<E, D> + ?Sized, E: Dtype, D: Backend<E>> ModuleExt<E, D> for M {}
+
 /// A tensor that is saved with the weights and not trained: running averages, fixed positions.
 #[derive(Clone, Debug)]
 pub struct Buffer<S: Shape, E: Dtype, D: Device<E>>(pub Tensor<S, E, D>);
 
-impl<S: Shape, E: Dtype, D: Backend<E>> Module<E, D> for Tensor<S, E, D> {
+/// Shows a tensor under the name of its place. Its shape is of numbers alone, so that this is compiled once for each rank.
+fn show<S: Erase<Dyn = S>, E: Dtype, D: Backend<E>>(
+    at: &Path,
+    trainable: bool,
+    tensor: &Tensor<S, E, D>,
+    visit: &mut Visit<'_, E, D>,
+) -> Result<()> {
+    visit(&Named::new(at.as_str(), tensor.shape().concrete().as_ref(), trainable, tensor))
+}
+
+/// The same, to be changed.
+fn show_mut<S: Erase<Dyn = S>, E: Dtype, D: Backend<E>>(
+    at: &Path,
+    trainable: bool,
+    tensor: &mut Tensor<S, E, D>,
+    visit: &mut VisitMut<'_, E, D>,
+) -> Result<()> {
+    let shape = tensor.shape().concrete();
+    visit(&mut Named::new(at.as_str(), shape.as_ref(), trainable, tensor))
+}
+
+impl<S: Erase, E: Dtype, D: Backend<E>> Module<E, D> for Tensor<S, E, D> {
     fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()> {
-        visit(&Named::new(at.as_str(), self.shape().concrete().as_ref(), true, self))
+        show(at, true, &erased(self.clone()), visit)
     }
 
     fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
-        let shape = self.shape().concrete();
-        visit(&mut Named::new(at.as_str(), shape.as_ref(), true, self))
+        with_erased(self, |tensor| show_mut(at, true, tensor, visit))
     }
 }
 
-impl<S: Shape, E: Dtype, D: Backend<E>> Module<E, D> for Buffer<S, E, D> {
+impl<S: Erase, E: Dtype, D: Backend<E>> Module<E, D> for Buffer<S, E, D> {
     fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> Result<()> {
-        visit(&Named::new(at.as_str(), self.0.shape().concrete().as_ref(), false, &self.0))
+        show(at, false, &erased(self.0.clone()), visit)
     }
 
     fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> Result<()> {
-        let shape = self.0.shape().concrete();
-        visit(&mut Named::new(at.as_str(), shape.as_ref(), false, &mut self.0))
+        with_erased(&mut self.0, |tensor| show_mut(at, false, tensor, visit))
     }
 }
 
@@ -237,7 +261,7 @@ impl<M: Module<E, D>, E: Dtype, D: Backend<E>> Module<E, D> for Vec<M> {
 ///
 /// ```
 /// use dfdx::prelude::{Cpu, Device, Dtype, Rank1, Rank2, Tensor, ZerosTensor};
-/// use inductive_nn::{Module, module};
+/// use inductive_nn::{ModuleExt, module};
 ///
 /// struct Scaled<const C: usize, E: Dtype, D: Device<E>> {
 ///     matrix: Tensor<Rank2<C, C>, E, D>,

@@ -1,7 +1,7 @@
 //! Layer normalisation.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Branch, Result};
+use inductive_ops::{Backend, Branch, Erase, Result};
 
 use crate::{Build, Fill, module};
 
@@ -48,7 +48,7 @@ impl<const C: usize, E: Dtype, D: Backend<E>> Build<E, D> for LayerNorm<C, E, D>
 
 impl<const C: usize, E: Dtype, D: Backend<E>> LayerNorm<C, E, D> {
     /// x: `[.., C]`.
-    pub fn apply<S: Shape, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>> {
+    pub fn apply<S: Erase, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>> {
         x.device().clone().layer_norm(x, &self.weight, &self.bias, Self::EPS)
     }
 

@@ -4,10 +4,10 @@
 //! (`qkv.weight: [3, C, C]`) is listed as PyTorch stores it (`[3 * C, C]`). The memory layout is the same.
 
 use dfdx::{
-    shapes::{Dtype, Shape},
+    shapes::Dtype,
     tensor::{Gradients, Tensor},
 };
-use inductive_ops::{AdamWStep, Backend, Error, Moments, Result};
+use inductive_ops::{AdamWStep, Backend, Erase, Error, Moments, Result};
 
 /// One parameter, read only.
 pub trait Parameter<E, D> {
@@ -73,7 +73,7 @@ impl<'a, T> Named<'a, T> {
     }
 }
 
-impl<S: Shape, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &Tensor<S, E, D>> {
+impl<S: Erase, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &Tensor<S, E, D>> {
     fn name(&self) -> &str {
         self.name
     }
@@ -88,7 +88,7 @@ impl<S: Shape, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &Tensor<S,
     }
 }
 
-impl<S: Shape, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &mut Tensor<S, E, D>> {
+impl<S: Erase, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &mut Tensor<S, E, D>> {
     fn name(&self) -> &str {
         self.name
     }
@@ -103,7 +103,7 @@ impl<S: Shape, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &mut Tenso
     }
 }
 
-impl<S: Shape, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Tensor<S, E, D>> {
+impl<S: Erase, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Tensor<S, E, D>> {
     fn copy_from(&mut self, values: &[E]) -> Result<()> {
         if values.len() != self.numel() {
             return Err(Error::shape(

@@ -120,8 +120,8 @@ impl<const C: usize, const H: usize, E: Dtype, D: Backend<E>> TokenMixer<C, E, D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Mhsa;
-    use crate::{Module, Parameter, ParameterMut};
+    use crate::{Mhsa, ModuleExt};
+    use crate::{Parameter, ParameterMut};
     use inductive_ops::Grid;
     use rand::{Rng, SeedableRng, rngs::StdRng};
 

@@ -1,7 +1,7 @@
 //! What a forward pass keeps of itself: attention, outputs, and the points between the operators.
 
 use dfdx::prelude::*;
-use inductive_ops::Backend;
+use inductive_ops::{Backend, erased};
 
 use crate::{AttentionRecord, FeatureMap, Layout, OperatorKind, Point, Tokens};
 
@@ -93,16 +93,39 @@ impl<E: Dtype> Record<E> {
     /// Keeps what operator `name` left behind, if points are kept. after: `[batch, tokens, C]`, as `layout` says.
     pub fn keep_point<const C: usize, D: Backend<E>, T>(
         &mut self,
-        name: impl FnOnce(&Self) -> String,
+        name: &str,
         kind: OperatorKind,
         layout: &Layout,
         after: &Tokens<C, E, D, T>,
         change: Change<E>,
     ) {
-        if self.keeps_points() {
-            let name = name(self);
-            self.push_point(name, kind, layout, C, after.as_vec(), change);
-        }
+        self.push_point(name.to_owned(), kind, layout, &erased(after.retaped::<NoneTape>()), change);
+    }
+
+    /// The same of a part of the block that runs now, or of all of it for an empty name.
+    pub fn keep_part<const C: usize, D: Backend<E>, T>(
+        &mut self,
+        part: &str,
+        kind: OperatorKind,
+        layout: &Layout,
+        after: &Tokens<C, E, D, T>,
+        change: Change<E>,
+    ) {
+        let dot = if part.is_empty() { "" } else { "." };
+        let name = format!("{}{dot}{part}", self.block_name());
+        self.push_point(name, kind, layout, &erased(after.retaped::<NoneTape>()), change);
+    }
+
+    /// Ends the entry of a block that left `output` behind, `[batch, tokens, C]`.
+    pub fn keep_block<const C: usize, D: Backend<E>, T>(
+        &mut self,
+        output: &Tokens<C, E, D, T>,
+        layout: &Layout,
+        attention: Option<AttentionRecord<E>>,
+    ) {
+        let output =
+            if self.keep_outputs { erased(output.retaped::<NoneTape>()).as_vec() } else { Vec::new() };
+        self.blocks.push(BlockRecord { output, layout: *layout, attention });
     }
 
     /// Empties it: an earlier pass may have filled it.
@@ -117,17 +140,17 @@ impl<E: Dtype> Record<E> {
         self.scope = Scope { name: name.to_owned(), first: self.blocks.len() };
     }
 
-    fn push_point(
+    fn push_point<D: Backend<E>>(
         &mut self,
         name: String,
         kind: OperatorKind,
         layout: &Layout,
-        channels: usize,
-        after: Vec<E>,
+        after: &Tensor<(usize, usize, usize), E, D>,
         change: Change<E>,
     ) {
         let Some(points) = &mut self.points else { return };
-        let after = FeatureMap::new(after, layout, channels);
+        let channels = after.shape().2;
+        let after = FeatureMap::new(after.as_vec(), layout, channels);
         let branch = match change {
             Change::Sum => points.last().and_then(|before| after.minus(&before.after)),
             Change::Branch(values) => Some(FeatureMap::new(values, layout, channels)),

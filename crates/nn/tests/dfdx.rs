@@ -6,8 +6,8 @@ use dfdx::{
     prelude::*,
 };
 use inductive_nn::{
-    BatchNorm, Build, ConvAsAttention, ConvAttention, Gpsa, LayerNorm, Linear, Mhsa, Mlp, Module, Packed,
-    PatchEmbed, Tokens,
+    BatchNorm, Build, ConvAsAttention, ConvAttention, Gpsa, LayerNorm, Linear, Mhsa, Mlp, Module, ModuleExt,
+    Packed, PatchEmbed, Tokens,
 };
 
 /// Patches of 3 numbers, one layer of gated attention, two numbers per patch.

@@ -1,7 +1,7 @@
 //! What `module!` writes, in a crate of its own: names of parameters and of layers that can do more than others.
 
 use dfdx::prelude::{Const, Cpu, Device, Dtype, Rank1, Tensor, ZerosTensor};
-use inductive_nn::{BatchNorm, Buffer, Build, Gpsa, Module, Path, SwitchMixer, module};
+use inductive_nn::{BatchNorm, Buffer, Build, Gpsa, Module, ModuleExt, Path, SwitchMixer, module};
 
 struct Network<const C: usize, E: Dtype, D: Device<E>> {
     stem: BatchNorm<C, E, D>,

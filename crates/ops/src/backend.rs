@@ -1,18 +1,16 @@
 //! The trait that gives each operation its implementation: composition by default, kernel on the CPU.
 
 use dfdx::{
-    prelude::{
-        Const, Cpu, Device, Dtype, Gradients, HasShape, Merge, Rank0, Rank2, ReshapeTo, Shape, Tape, Tensor,
-    },
+    prelude::{Const, Cpu, Device, Dtype, Gradients, HasShape, Merge, Rank0, Rank2, ReshapeTo, Tape, Tensor},
     tensor::NoneTape,
 };
 
 use crate::{
     AdamWStep, Affine, AttentionDims, Border, Branch, ChannelStatistics, ContentWeights,
-    ConvAsAttentionWeights, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, PositionalGate,
-    Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm, branch, channels,
-    conv_as_attention, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm, linear,
-    max_pool2d, mlp, patch_embed, relu, replicate_pad, residual, softmax, tokens,
+    ConvAsAttentionWeights, Erase, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
+    PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm, branch,
+    channels, conv_as_attention, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm,
+    linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -26,7 +24,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     ///
     /// x: `[.., inner]`, weight: `outer * inner` numbers, row-major `[outer, inner]` in whatever shape holds them,
     /// bias: `outer` numbers; `out` is the shape of the result, `[.., outer]` or a split of it.
-    fn linear<X: Shape, W: Shape, B: Shape, Y: Shape, T: Tape<E, Self>>(
+    fn linear<X: Erase, W: Erase, B: Erase, Y: Erase, T: Tape<E, Self>>(
         &self,
         x: Tensor<X, E, Self, T>,
         weight: &Tensor<W, E, Self>,
@@ -40,7 +38,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// Layer normalisation over the last axis: `(x - mean) / sqrt(variance + eps) * weight + bias`, biased variance.
     ///
     /// x: `[.., C]`; weight, bias: `[C]`.
-    fn layer_norm<S: Shape, const C: usize, T: Tape<E, Self>>(
+    fn layer_norm<S: Erase, const C: usize, T: Tape<E, Self>>(
         &self,
         x: Tensor<S, E, Self, T>,
         weight: &Tensor<(Const<C>,), E, Self>,
@@ -84,12 +82,12 @@ pub trait Backend<E: Dtype>: Device<E> {
     }
 
     /// `x * Phi(x)` with the normal distribution function, by the error function and not the tanh approximation.
-    fn gelu<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
+    fn gelu<S: Erase, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
         gelu::composition(x).map_err(|e| Error::device("gelu", e))
     }
 
     /// `max(x, 0)`; a NaN stays one.
-    fn relu<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
+    fn relu<S: Erase, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
         relu::composition(x).map_err(|e| Error::device("relu", e))
     }
 
@@ -97,7 +95,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// `x + scale_b mlp(norm(x))`.
     ///
     /// x: `[batch, .., C]`.
-    fn mlp<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<E, Self>>(
+    fn mlp<S: Erase, const C: usize, const HIDDEN: usize, T: Tape<E, Self>>(
         &self,
         x: Tensor<S, E, Self, T>,
         weights: MlpWeights<'_, C, HIDDEN, E, Self>,
@@ -109,7 +107,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     }
 
     /// Softmax over the last axis.
-    fn softmax<S: Shape, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
+    fn softmax<S: Erase, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
         let dims = softmax::check(x.shape())?;
         softmax::composition(dims, x).map_err(|e| Error::device("softmax", e))
     }
@@ -117,7 +115,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// `-mean_b sum_c targets[b, c] log softmax(logits)[b, c]`: cross-entropy with soft targets, mean over the batch.
     ///
     /// logits, targets: `[batch, classes]`.
-    fn cross_entropy<L: Shape, T: Tape<E, Self>>(
+    fn cross_entropy<L: Erase, T: Tape<E, Self>>(
         &self,
         logits: Tensor<L, E, Self, T>,
         targets: &Tensor<(usize, usize), E, Self>,
@@ -166,7 +164,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// The attention probabilities of [`Backend::self_attention`], `[batch, heads, tokens, tokens]`, for inspection.
     ///
     /// qkv: `[batch, tokens, 3 * heads * head_dim]`, parts in the order q, k, v.
-    fn attention_map<Q: Shape>(
+    fn attention_map<Q: Erase>(
         &self,
         dims: AttentionDims,
         qkv: &Tensor<Q, E, Self>,
@@ -197,7 +195,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// The attention probabilities of [`Backend::gated_self_attention`], `[batch, heads, tokens, tokens]`.
     ///
     /// qk: `[batch, tokens, 2 * heads * head_dim]`, parts in the order q, k.
-    fn gated_attention_map<Q: Shape, const H: usize>(
+    fn gated_attention_map<Q: Erase, const H: usize>(
         &self,
         dims: AttentionDims,
         grid: Grid,
@@ -215,7 +213,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     ///
     /// images: `[batch, I, height, width]`, weight: `[C, I, P, P]`, bias: `[C]`; result: `[batch, tokens, C]`, tokens
     /// row by row. Without `image_gradient` the images receive no gradient, which saves its computation.
-    fn patch_embed<S: Shape, const I: usize, const P: usize, const C: usize, T: Tape<E, Self>>(
+    fn patch_embed<S: Erase, const I: usize, const P: usize, const C: usize, T: Tape<E, Self>>(
         &self,
         images: Tensor<S, E, Self, T>,
         weight: &Tensor<(Const<C>, Const<I>, Const<P>, Const<P>), E, Self>,
@@ -251,7 +249,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// images: `[batch, I, height, width]`; result: `[batch, tokens, O]`, row by row. Without `image_gradient` the images
     /// receive no gradient, which saves its computation.
     fn conv2d_images<
-        S: Shape,
+        S: Erase,
         const O: usize,
         const I: usize,
         const KH: usize,
@@ -371,7 +369,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// `residual + scale[b] * branch`, where `scale` has one factor per sample (drop path) or is absent (all 1).
     ///
     /// branch, residual: `[batch, ..]`.
-    fn add_residual<S: Shape, T: Tape<E, Self>>(
+    fn add_residual<S: Erase, T: Tape<E, Self>>(
         &self,
         branch: Tensor<S, E, Self, T>,
         residual: &Tensor<S, E, Self>,
@@ -382,7 +380,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     }
 
     /// Adds a position embedding to every sample. x: `[batch, ..]`; position: the shape of one sample, in any split.
-    fn add_position<S: Shape, P: Shape, T: Tape<E, Self>>(
+    fn add_position<S: Erase, P: Erase, T: Tape<E, Self>>(
         &self,
         x: Tensor<S, E, Self, T>,
         position: &Tensor<P, E, Self>,
@@ -392,7 +390,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     }
 
     /// Puts a (class) token in front of the tokens of every sample. x: `[batch, tokens, C]`, token: `C` numbers.
-    fn prepend_token<const C: usize, P: Shape, T: Tape<E, Self>>(
+    fn prepend_token<const C: usize, P: Erase, T: Tape<E, Self>>(
         &self,
         x: Tensor<(usize, usize, Const<C>), E, Self, T>,
         token: &Tensor<P, E, Self>,
@@ -449,7 +447,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     }
 
     /// One AdamW update of one parameter in place. The gradient stays as it is.
-    fn adamw<S: Shape>(
+    fn adamw<S: Erase>(
         &self,
         parameter: &mut Tensor<S, E, Self>,
         gradients: &mut Gradients<E, Self>,
@@ -461,7 +459,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     }
 
     /// Sum of the squares of a parameter's gradient.
-    fn square_sum<S: Shape>(
+    fn square_sum<S: Erase>(
         &self,
         parameter: &Tensor<S, E, Self>,
         gradients: &mut Gradients<E, Self>,
@@ -470,7 +468,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     }
 
     /// `average = decay * average + (1 - decay) * parameter`, in place; both have as many elements.
-    fn average_into<S: Shape>(
+    fn average_into<S: Erase>(
         &self,
         parameter: &Tensor<S, E, Self>,
         average: &mut Tensor<(usize,), E, Self>,

@@ -7,18 +7,20 @@ use dfdx::prelude::{Const, Cpu, Gradients, HasShape, Merge, PutTape, Rank0, Shap
 use crate::{
     AdamWStep, Affine, Backend, Border, Branch, ChannelStatistics, ConvAsAttentionWeights, Error,
     GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window,
-    adamw, attention, batch_norm, channels, conv_as_attention, conv2d, cross_entropy, depthwise_conv2d,
+    adamw, attention, batch_norm, branch, channels, conv_as_attention, conv2d, cross_entropy,
+    depthwise_conv2d,
+    erase::{Erase, erased, typed},
     gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual,
     softmax,
     tape::{
-        Borrowed, buffer, check_parameters, contiguous, contiguous_pair, gradient_of, is_contiguous,
-        take_gradient, tensor, values, values_mut,
+        Borrowed, Rank1, Rank2, Rank4, Tokens, buffer, check_parameters, contiguous, contiguous_pair,
+        gradient_of, held, is_contiguous, take_gradient, tensor, values, values_mut,
     },
     tokens,
 };
 
 impl Backend<f32> for Cpu {
-    fn linear<X: Shape, W: Shape, B: Shape, Y: Shape, T: Tape<f32, Self>>(
+    fn linear<X: Erase, W: Erase, B: Erase, Y: Erase, T: Tape<f32, Self>>(
         &self,
         x: Tensor<X, f32, Self, T>,
         weight: &Tensor<W, f32, Self>,
@@ -26,60 +28,19 @@ impl Backend<f32> for Cpu {
         out: Y,
     ) -> Result<Tensor<Y, f32, Self, T>> {
         let dims = linear::check(x.shape(), weight.shape(), bias.map(|b| *b.shape()).as_ref(), &out)?;
-        check_parameters("linear", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
-        let x = contiguous("linear", x)?;
-        let (x, mut tape) = x.split_tape();
-        let mut y = buffer(out.num_elements());
-        linear::forward(dims, values(&x), values(weight), bias.map(values), &mut y);
-        let y = tensor("linear", self, y, out)?;
-        if T::OWNS_TAPE {
-            let (weight, bias, y) = (weight.clone(), bias.cloned(), y.clone());
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                drop(y);
-                let (xs, weights) = (values(&x), values(&weight));
-                let dx = gradient_of(gradients, &x)?;
-                linear::backward(dims, &dy, (xs, Some(dx)), (weights, None), None);
-                let dweight = gradient_of(gradients, &weight)?;
-                linear::backward(dims, &dy, (xs, None), (weights, Some(dweight)), None);
-                if let Some(bias) = &bias {
-                    let dbias = gradient_of(gradients, bias)?;
-                    linear::backward(dims, &dy, (xs, None), (weights, None), Some(dbias));
-                }
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        let y = linear_on_cpu(self, dims, erased(x), held(weight), bias.map(held), out.erase())?;
+        typed("linear", y)
     }
 
-    fn layer_norm<S: Shape, const C: usize, T: Tape<f32, Self>>(
+    fn layer_norm<S: Erase, const C: usize, T: Tape<f32, Self>>(
         &self,
         x: Tensor<S, f32, Self, T>,
         weight: &Tensor<(Const<C>,), f32, Self>,
         bias: &Tensor<(Const<C>,), f32, Self>,
         eps: f64,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        let rows = layer_norm::check::<S, C>(x.shape())?;
-        check_parameters("layer_norm", &[is_contiguous(weight), is_contiguous(bias)])?;
-        let x = contiguous("layer_norm", x)?;
-        let (x, mut tape) = x.split_tape();
-        let mut y = buffer(rows * C);
-        let statistics = layer_norm::forward(values(&x), values(weight), values(bias), eps as f32, &mut y);
-        let y = tensor("layer_norm", self, y, *x.shape())?;
-        if T::OWNS_TAPE {
-            let (weight, bias, y) = (weight.clone(), bias.clone(), y.clone());
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let mut dweight = Borrowed::take(gradients, &weight)?;
-                let mut dbias = Borrowed::take(gradients, &bias)?;
-                let dx = gradient_of(gradients, &x)?;
-                let dparameters = (&mut dweight.0[..], &mut dbias.0[..]);
-                layer_norm::backward(values(&x), values(&weight), &statistics, &dy, dx, dparameters);
-                dweight.give(gradients, &weight)?;
-                dbias.give(gradients, &bias)
-            });
-        }
-        Ok(y.put_tape(tape))
+        layer_norm::check::<S, C>(x.shape())?;
+        typed("layer_norm", layer_norm_on_cpu(self, erased(x), held(weight), held(bias), eps)?)
     }
 
     fn batch_norm<const C: usize, T: Tape<f32, Self>>(
@@ -91,10 +52,11 @@ impl Backend<f32> for Cpu {
         affine: Affine<'_, C, f32, Self>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
         batch_norm::check(x.shape(), &affine)?;
-        let x = contiguous("batch_norm", x)?;
+        let x = contiguous("batch_norm", erased(x))?;
         let [mean, variance] =
-            [mean, variance].map(|t| t.as_vec().into_iter().map(f64::from).collect::<Vec<_>>());
-        batch_norm::on_cpu(self, x, (&mean, &variance, false), eps, affine)
+            [mean, variance].map(|t| held(t).as_vec().into_iter().map(f64::from).collect::<Vec<_>>());
+        let affine = batch_norm::Held::new(affine);
+        typed("batch_norm", batch_norm::on_cpu(self, x, (&mean, &variance, false), eps, affine)?)
     }
 
     fn batch_norm_train<const C: usize, T: Tape<f32, Self>>(
@@ -104,93 +66,57 @@ impl Backend<f32> for Cpu {
         affine: Affine<'_, C, f32, Self>,
     ) -> Result<(Tensor<(usize, usize, Const<C>), f32, Self, T>, ChannelStatistics<f32>)> {
         batch_norm::check_train(x.shape(), &affine)?;
-        let x = contiguous("batch_norm", x)?;
+        let x = contiguous("batch_norm", erased(x))?;
         let (x, tape) = x.split_tape();
         let spread = batch_norm::spread(C, values(&x));
-        let y =
-            batch_norm::on_cpu(self, x.put_tape(tape), (spread.mean(), &spread.biased(), true), eps, affine)?;
+        let own = (spread.mean(), &spread.biased()[..], true);
+        let y = batch_norm::on_cpu(self, x.put_tape(tape), own, eps, batch_norm::Held::new(affine))?;
+        let y = typed("batch_norm", y)?;
         let numbers = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
         Ok((y, ChannelStatistics { mean: numbers(spread.mean()), variance: numbers(&spread.unbiased()) }))
     }
 
-    fn gelu<S: Shape, T: Tape<f32, Self>>(
+    fn gelu<S: Erase, T: Tape<f32, Self>>(
         &self,
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        let x = contiguous("gelu", x)?;
-        let (x, mut tape) = x.split_tape();
-        let mut y = buffer(x.shape().num_elements());
-        gelu::forward(values(&x), &mut y);
-        let y = tensor("gelu", self, y, *x.shape())?;
-        if T::OWNS_TAPE {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                gelu::backward(values(&x), &dy, gradient_of(gradients, &x)?);
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        typed("gelu", gelu_on_cpu(self, erased(x))?)
     }
 
-    fn relu<S: Shape, T: Tape<f32, Self>>(
+    fn relu<S: Erase, T: Tape<f32, Self>>(
         &self,
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        relu::on_cpu(self, x)
+        typed("relu", relu::on_cpu(self, erased(x))?)
     }
 
-    fn mlp<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<f32, Self>>(
+    fn mlp<S: Erase, const C: usize, const HIDDEN: usize, T: Tape<f32, Self>>(
         &self,
         x: Tensor<S, f32, Self, T>,
         weights: MlpWeights<'_, C, HIDDEN, f32, Self>,
         branch: Option<Branch<'_, C, f32, Self>>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        mlp::on_cpu(self, x, weights, branch)
+        let dims = mlp::Dims::new::<S, C, HIDDEN>(x.shape())?;
+        branch::check(x.shape(), branch.as_ref())?;
+        let parameters = mlp::Parameters::new(weights, branch)?;
+        typed("mlp", mlp::on_cpu(self, dims, erased(x), parameters)?)
     }
 
-    fn softmax<S: Shape, T: Tape<f32, Self>>(
+    fn softmax<S: Erase, T: Tape<f32, Self>>(
         &self,
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
         let (_, width) = softmax::check(x.shape())?;
-        let x = contiguous("softmax", x)?;
-        let (x, mut tape) = x.split_tape();
-        let mut y = values(&x).to_vec();
-        softmax::forward(width, &mut y);
-        let y = tensor("softmax", self, y, *x.shape())?;
-        if T::OWNS_TAPE {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                softmax::backward(width, values(&y), &dy, gradient_of(gradients, &x)?);
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        typed("softmax", softmax_on_cpu(self, width, erased(x))?)
     }
 
-    fn cross_entropy<L: Shape, T: Tape<f32, Self>>(
+    fn cross_entropy<L: Erase, T: Tape<f32, Self>>(
         &self,
         logits: Tensor<L, f32, Self, T>,
         targets: &Tensor<(usize, usize), f32, Self>,
     ) -> Result<Tensor<Rank0, f32, Self, T>> {
         let dims = cross_entropy::check(logits.shape(), targets.shape())?;
-        let logits = contiguous("cross_entropy", logits)?;
-        let targets = &contiguous("cross_entropy", targets.clone())?;
-        let (logits, mut tape) = logits.split_tape();
-        let (loss, gradient) = cross_entropy::forward(dims, values(&logits), values(targets));
-        let loss = tensor("cross_entropy", self, vec![loss], ())?;
-        if T::OWNS_TAPE {
-            let loss = loss.clone();
-            tape.add_backward_op(move |gradients| {
-                let scale = take_gradient(gradients, &loss)?[0];
-                let dlogits = gradient_of(gradients, &logits)?;
-                dlogits.iter_mut().zip(&gradient).for_each(|(d, g)| *d += scale * g);
-                Ok(())
-            });
-        }
-        Ok(loss.put_tape(tape))
+        cross_entropy_on_cpu(self, dims, erased(logits), targets)
     }
 
     fn self_attention<const C: usize, T: Tape<f32, Self>>(
@@ -201,7 +127,9 @@ impl Backend<f32> for Cpu {
         readout: Readout,
         branch: Option<Branch<'_, C, f32, Self>>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
-        attention::on_cpu(self, heads, x, weights, readout, branch)
+        let dims = attention::check(heads, x.shape(), branch.as_ref())?;
+        let parameters = attention::Parameters::new(weights, branch)?;
+        typed("self_attention", attention::on_cpu(self, dims, erased(x), parameters, readout)?)
     }
 
     fn attention_heads<const C: usize, T: Tape<f32, Self>>(
@@ -209,7 +137,8 @@ impl Backend<f32> for Cpu {
         heads: usize,
         qkv: Tensor<(usize, usize, Const<3>, Const<C>), f32, Self, T>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
-        attention::core::on_cpu(self, heads, qkv)
+        let dims = attention::core::check(heads, qkv.shape())?;
+        typed("attention_heads", attention::core::on_cpu(self, dims, erased(qkv))?)
     }
 
     fn gated_self_attention<const C: usize, const H: usize, T: Tape<f32, Self>>(
@@ -219,10 +148,12 @@ impl Backend<f32> for Cpu {
         weights: GatedSelfAttentionWeights<'_, C, H, f32, Self>,
         branch: Option<Branch<'_, C, f32, Self>>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
-        gated_attention::on_cpu(self, grid, x, weights, branch)
+        let dims = gated_attention::check::<C, H, f32, Self>(grid, x.shape(), branch.as_ref())?;
+        let parameters = gated_attention::Parameters::new(&weights, branch)?;
+        typed("gated_self_attention", gated_attention::on_cpu(self, dims, grid, erased(x), parameters)?)
     }
 
-    fn patch_embed<S: Shape, const I: usize, const P: usize, const C: usize, T: Tape<f32, Self>>(
+    fn patch_embed<S: Erase, const I: usize, const P: usize, const C: usize, T: Tape<f32, Self>>(
         &self,
         images: Tensor<S, f32, Self, T>,
         weight: &Tensor<(Const<C>, Const<I>, Const<P>, Const<P>), f32, Self>,
@@ -230,32 +161,8 @@ impl Backend<f32> for Cpu {
         image_gradient: bool,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
         let dims = patch_embed::check::<S, I, P, C>(images.shape())?;
-        check_parameters("patch_embed", &[is_contiguous(weight), is_contiguous(bias)])?;
-        let images = contiguous("patch_embed", images)?;
-        let (images, mut tape) = images.split_tape();
-        let mut y = buffer(dims.batch * dims.tokens() * C);
-        let patches = patch_embed::forward(dims, values(&images), values(weight), values(bias), &mut y);
-        let y = tensor("patch_embed", self, y, (dims.batch, dims.tokens(), Const))?;
-        if T::OWNS_TAPE {
-            let (weight, bias, y) = (weight.clone(), bias.clone(), y.clone());
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let mut dweight = Borrowed::take(gradients, &weight)?;
-                let mut dbias = Borrowed::take(gradients, &bias)?;
-                let dimages = if image_gradient { Some(gradient_of(gradients, &images)?) } else { None };
-                patch_embed::backward(
-                    dims,
-                    &dy,
-                    &patches,
-                    (values(&weight), &mut dweight.0),
-                    &mut dbias.0,
-                    dimages,
-                );
-                dweight.give(gradients, &weight)?;
-                dbias.give(gradients, &bias)
-            });
-        }
-        Ok(y.put_tape(tape))
+        let y = patch_embed_on_cpu(self, dims, erased(images), (held(weight), held(bias)), image_gradient)?;
+        typed("patch_embed", y)
     }
 
     fn conv2d<const O: usize, const I: usize, const KH: usize, const KW: usize, T: Tape<f32, Self>>(
@@ -266,11 +173,14 @@ impl Backend<f32> for Cpu {
         bias: Option<&Tensor<(Const<O>,), f32, Self>>,
         window: Window,
     ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
-        conv2d::on_cpu(self, x, grid, weight, bias, window)
+        let dims = conv2d::check::<O, I, KH, KW>(x.shape(), grid, window)?;
+        let parameters = conv2d::Parameters::new("conv2d", weight, bias)?;
+        let (y, grid) = conv2d::on_cpu(self, dims, erased(x), parameters)?;
+        Ok((typed("conv2d", y)?, grid))
     }
 
     fn conv2d_images<
-        S: Shape,
+        S: Erase,
         const O: usize,
         const I: usize,
         const KH: usize,
@@ -284,7 +194,10 @@ impl Backend<f32> for Cpu {
         window: Window,
         image_gradient: bool,
     ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
-        conv2d::images_on_cpu(self, images, weight, bias, window, image_gradient)
+        let dims = conv2d::check_images::<S, O, I, KH, KW>(images.shape(), window)?;
+        let parameters = conv2d::Parameters::new("conv2d_images", weight, bias)?;
+        let (y, grid) = conv2d::images_on_cpu(self, dims, erased(images), parameters, image_gradient)?;
+        Ok((typed("conv2d_images", y)?, grid))
     }
 
     fn conv_as_attention<
@@ -302,7 +215,11 @@ impl Backend<f32> for Cpu {
         border: Border,
         weights: ConvAsAttentionWeights<'_, O, C, K, H, QK, f32, Self>,
     ) -> Result<(Tensor<(usize, usize, Const<O>), f32, Self, T>, Grid)> {
-        conv_as_attention::on_cpu(self, x, grid, stride, border, weights)
+        let qk = weights.content.map(|_| QK);
+        let dims = conv_as_attention::check::<O, C, K, H>(x.shape(), grid, stride, border, qk)?;
+        let parameters = conv_as_attention::Parameters::new(weights)?;
+        let (y, grid) = conv_as_attention::on_cpu(self, dims, erased(x), parameters)?;
+        Ok((typed("conv_as_attention", y)?, grid))
     }
 
     fn replicate_pad<const C: usize, T: Tape<f32, Self>>(
@@ -311,7 +228,9 @@ impl Backend<f32> for Cpu {
         grid: Grid,
         pad: usize,
     ) -> Result<(Tensor<(usize, usize, Const<C>), f32, Self, T>, Grid)> {
-        replicate_pad::on_cpu(self, x, grid, pad)
+        let dims = replicate_pad::check(x.shape(), grid, pad)?;
+        let (y, out) = replicate_pad::on_cpu(self, dims, grid, erased(x))?;
+        Ok((typed("replicate_pad", y)?, out))
     }
 
     fn depthwise_conv2d<const C: usize, const K: usize, T: Tape<f32, Self>>(
@@ -322,7 +241,11 @@ impl Backend<f32> for Cpu {
         weight: &Tensor<(Const<C>, Const<1>, Const<K>, Const<K>), f32, Self>,
         bias: Option<&Tensor<(Const<C>,), f32, Self>>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
-        depthwise_conv2d::on_cpu(self, x, grid, prefix, weight, bias)
+        let dims = depthwise_conv2d::check::<C, K>(x.shape(), grid, prefix)?;
+        typed(
+            "depthwise_conv2d",
+            depthwise_conv2d::on_cpu(self, dims, erased(x), held(weight), bias.map(held))?,
+        )
     }
 
     fn max_pool2d<const C: usize, T: Tape<f32, Self>>(
@@ -331,84 +254,37 @@ impl Backend<f32> for Cpu {
         grid: Grid,
         window: Window,
     ) -> Result<(Tensor<(usize, usize, Const<C>), f32, Self, T>, Grid)> {
-        max_pool2d::on_cpu(self, x, grid, window)
+        let dims = max_pool2d::check(x.shape(), grid, window)?;
+        let (y, grid) = max_pool2d::on_cpu(self, dims, erased(x))?;
+        Ok((typed("max_pool2d", y)?, grid))
     }
 
-    fn add_residual<S: Shape, T: Tape<f32, Self>>(
+    fn add_residual<S: Erase, T: Tape<f32, Self>>(
         &self,
         branch: Tensor<S, f32, Self, T>,
         residual: &Tensor<S, f32, Self>,
         scale: Option<&[f32]>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        let (batch, sample) = residual::check(branch.shape(), residual.shape(), scale)?;
-        let (branch, residual) = contiguous_pair("add_residual", branch, residual)?;
-        let (branch, mut tape) = branch.split_tape();
-        let mut y = buffer(batch * sample);
-        residual::forward(sample, values(&branch), values(&residual), scale, &mut y);
-        let y = tensor("add_residual", self, y, *branch.shape())?;
-        if T::OWNS_TAPE {
-            let (y, scale) = (y.clone(), scale.map(<[f32]>::to_vec));
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                residual::backward(sample, &dy, scale.as_deref(), gradient_of(gradients, &branch)?);
-                residual::accumulate(&dy, gradient_of(gradients, &residual)?);
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        let dims = residual::check(branch.shape(), residual.shape(), scale)?;
+        typed("add_residual", add_residual_on_cpu(self, dims, erased(branch), &held(residual), scale)?)
     }
 
-    fn add_position<S: Shape, P: Shape, T: Tape<f32, Self>>(
+    fn add_position<S: Erase, P: Erase, T: Tape<f32, Self>>(
         &self,
         x: Tensor<S, f32, Self, T>,
         position: &Tensor<P, f32, Self>,
     ) -> Result<Tensor<S, f32, Self, T>> {
         let (_, sample) = tokens::check_position(x.shape(), position.shape())?;
-        check_parameters("add_position", &[is_contiguous(position)])?;
-        let x = contiguous("add_position", x)?;
-        let (x, mut tape) = x.split_tape();
-        let mut y = values(&x).to_vec();
-        y.chunks_exact_mut(sample).for_each(|y| residual::accumulate(values(position), y));
-        let y = tensor("add_position", self, y, *x.shape())?;
-        if T::OWNS_TAPE {
-            let (position, y) = (position.clone(), y.clone());
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let dposition = gradient_of(gradients, &position)?;
-                dy.chunks_exact(sample).for_each(|dy| residual::accumulate(dy, dposition));
-                residual::accumulate(&dy, gradient_of(gradients, &x)?);
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        typed("add_position", add_position_on_cpu(self, sample, erased(x), held(position))?)
     }
 
-    fn prepend_token<const C: usize, P: Shape, T: Tape<f32, Self>>(
+    fn prepend_token<const C: usize, P: Erase, T: Tape<f32, Self>>(
         &self,
         x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
         token: &Tensor<P, f32, Self>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
         tokens::check_token::<C, _>(x.shape(), token.shape())?;
-        check_parameters("prepend_token", &[is_contiguous(token)])?;
-        let x = contiguous("prepend_token", x)?;
-        let (x, mut tape) = x.split_tape();
-        let (batch, count, _) = *x.shape();
-        let y = tokens::prepend(batch, values(&x), values(token));
-        let y = tensor("prepend_token", self, y, (batch, count + 1, Const))?;
-        if T::OWNS_TAPE {
-            let (token, y) = (token.clone(), y.clone());
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let mut dtoken = Borrowed::take(gradients, &token)?;
-                let dx = gradient_of(gradients, &x)?;
-                for (dx, dy) in dx.chunks_exact_mut(count * C).zip(dy.chunks_exact((count + 1) * C)) {
-                    residual::accumulate(&dy[..C], &mut dtoken.0);
-                    residual::accumulate(&dy[C..], dx);
-                }
-                dtoken.give(gradients, &token)
-            });
-        }
-        Ok(y.put_tape(tape))
+        typed("prepend_token", prepend_token_on_cpu(self, erased(x), held(token))?)
     }
 
     fn select_token<const C: usize, T: Tape<f32, Self>>(
@@ -417,23 +293,7 @@ impl Backend<f32> for Cpu {
         index: usize,
     ) -> Result<Tensor<(usize, Const<C>), f32, Self, T>> {
         tokens::check_range("select_token", x.shape(), index)?;
-        let x = contiguous("select_token", x)?;
-        let (x, mut tape) = x.split_tape();
-        let (batch, count, _) = *x.shape();
-        let y = tokens::select((count, C), values(&x), index);
-        let y = tensor("select_token", self, y, (batch, Const))?;
-        if T::OWNS_TAPE {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let dx = gradient_of(gradients, &x)?;
-                for (dx, dy) in dx.chunks_exact_mut(count * C).zip(dy.chunks_exact(C)) {
-                    residual::accumulate(dy, &mut dx[index * C..][..C]);
-                }
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        typed("select_token", select_token_on_cpu(self, erased(x), index)?)
     }
 
     fn mean_tokens<const C: usize, T: Tape<f32, Self>>(
@@ -442,26 +302,7 @@ impl Backend<f32> for Cpu {
         first: usize,
     ) -> Result<Tensor<(usize, Const<C>), f32, Self, T>> {
         tokens::check_range("mean_tokens", x.shape(), first)?;
-        let x = contiguous("mean_tokens", x)?;
-        let (x, mut tape) = x.split_tape();
-        let (batch, count, _) = *x.shape();
-        let y = tokens::mean((count, C), values(&x), first);
-        let y = tensor("mean_tokens", self, y, (batch, Const))?;
-        if T::OWNS_TAPE {
-            let y = y.clone();
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &y)?;
-                let dx = gradient_of(gradients, &x)?;
-                let scale = 1.0 / (count - first) as f32;
-                for (dx, dy) in dx.chunks_exact_mut(count * C).zip(dy.chunks_exact(C)) {
-                    for dx in dx[first * C..].chunks_exact_mut(C) {
-                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += scale * dy);
-                    }
-                }
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
+        typed("mean_tokens", mean_tokens_on_cpu(self, erased(x), first)?)
     }
 
     fn slice_channels<const C: usize, const P: usize, T: Tape<f32, Self>>(
@@ -469,7 +310,8 @@ impl Backend<f32> for Cpu {
         x: Tensor<(usize, usize, Const<C>), f32, Self, T>,
         first: usize,
     ) -> Result<Tensor<(usize, usize, Const<P>), f32, Self, T>> {
-        channels::slice_on_cpu(self, x, first)
+        channels::check_slice::<C, P>(x.shape(), first)?;
+        typed("slice_channels", channels::slice_on_cpu(self, erased(x), first, P)?)
     }
 
     fn concat_channels<
@@ -483,10 +325,11 @@ impl Backend<f32> for Cpu {
         a: Tensor<(usize, usize, Const<A>), f32, Self, TA>,
         b: Tensor<(usize, usize, Const<B>), f32, Self, TB>,
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, TA>> {
-        channels::concat_on_cpu(self, a, b)
+        channels::check_concat::<A, B, C>(a.shape(), b.shape())?;
+        typed("concat_channels", channels::concat_on_cpu(self, erased(a), erased(b))?)
     }
 
-    fn adamw<S: Shape>(
+    fn adamw<S: Erase>(
         &self,
         parameter: &mut Tensor<S, f32, Self>,
         gradients: &mut Gradients<f32, Self>,
@@ -494,33 +337,333 @@ impl Backend<f32> for Cpu {
         step: &AdamWStep,
     ) -> Result<()> {
         adamw::check(parameter.shape(), moments, step)?;
+        let gradient = {
+            // Dropped before the parameter is written: a buffer that is shared would be copied.
+            let parameter = held(parameter);
+            check_parameters("adamw", &[is_contiguous(&parameter)])?;
+            gradient_of(gradients, &parameter).map_err(|e| Error::device("adamw", e))?
+        };
         let Moments { first, second } = &*moments;
-        check_parameters("adamw", &[is_contiguous(parameter), is_contiguous(first), is_contiguous(second)])?;
-        let gradient = gradient_of(gradients, parameter).map_err(|e| Error::device("adamw", e))?;
+        check_parameters("adamw", &[is_contiguous(first), is_contiguous(second)])?;
         let (first, second) = (values_mut(&mut moments.first), values_mut(&mut moments.second));
         adamw::update(values_mut(parameter), gradient, first, second, step);
         Ok(())
     }
 
-    fn square_sum<S: Shape>(
+    fn square_sum<S: Erase>(
         &self,
         parameter: &Tensor<S, f32, Self>,
         gradients: &mut Gradients<f32, Self>,
     ) -> Result<f64> {
-        check_parameters("square_sum", &[is_contiguous(parameter)])?;
-        let gradient = gradient_of(gradients, parameter).map_err(|e| Error::device("square_sum", e))?;
+        let parameter = held(parameter);
+        check_parameters("square_sum", &[is_contiguous(&parameter)])?;
+        let gradient = gradient_of(gradients, &parameter).map_err(|e| Error::device("square_sum", e))?;
         Ok(adamw::square_sum_kernel(gradient))
     }
 
-    fn average_into<S: Shape>(
+    fn average_into<S: Erase>(
         &self,
         parameter: &Tensor<S, f32, Self>,
         average: &mut Tensor<(usize,), f32, Self>,
         decay: f64,
     ) -> Result<()> {
+        let parameter = held(parameter);
         adamw::check_average(parameter.shape(), average)?;
-        check_parameters("average_into", &[is_contiguous(parameter), is_contiguous(average)])?;
-        adamw::average_kernel(values(parameter), values_mut(average), decay);
+        check_parameters("average_into", &[is_contiguous(&parameter), is_contiguous(average)])?;
+        adamw::average_kernel(values(&parameter), values_mut(average), decay);
         Ok(())
     }
+}
+
+// What follows is compiled once for each rank.
+
+fn linear_on_cpu<X: Shape, W: Shape, B: Shape, Y: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    dims: linear::Dims,
+    x: Tensor<X, f32, Cpu, T>,
+    weight: Tensor<W, f32, Cpu>,
+    bias: Option<Tensor<B, f32, Cpu>>,
+    out: Y,
+) -> Result<Tensor<Y, f32, Cpu, T>> {
+    let of_bias = bias.as_ref().is_none_or(is_contiguous);
+    check_parameters("linear", &[is_contiguous(&weight), of_bias])?;
+    let x = contiguous("linear", x)?;
+    let (x, mut tape) = x.split_tape();
+    let mut y = buffer(out.num_elements());
+    linear::forward(dims, values(&x), values(&weight), bias.as_ref().map(values), &mut y);
+    let y = tensor("linear", device, y, out)?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            drop(y);
+            let (xs, weights) = (values(&x), values(&weight));
+            let dx = gradient_of(gradients, &x)?;
+            linear::backward(dims, &dy, (xs, Some(dx)), (weights, None), None);
+            let dweight = gradient_of(gradients, &weight)?;
+            linear::backward(dims, &dy, (xs, None), (weights, Some(dweight)), None);
+            if let Some(bias) = &bias {
+                let dbias = gradient_of(gradients, bias)?;
+                linear::backward(dims, &dy, (xs, None), (weights, None), Some(dbias));
+            }
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn layer_norm_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    x: Tensor<S, f32, Cpu, T>,
+    weight: Rank1,
+    bias: Rank1,
+    eps: f64,
+) -> Result<Tensor<S, f32, Cpu, T>> {
+    check_parameters("layer_norm", &[is_contiguous(&weight), is_contiguous(&bias)])?;
+    let x = contiguous("layer_norm", x)?;
+    let (x, mut tape) = x.split_tape();
+    let mut y = buffer(x.shape().num_elements());
+    let statistics = layer_norm::forward(values(&x), values(&weight), values(&bias), eps as f32, &mut y);
+    let y = tensor("layer_norm", device, y, *x.shape())?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            let mut dweight = Borrowed::take(gradients, &weight)?;
+            let mut dbias = Borrowed::take(gradients, &bias)?;
+            let dx = gradient_of(gradients, &x)?;
+            let dparameters = (&mut dweight.0[..], &mut dbias.0[..]);
+            layer_norm::backward(values(&x), values(&weight), &statistics, &dy, dx, dparameters);
+            dweight.give(gradients, &weight)?;
+            dbias.give(gradients, &bias)
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn gelu_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    x: Tensor<S, f32, Cpu, T>,
+) -> Result<Tensor<S, f32, Cpu, T>> {
+    let x = contiguous("gelu", x)?;
+    let (x, mut tape) = x.split_tape();
+    let mut y = buffer(x.shape().num_elements());
+    gelu::forward(values(&x), &mut y);
+    let y = tensor("gelu", device, y, *x.shape())?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            gelu::backward(values(&x), &dy, gradient_of(gradients, &x)?);
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn softmax_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    width: usize,
+    x: Tensor<S, f32, Cpu, T>,
+) -> Result<Tensor<S, f32, Cpu, T>> {
+    let x = contiguous("softmax", x)?;
+    let (x, mut tape) = x.split_tape();
+    let mut y = values(&x).to_vec();
+    softmax::forward(width, &mut y);
+    let y = tensor("softmax", device, y, *x.shape())?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            softmax::backward(width, values(&y), &dy, gradient_of(gradients, &x)?);
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn cross_entropy_on_cpu<L: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    dims: (usize, usize),
+    logits: Tensor<L, f32, Cpu, T>,
+    targets: &Rank2,
+) -> Result<Tensor<Rank0, f32, Cpu, T>> {
+    let logits = contiguous("cross_entropy", logits)?;
+    let targets = &contiguous("cross_entropy", targets.clone())?;
+    let (logits, mut tape) = logits.split_tape();
+    let (loss, gradient) = cross_entropy::forward(dims, values(&logits), values(targets));
+    let loss = tensor("cross_entropy", device, vec![loss], ())?;
+    if T::OWNS_TAPE {
+        let loss = loss.clone();
+        tape.add_backward_op(move |gradients| {
+            let scale = take_gradient(gradients, &loss)?[0];
+            let dlogits = gradient_of(gradients, &logits)?;
+            dlogits.iter_mut().zip(&gradient).for_each(|(d, g)| *d += scale * g);
+            Ok(())
+        });
+    }
+    Ok(loss.put_tape(tape))
+}
+
+fn patch_embed_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    dims: patch_embed::Dims,
+    images: Tensor<S, f32, Cpu, T>,
+    (weight, bias): (Rank4, Rank1),
+    image_gradient: bool,
+) -> Result<Tokens<T>> {
+    check_parameters("patch_embed", &[is_contiguous(&weight), is_contiguous(&bias)])?;
+    let width = bias.shape().0;
+    let images = contiguous("patch_embed", images)?;
+    let (images, mut tape) = images.split_tape();
+    let mut y = buffer(dims.batch * dims.tokens() * width);
+    let patches = patch_embed::forward(dims, values(&images), values(&weight), values(&bias), &mut y);
+    let y = tensor("patch_embed", device, y, (dims.batch, dims.tokens(), width))?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            let mut dweight = Borrowed::take(gradients, &weight)?;
+            let mut dbias = Borrowed::take(gradients, &bias)?;
+            let dimages = if image_gradient { Some(gradient_of(gradients, &images)?) } else { None };
+            patch_embed::backward(
+                dims,
+                &dy,
+                &patches,
+                (values(&weight), &mut dweight.0),
+                &mut dbias.0,
+                dimages,
+            );
+            dweight.give(gradients, &weight)?;
+            dbias.give(gradients, &bias)
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn add_residual_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    (batch, sample): (usize, usize),
+    branch: Tensor<S, f32, Cpu, T>,
+    residual: &Tensor<S, f32, Cpu>,
+    scale: Option<&[f32]>,
+) -> Result<Tensor<S, f32, Cpu, T>> {
+    let (branch, residual) = contiguous_pair("add_residual", branch, residual)?;
+    let (branch, mut tape) = branch.split_tape();
+    let mut y = buffer(batch * sample);
+    residual::forward(sample, values(&branch), values(&residual), scale, &mut y);
+    let y = tensor("add_residual", device, y, *branch.shape())?;
+    if T::OWNS_TAPE {
+        let (y, scale) = (y.clone(), scale.map(<[f32]>::to_vec));
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            residual::backward(sample, &dy, scale.as_deref(), gradient_of(gradients, &branch)?);
+            residual::accumulate(&dy, gradient_of(gradients, &residual)?);
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn add_position_on_cpu<S: Shape, P: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    sample: usize,
+    x: Tensor<S, f32, Cpu, T>,
+    position: Tensor<P, f32, Cpu>,
+) -> Result<Tensor<S, f32, Cpu, T>> {
+    check_parameters("add_position", &[is_contiguous(&position)])?;
+    let x = contiguous("add_position", x)?;
+    let (x, mut tape) = x.split_tape();
+    let mut y = values(&x).to_vec();
+    y.chunks_exact_mut(sample).for_each(|y| residual::accumulate(values(&position), y));
+    let y = tensor("add_position", device, y, *x.shape())?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            let dposition = gradient_of(gradients, &position)?;
+            dy.chunks_exact(sample).for_each(|dy| residual::accumulate(dy, dposition));
+            residual::accumulate(&dy, gradient_of(gradients, &x)?);
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn prepend_token_on_cpu<P: Shape, T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    x: Tokens<T>,
+    token: Tensor<P, f32, Cpu>,
+) -> Result<Tokens<T>> {
+    check_parameters("prepend_token", &[is_contiguous(&token)])?;
+    let x = contiguous("prepend_token", x)?;
+    let (x, mut tape) = x.split_tape();
+    let (batch, count, c) = *x.shape();
+    let y = tokens::prepend(batch, values(&x), values(&token));
+    let y = tensor("prepend_token", device, y, (batch, count + 1, c))?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            let mut dtoken = Borrowed::take(gradients, &token)?;
+            let dx = gradient_of(gradients, &x)?;
+            for (dx, dy) in dx.chunks_exact_mut(count * c).zip(dy.chunks_exact((count + 1) * c)) {
+                residual::accumulate(&dy[..c], &mut dtoken.0);
+                residual::accumulate(&dy[c..], dx);
+            }
+            dtoken.give(gradients, &token)
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn select_token_on_cpu<T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    x: Tokens<T>,
+    index: usize,
+) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
+    let x = contiguous("select_token", x)?;
+    let (x, mut tape) = x.split_tape();
+    let (batch, count, c) = *x.shape();
+    let y = tokens::select((count, c), values(&x), index);
+    let y = tensor("select_token", device, y, (batch, c))?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            let dx = gradient_of(gradients, &x)?;
+            for (dx, dy) in dx.chunks_exact_mut(count * c).zip(dy.chunks_exact(c)) {
+                residual::accumulate(dy, &mut dx[index * c..][..c]);
+            }
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn mean_tokens_on_cpu<T: Tape<f32, Cpu>>(
+    device: &Cpu,
+    x: Tokens<T>,
+    first: usize,
+) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
+    let x = contiguous("mean_tokens", x)?;
+    let (x, mut tape) = x.split_tape();
+    let (batch, count, c) = *x.shape();
+    let y = tokens::mean((count, c), values(&x), first);
+    let y = tensor("mean_tokens", device, y, (batch, c))?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(gradients, &y)?;
+            let dx = gradient_of(gradients, &x)?;
+            let scale = 1.0 / (count - first) as f32;
+            for (dx, dy) in dx.chunks_exact_mut(count * c).zip(dy.chunks_exact(c)) {
+                for dx in dx[first * c..].chunks_exact_mut(c) {
+                    dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += scale * dy);
+                }
+            }
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
 }

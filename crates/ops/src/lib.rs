@@ -24,6 +24,7 @@
 
 mod backend;
 mod cpu;
+mod erase;
 mod error;
 mod matmul;
 mod simd;
@@ -65,6 +66,7 @@ pub use backend::Backend;
 pub use batch_norm::{Activation, Affine, ChannelStatistics};
 pub use branch::Branch;
 pub use conv_as_attention::{Border, ContentWeights, ConvAsAttentionWeights};
+pub use erase::{Erase, erased, typed, with_erased};
 pub use error::{Error, Result};
 pub use gated_attention::{GatedSelfAttentionWeights, Grid, PositionalGate, relative_positions};
 pub use mlp::MlpWeights;

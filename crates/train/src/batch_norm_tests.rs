@@ -2,6 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_models::{BasicResnet, CifarStem, Classifier, Images, Model, ModelSpec};
+use inductive_nn::ModuleExt;
 use inductive_ops::DropPath;
 use inductive_schedule::EmaDecay;
 

@@ -3,6 +3,7 @@
 //! A step is what training or evaluation does between two batches, without loading data. CPU only: another device would
 //! compute on while the clock is read.
 
+use inductive_nn::ModuleExt;
 use std::time::Instant;
 
 use dfdx::prelude::*;

@@ -1,7 +1,7 @@
 //! Where a run stopped being finite, and whether weights from outside are.
 
 use inductive_models::{Images, Model, Record};
-use inductive_nn::Module;
+use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 
 use crate::{Error, Result};

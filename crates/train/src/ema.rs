@@ -1,7 +1,7 @@
 //! An exponential moving average of the weights.
 
 use dfdx::prelude::*;
-use inductive_nn::Module;
+use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 use inductive_schedule::{EmaDecay, Schedule};
 

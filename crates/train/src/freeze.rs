@@ -1,6 +1,7 @@
 //! Parameters that keep their initial values.
 
 use inductive_models::Model;
+use inductive_nn::ModuleExt;
 use inductive_ops::Backend;
 
 use crate::{Error, Result};

@@ -21,6 +21,7 @@ mod tests {
     use super::*;
     use dfdx::prelude::*;
     use inductive_models::{BuildOptions, build};
+    use inductive_nn::ModuleExt;
 
     #[test]
     fn convit_decays_matrices_and_pos_proj_and_nothing_else() {

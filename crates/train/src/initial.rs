@@ -3,6 +3,7 @@
 use dfdx::prelude::Cpu;
 use inductive_init::Strategy;
 use inductive_models::{Initialised, Model, Zoo, find, initialise, initialise_filters};
+use inductive_nn::ModuleExt;
 
 use crate::{
     Init, Recipe, Result,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfdx::prelude::*;
-use inductive_nn::Module;
+use inductive_nn::{Module, ModuleExt};
 use inductive_ops::{AdamWStep, Backend, Moments};
 
 use crate::{Error, Result};

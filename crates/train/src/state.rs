@@ -11,7 +11,7 @@ use std::path::Path;
 use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
 use inductive_files::shown;
 use inductive_models::Zoo;
-use inductive_nn::Operator;
+use inductive_nn::{ModuleExt, Operator};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Learner, Recipe, Result, switching::Switching};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use inductive_models::{Model, Zoo};
-use inductive_nn::Module;
 use inductive_nn::{GateForm, Operator, Reparameterization};
+use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 use inductive_schedule::{Duration, SwitchTimes};
 

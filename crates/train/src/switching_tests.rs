@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dfdx::prelude::Cpu;
 use inductive_models::Model;
-use inductive_nn::{Gate, Operator, Positions, Reparameterization};
+use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization};
 use inductive_schedule::EmaDecay;
 
 use crate::{Learner, Recipe, switching::Roles};

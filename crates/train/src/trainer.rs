@@ -1,5 +1,6 @@
 //! A run from its start, or from where it was left, to its end: everything before the first update.
 
+use inductive_nn::ModuleExt;
 use std::path::Path;
 
 use inductive_data::Split;

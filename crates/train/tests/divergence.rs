@@ -2,6 +2,7 @@
 
 mod common;
 
+use inductive_nn::ModuleExt;
 use std::fs;
 
 use common::{bytes, fixed_batch, tensors, tiny_recipe};

@@ -2,6 +2,7 @@
 
 mod common;
 
+use inductive_nn::ModuleExt;
 use std::{fs, path::Path};
 
 use common::{run, run_to_end, run_until, tiny_recipe};

@@ -2,6 +2,7 @@
 
 mod common;
 
+use inductive_nn::ModuleExt;
 use std::collections::BTreeMap;
 
 use common::{bytes, fixed_batch, tiny_recipe};

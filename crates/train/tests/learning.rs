@@ -2,6 +2,7 @@
 
 mod common;
 
+use inductive_nn::ModuleExt;
 use std::{collections::BTreeMap, sync::Arc};
 
 use common::{bytes, fixed_batch, largest, tiny_recipe};

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_checkpoint::TensorFile;
-use inductive_nn::{Module, module};
+use inductive_nn::{Module, ModuleExt, module};
 use inductive_ops::Backend;
 use inductive_schedule::EmaDecay;
 use inductive_train::{AdamW, AdamWConfig, Ema, clip_coefficient, decays, global_norm, smooth_targets};

@@ -9,7 +9,7 @@ mod resample;
 
 use std::path::Path;
 
-use inductive_nn::Module;
+use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 
 pub(crate) use nearest::nearest;

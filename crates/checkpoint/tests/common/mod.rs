@@ -3,7 +3,7 @@
 
 use dfdx::{prelude::*, shapes::Rank3};
 use inductive_checkpoint::{TensorFile, TensorWriter};
-use inductive_nn::{Buffer, Module, module};
+use inductive_nn::{Buffer, Module, ModuleExt, module};
 
 /// `N` position embeddings, fused query, key and value held in parts, a running statistic, a classifier for `K`.
 #[derive(Clone)]

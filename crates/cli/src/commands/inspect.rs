@@ -3,6 +3,7 @@
 use dfdx::prelude::Cpu;
 use inductive_files::names_a_file;
 use inductive_models::{BuildOptions, ConvMixerSpec, ModelSpec, Overlap, build, entries, find};
+use inductive_nn::ModuleExt;
 use inductive_papers::{
     table::{Cell, Column, Table},
     text::Terminal,

@@ -3,6 +3,7 @@
 use super::*;
 use dfdx::prelude::Cpu;
 use inductive_models::{BuildOptions, build};
+use inductive_nn::ModuleExt;
 use std::{os::unix::fs::PermissionsExt, process::Stdio};
 
 /// Puts a shell script where [`ARGS`] look for Python; `$ready` is the line that a peer begins with.

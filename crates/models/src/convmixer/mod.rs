@@ -145,8 +145,7 @@ impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Backend<E>>
         let y = self.spatial_norm.apply(y, Some(&x), Activation::None, statistics.as_deref_mut())?;
         let mut keep = |y: &Tokens<C, E, D, T>, part: &str, kind, change| {
             if let Some(record) = &mut record {
-                let name = |record: &Record<E>| format!("{}.{part}", record.block_name());
-                record.keep_point(name, kind, &Layout::patches(grid), y, change);
+                record.keep_part(part, kind, &Layout::patches(grid), y, change);
             }
         };
         keep(&y, "spatial", OperatorKind::Convolution, Change::Sum);

@@ -1,7 +1,7 @@
 //! ConvMixers by their types: the order inside a block, names, initial weights, running averages, gradients of images.
 
 use dfdx::prelude::*;
-use inductive_nn::{Buffer, Module};
+use inductive_nn::{Buffer, ModuleExt};
 use inductive_ops::DropPath;
 
 use super::*;

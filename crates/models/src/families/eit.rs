@@ -3,8 +3,8 @@
 
 use dfdx::prelude::*;
 use inductive_nn::{
-    AnyBlock, Block, Blocks, Build, ConvAttention, Fill, Linear, Mhsa, Module, Overlap, OverlappingPatches,
-    PatchEmbed, Stem,
+    AnyBlock, Block, Blocks, Build, ConvAttention, Fill, Linear, Mhsa, Module, ModuleExt, Overlap,
+    OverlappingPatches, PatchEmbed, Stem,
 };
 use inductive_ops::Backend;
 

@@ -100,7 +100,7 @@ zoo! {
 mod tests {
     use super::*;
     use inductive_init::SinCos;
-    use inductive_nn::Record;
+    use inductive_nn::{ModuleExt, Record};
 
     use crate::{Model, build};
 

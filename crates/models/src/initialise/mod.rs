@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use inductive_nn::ModuleExt;
 use std::collections::BTreeMap;
 
 use inductive_init::{

@@ -2,8 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_nn::{
-    BlockRecord, Change, Context, Layout, Module, OperatorKind, Path, Record, Tokens, Visit, VisitLayers,
-    VisitLayersMut, VisitMut,
+    Change, Context, Layout, Module, OperatorKind, Path, Tokens, Visit, VisitLayers, VisitLayersMut, VisitMut,
 };
 use inductive_ops::{Backend, Error, Grid};
 
@@ -186,10 +185,9 @@ fn keep<const C: usize, E: Dtype, D: Backend<E>, T>(
     if let Some(record) = &mut context.record {
         if let Some(branch) = branch {
             let change = Change::Branch(std::mem::take(branch));
-            record.keep_point(Record::block_name, kind, &Layout::patches(grid), x, change);
+            record.keep_part("", kind, &Layout::patches(grid), x, change);
         }
-        let output = if record.keep_outputs { x.as_vec() } else { Vec::new() };
-        record.blocks.push(BlockRecord { output, layout: Layout::patches(grid), attention: None });
+        record.keep_block(x, &Layout::patches(grid), None);
     }
 }
 

@@ -1,7 +1,7 @@
 //! ResNets by their types: sizes, grids, names, the order of the running averages.
 
 use dfdx::prelude::*;
-use inductive_nn::{BatchStatistics, Module, Record};
+use inductive_nn::{BatchStatistics, ModuleExt, Record};
 use inductive_ops::DropPath;
 
 use super::*;
@@ -114,7 +114,7 @@ fn a_training_pass_moves_running_averages_and_inference_does_not() {
     let traced = || images(2, BASIC).leaky_traced();
     model.forward_batch(traced(), DropPath::default(), &mut BatchStatistics::default()).unwrap();
     assert_eq!(running(&model), [0.0; 12]);
-    model.forward_train(traced(), DropPath::default()).unwrap();
+    (&mut model as &mut dyn Model<f32, Cpu>).forward_train(traced(), DropPath::default()).unwrap();
     assert!(running(&model).iter().all(|mean| *mean != 0.0));
 }
 

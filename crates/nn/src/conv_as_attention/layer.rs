@@ -1,7 +1,9 @@
 //! The layer: a convolution's weight, and what it needs as attention.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Border, ContentWeights, ConvAsAttentionWeights, Error, Grid, Result, Window};
+use inductive_ops::{
+    Backend, Border, ContentWeights, ConvAsAttentionWeights, Error, Grid, Result, Window, erased, typed,
+};
 
 use super::{GateForm, HeadPosition, Operator, Positions, Reparameterization, SwitchLayer};
 use crate::{
@@ -309,20 +311,28 @@ impl<
         if I == IG {
             return Ok((self.weight.clone().realize(), T::default()));
         }
-        let full = || -> Result<_, D::Err> {
-            let groups = I / IG;
-            let shape = (O, groups, IG, K * K);
-            let mask = (0..O * groups)
-                .map(|n| if n / groups / (O / groups) == n % groups { E::ONE } else { E::default() });
-            let mask: Tensor<(usize, usize), E, D> =
-                self.weight.device().try_tensor_from_vec(mask.collect(), (O, groups))?;
-            let blocks = self.weight.retaped::<T>().try_reshape_like(&(O, IG, K * K))?;
-            let blocks = blocks.try_broadcast_like::<_, Axis<1>>(&shape)?;
-            let full = blocks.try_mul(mask.try_broadcast_like::<_, Axes2<2, 3>>(&shape)?)?;
-            full.try_reshape_like(&(Const::<O>, Const::<I>, Const::<K>, Const::<K>))
-        };
-        Ok(full().map_err(|e| Error::device("ConvAsAttention", e))?.split_tape())
+        let weight = erased(self.weight.retaped::<T>());
+        let full = block_diagonal(weight, I / IG).map_err(|e| Error::device("ConvAsAttention", e))?;
+        Ok(typed("ConvAsAttention", full)?.split_tape())
     }
+}
+
+/// The weight of `groups` groups, `[O, I / groups, K, K]`, as one of all channels, `[O, I, K, K]`, with zeros between groups.
+#[allow(clippy::type_complexity)]
+fn block_diagonal<E: Dtype, D: Backend<E>, T: Tape<E, D>>(
+    weight: Tensor<(usize, usize, usize, usize), E, D, T>,
+    groups: usize,
+) -> Result<Tensor<(usize, usize, usize, usize), E, D, T>, D::Err> {
+    let (outer, inner, rows, columns) = *weight.shape();
+    let shape = (outer, groups, inner, rows * columns);
+    let mask = (0..outer * groups)
+        .map(|n| if n / groups / (outer / groups) == n % groups { E::ONE } else { E::default() });
+    let mask: Tensor<(usize, usize), E, D> =
+        weight.device().try_tensor_from_vec(mask.collect(), (outer, groups))?;
+    let blocks = weight.try_reshape_like(&(outer, inner, rows * columns))?;
+    let blocks = blocks.try_broadcast_like::<_, Axis<1>>(&shape)?;
+    let full = blocks.try_mul(mask.try_broadcast_like::<_, Axes2<2, 3>>(&shape)?)?;
+    full.try_reshape_like(&(outer, groups * inner, rows, columns))
 }
 
 impl<

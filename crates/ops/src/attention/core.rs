@@ -37,16 +37,15 @@ pub(crate) fn composition<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>
     apply(dims, map, (qkv.retaped::<T>(), 3, 2), (dims.batch, dims.tokens, Const))
 }
 
-pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
-    heads: usize,
-    qkv: Packed<C, f32, Cpu, T>,
-) -> Result<Tokens<C, f32, Cpu, T>> {
-    let dims = check(heads, qkv.shape())?;
+    dims: AttentionDims,
+    qkv: Tensor<(usize, usize, usize, usize), f32, Cpu, T>,
+) -> Result<crate::tape::Tokens<T>> {
     let (qkv, mut tape) = contiguous("attention_heads", qkv)?.split_tape();
-    let mut y = buffer(dims.batch * dims.tokens * C);
+    let mut y = buffer(dims.batch * dims.tokens * dims.width());
     forward(dims, values(&qkv), &mut y);
-    let y = tensor("attention_heads", device, y, (dims.batch, dims.tokens, Const))?;
+    let y = tensor("attention_heads", device, y, (dims.batch, dims.tokens, dims.width()))?;
     if T::OWNS_TAPE {
         let y = y.clone();
         tape.add_backward_op(move |gradients| {

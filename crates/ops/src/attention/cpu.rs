@@ -1,27 +1,25 @@
 //! The kernel of self-attention tied into dfdx's tape.
 
 use dfdx::{
-    prelude::{Const, Cpu, Gradients, HasShape, PutTape, Rank1, Rank2, Rank3, SplitTape, Tape, Tensor},
+    prelude::{Cpu, Gradients, PutTape, SplitTape, Tape, Tensor},
     tensor::CpuError,
 };
 
-use super::{
-    AttentionDims, Kept, Layer, Projection, Readout, SelfAttentionWeights, backward, check, forward,
-};
+use super::{AttentionDims, Kept, Layer, Projection, Readout, SelfAttentionWeights, backward, forward};
 use crate::{
     Branch, Result,
     branch::Held,
     tape::{
-        Borrowed, CpuTensor, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient,
-        tensor, values,
+        Borrowed, CpuTensor, Rank1, Rank2, Rank3, Tokens, buffer, check_parameters, contiguous, gradient_of,
+        held, is_contiguous, take_gradient, tensor, values,
     },
 };
 
 /// The output projection and the branch of an attention layer, held for the backward pass.
-pub(crate) struct HeldOutput<const C: usize> {
-    weight: Tensor<Rank2<C, C>, f32, Cpu>,
-    bias: Tensor<Rank1<C>, f32, Cpu>,
-    branch: Option<Held<C>>,
+pub(crate) struct HeldOutput {
+    weight: Rank2,
+    bias: Rank1,
+    branch: Option<Held>,
 }
 
 /// See [`HeldOutput`].
@@ -30,12 +28,14 @@ pub(crate) struct HeldOutput<const C: usize> {
 /// A tensor that is not contiguous.
 pub(crate) fn held_output<const C: usize>(
     op: &'static str,
-    weight: &Tensor<Rank2<C, C>, f32, Cpu>,
-    bias: &Tensor<Rank1<C>, f32, Cpu>,
+    weight: &Tensor<dfdx::shapes::Rank2<C, C>, f32, Cpu>,
+    bias: &Tensor<dfdx::shapes::Rank1<C>, f32, Cpu>,
     branch: Option<Branch<'_, C, f32, Cpu>>,
-) -> Result<HeldOutput<C>> {
-    check_parameters(op, &[is_contiguous(weight), is_contiguous(bias), Held::can_hold(branch)])?;
-    Ok(HeldOutput { weight: weight.clone(), bias: bias.clone(), branch: branch.map(Held::new) })
+) -> Result<HeldOutput> {
+    let branch = branch.map(|branch| Held::new(op, branch)).transpose()?;
+    let output = HeldOutput { weight: held(weight), bias: held(bias), branch };
+    check_parameters(op, &[is_contiguous(&output.weight), is_contiguous(&output.bias)])?;
+    Ok(output)
 }
 
 /// The gradients of a [`HeldOutput`], taken out to be added to.
@@ -45,7 +45,7 @@ pub(crate) struct Taken {
     pub(crate) norm: Vec<Borrowed>,
 }
 
-impl<const C: usize> HeldOutput<C> {
+impl HeldOutput {
     /// The layer with these projections and without a gate.
     pub(crate) fn layer<'a>(
         &'a self,
@@ -113,28 +113,46 @@ pub(crate) fn give_bias<S: dfdx::shapes::Shape>(
     }
 }
 
-pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
+/// The parameters, held for the backward pass.
+pub(crate) struct Parameters {
+    qkv: Rank3,
+    qkv_bias: Option<Rank2>,
+    output: HeldOutput,
+}
+
+impl Parameters {
+    /// # Errors
+    /// A parameter that is not contiguous.
+    pub(crate) fn new<const C: usize>(
+        weights: SelfAttentionWeights<'_, C, f32, Cpu>,
+        branch: Option<Branch<'_, C, f32, Cpu>>,
+    ) -> Result<Self> {
+        let SelfAttentionWeights { qkv, qkv_bias, proj, proj_bias } = weights;
+        let output = held_output("self_attention", proj, proj_bias, branch)?;
+        let held = Self { qkv: held(qkv), qkv_bias: qkv_bias.map(held), output };
+        let packed = is_contiguous(&held.qkv) && held.qkv_bias.as_ref().is_none_or(is_contiguous);
+        check_parameters("self_attention", &[packed])?;
+        Ok(held)
+    }
+}
+
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
-    heads: usize,
-    x: Tensor<(usize, usize, Const<C>), f32, Cpu, T>,
-    weights: SelfAttentionWeights<'_, C, f32, Cpu>,
+    dims: AttentionDims,
+    x: Tokens<T>,
+    Parameters { qkv, qkv_bias, output }: Parameters,
     readout: Readout,
-    branch: Option<Branch<'_, C, f32, Cpu>>,
-) -> Result<Tensor<(usize, usize, Const<C>), f32, Cpu, T>> {
-    let dims = check(heads, x.shape(), branch.as_ref())?;
-    let SelfAttentionWeights { qkv, qkv_bias, proj, proj_bias } = weights;
-    check_parameters("self_attention", &[is_contiguous(qkv), qkv_bias.is_none_or(is_contiguous)])?;
-    let output = held_output("self_attention", proj, proj_bias, branch)?;
+) -> Result<Tokens<T>> {
+    let width = dims.width();
     let x = contiguous("self_attention", x)?;
-    let (qkv, qkv_bias): (Tensor<Rank3<3, C, C>, f32, Cpu>, _) = (qkv.clone(), qkv_bias.cloned());
     let (x, mut tape) = x.split_tape();
-    let parts = projections(readout, values(&qkv), qkv_bias.as_ref().map(values), C);
+    let parts = projections(readout, values(&qkv), qkv_bias.as_ref().map(values), width);
     let layer = output.layer(dims, readout, &parts);
     let queries = layer.queries();
-    let mut y = buffer(dims.batch * queries * C);
+    let mut y = buffer(dims.batch * queries * width);
     let mut kept = T::OWNS_TAPE.then(|| Kept::new(&layer));
     forward(&layer, values(&x), kept.as_mut(), &mut y);
-    let y = tensor("self_attention", device, y, (dims.batch, queries, Const))?;
+    let y = tensor("self_attention", device, y, (dims.batch, queries, width))?;
     if let Some(kept) = kept {
         let y = y.clone();
         tape.add_backward_op(move |gradients| {
@@ -143,7 +161,7 @@ pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
             let mut dqkv = Borrowed::take(gradients, &qkv)?;
             let mut dbias = take_bias(qkv_bias.as_ref(), gradients)?;
             let mut taken = output.take(gradients)?;
-            let parts = projections(readout, values(&qkv), qkv_bias.as_ref().map(values), C);
+            let parts = projections(readout, values(&qkv), qkv_bias.as_ref().map(values), width);
             // The parts of the packed gradients lie one after the other, as those of the weights.
             let mut sums = vec![&mut dqkv.0[..], &mut taken.weight.0[..]];
             sums.extend(dbias.iter_mut().map(|d| &mut d.0[..]));

@@ -10,7 +10,7 @@ mod kernel;
 use dfdx::prelude::*;
 
 pub(crate) use backward::backward;
-pub(crate) use cpu::{HeldOutput, give_bias, held_output, on_cpu, take_bias};
+pub(crate) use cpu::{HeldOutput, Parameters, give_bias, held_output, on_cpu, take_bias};
 pub(crate) use forward::forward;
 pub(crate) use heads::Gate;
 pub(crate) use kernel::{Kept, Layer, Projection};

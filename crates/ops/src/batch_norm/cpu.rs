@@ -1,37 +1,53 @@
 //! The kernel of batch normalisation tied into dfdx's tape.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, PutTape, Shape, SplitTape, Tape};
 
-use super::{Affine, Tokens, kernel::Channels};
+use super::{Activation, Affine, kernel::Channels};
 use crate::{
     Result,
     residual::accumulate,
     tape::{
-        buffer, check_parameters, contiguous_pair, gradient_of, is_contiguous, take_gradient, tensor, values,
+        Rank1, Rank3, Tokens, buffer, check_parameters, contiguous_pair, gradient_of, held, is_contiguous,
+        take_gradient, tensor, values,
     },
 };
 
+/// What follows the normalisation, held for the backward pass.
+pub(crate) struct Held {
+    weight: Rank1,
+    bias: Rank1,
+    residual: Option<Rank3>,
+    then: Activation,
+}
+
+impl Held {
+    pub(crate) fn new<const C: usize>(affine: Affine<'_, C, f32, Cpu>) -> Self {
+        let Affine { weight, bias, residual, then } = affine;
+        Self { weight: held(weight), bias: held(bias), residual: residual.map(held), then }
+    }
+}
+
 /// Normalises with the mean and variance of each channel, which are `own`: those of x itself.
-pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
-    x: Tokens<C, f32, Cpu, T>,
+    x: Tokens<T>,
     (mean, variance, own): (&[f64], &[f64], bool),
     eps: f64,
-    affine: Affine<'_, C, f32, Cpu>,
-) -> Result<Tokens<C, f32, Cpu, T>> {
-    let Affine { weight, bias, residual, then } = affine;
-    check_parameters("batch_norm", &[is_contiguous(weight), is_contiguous(bias)])?;
+    affine: Held,
+) -> Result<Tokens<T>> {
+    let Held { weight, bias, residual, then } = affine;
+    check_parameters("batch_norm", &[is_contiguous(&weight), is_contiguous(&bias)])?;
     let (x, residual) = match residual {
-        Some(residual) => contiguous_pair("batch_norm", x, residual).map(|(x, it)| (x, Some(it)))?,
+        Some(residual) => contiguous_pair("batch_norm", x, &residual).map(|(x, it)| (x, Some(it)))?,
         None => (x, None),
     };
     let (x, mut tape) = x.split_tape();
-    let channels = Channels::new(mean, variance, eps, values(weight), values(bias));
+    let channels = Channels::new(mean, variance, eps, values(&weight), values(&bias));
     let mut y = buffer(x.shape().num_elements());
     channels.forward(then, values(&x), residual.as_ref().map(values), &mut y);
     let y = tensor("batch_norm", device, y, *x.shape())?;
     if T::OWNS_TAPE {
-        let (weight, bias, residual, y) = (weight.clone(), bias.clone(), residual, y.clone());
+        let y = y.clone();
         tape.add_backward_op(move |gradients| {
             let mut dy = take_gradient(gradients, &y)?;
             let sums = channels.sums(then, values(&x), values(&y), &mut dy);

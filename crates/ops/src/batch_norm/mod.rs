@@ -8,7 +8,7 @@ mod tests;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::on_cpu;
+pub(crate) use cpu::{Held, on_cpu};
 pub(crate) use kernel::spread;
 
 use crate::{Error, Result, relu};

@@ -1,34 +1,36 @@
 //! A branch's tensors, held on the CPU for the backward pass.
 
 use dfdx::{
-    prelude::{Cpu, Gradients, Rank1, Tensor},
+    prelude::{Cpu, Gradients},
     tensor::CpuError,
 };
 
 use super::{Branch, Slices};
-use crate::tape::{Borrowed, is_contiguous, values};
+use crate::{
+    Result,
+    tape::{Borrowed, Rank1, check_parameters, held, is_contiguous, values},
+};
 
 /// A [`Branch`] that owns what it points to.
-pub(crate) struct Held<const C: usize> {
-    weight: Tensor<Rank1<C>, f32, Cpu>,
-    bias: Tensor<Rank1<C>, f32, Cpu>,
+pub(crate) struct Held {
+    weight: Rank1,
+    bias: Rank1,
     eps: f32,
     scale: Option<Vec<f32>>,
 }
 
-impl<const C: usize> Held<C> {
-    /// Whether kernels can read `branch`.
-    pub(crate) fn can_hold(branch: Option<Branch<'_, C, f32, Cpu>>) -> bool {
-        branch.is_none_or(|b| is_contiguous(b.weight) && is_contiguous(b.bias))
-    }
-
-    pub(crate) fn new(branch: Branch<'_, C, f32, Cpu>) -> Self {
-        Self {
-            weight: branch.weight.clone(),
-            bias: branch.bias.clone(),
+impl Held {
+    /// # Errors
+    /// A parameter that is not contiguous.
+    pub(crate) fn new<const C: usize>(op: &'static str, branch: Branch<'_, C, f32, Cpu>) -> Result<Self> {
+        let held = Self {
+            weight: held(branch.weight),
+            bias: held(branch.bias),
             eps: branch.eps as f32,
             scale: branch.scale.map(<[f32]>::to_vec),
-        }
+        };
+        check_parameters(op, &[is_contiguous(&held.weight), is_contiguous(&held.bias)])?;
+        Ok(held)
     }
 
     pub(crate) fn slices(&self) -> Slices<'_> {

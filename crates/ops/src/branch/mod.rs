@@ -8,7 +8,7 @@ use dfdx::prelude::*;
 pub(crate) use held::Held;
 pub(crate) use kernel::Slices;
 
-use crate::{Backend, Result, residual};
+use crate::{Backend, Erase, Result, residual};
 
 /// Layer normalisation before a sublayer, the residual connection around it, and its drop path.
 ///
@@ -45,7 +45,7 @@ pub(crate) fn check<S: Shape, const C: usize, E: Dtype, D: Device<E>>(
 }
 
 /// `x + scale_b f(norm(x))`, or `f(x)` without a branch.
-pub(crate) fn around<S: Shape, const C: usize, E: Dtype, D: Backend<E>, T: Tape<E, D>>(
+pub(crate) fn around<S: Erase, const C: usize, E: Dtype, D: Backend<E>, T: Tape<E, D>>(
     device: &D,
     x: Tensor<S, E, D, T>,
     branch: Option<Branch<'_, C, E, D>>,

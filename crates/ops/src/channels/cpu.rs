@@ -1,12 +1,11 @@
 //! Parts of the channels on the CPU: rows are copied in parallel.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, Merge, PutTape, SplitTape, Tape};
 use rayon::prelude::*;
 
-use super::{Tokens, check_concat, check_slice};
 use crate::{
     Result, residual,
-    tape::{buffer, contiguous, gradient_of, take_gradient, tensor, values},
+    tape::{Tokens, buffer, contiguous, gradient_of, take_gradient, tensor, values},
 };
 
 /// Rows that one task copies.
@@ -38,54 +37,51 @@ fn add(x: &[f32], of_x: (usize, usize), y: &mut [f32], of_y: (usize, usize), cou
     for_each_row(x, of_x, y, of_y, count, |y, x| residual::add(x, y));
 }
 
-pub(crate) fn slice_on_cpu<const C: usize, const P: usize, T: Tape<f32, Cpu>>(
+/// Channels `first..first + count`.
+pub(crate) fn slice_on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
-    x: Tokens<C, f32, Cpu, T>,
+    x: Tokens<T>,
     first: usize,
-) -> Result<Tokens<P, f32, Cpu, T>> {
-    check_slice::<C, P>(x.shape(), first)?;
+    count: usize,
+) -> Result<Tokens<T>> {
     let x = contiguous("slice_channels", x)?;
     let (x, mut tape) = x.split_tape();
-    let (batch, tokens, _) = *x.shape();
-    let mut y = buffer(batch * tokens * P);
-    copy(values(&x), (C, first), &mut y, (P, 0), P);
-    let y = tensor("slice_channels", device, y, (batch, tokens, Const))?;
+    let (batch, tokens, width) = *x.shape();
+    let mut y = buffer(batch * tokens * count);
+    copy(values(&x), (width, first), &mut y, (count, 0), count);
+    let y = tensor("slice_channels", device, y, (batch, tokens, count))?;
     if T::OWNS_TAPE {
         let y = y.clone();
         tape.add_backward_op(move |gradients| {
             let dy = take_gradient(gradients, &y)?;
-            add(&dy, (P, 0), gradient_of(gradients, &x)?, (C, first), P);
+            add(&dy, (count, 0), gradient_of(gradients, &x)?, (width, first), count);
             Ok(())
         });
     }
     Ok(y.put_tape(tape))
 }
 
-pub(crate) fn concat_on_cpu<
-    const A: usize,
-    const B: usize,
-    const C: usize,
-    TA: Tape<f32, Cpu> + Merge<TB>,
-    TB: Tape<f32, Cpu>,
->(
+/// Channels of `a`, then those of `b`.
+pub(crate) fn concat_on_cpu<TA: Tape<f32, Cpu> + Merge<TB>, TB: Tape<f32, Cpu>>(
     device: &Cpu,
-    a: Tokens<A, f32, Cpu, TA>,
-    b: Tokens<B, f32, Cpu, TB>,
-) -> Result<Tokens<C, f32, Cpu, TA>> {
-    let (batch, tokens) = check_concat::<A, B, C>(a.shape(), b.shape())?;
+    a: Tokens<TA>,
+    b: Tokens<TB>,
+) -> Result<Tokens<TA>> {
+    let ((batch, tokens, of_a), of_b) = (*a.shape(), b.shape().2);
+    let width = of_a + of_b;
     let (a, a_tape) = contiguous("concat_channels", a)?.split_tape();
     let (b, b_tape) = contiguous("concat_channels", b)?.split_tape();
     let mut tape = a_tape.merge(b_tape);
-    let mut y = buffer(batch * tokens * C);
-    copy(values(&a), (A, 0), &mut y, (C, 0), A);
-    copy(values(&b), (B, 0), &mut y, (C, A), B);
-    let y = tensor("concat_channels", device, y, (batch, tokens, Const))?;
+    let mut y = buffer(batch * tokens * width);
+    copy(values(&a), (of_a, 0), &mut y, (width, 0), of_a);
+    copy(values(&b), (of_b, 0), &mut y, (width, of_a), of_b);
+    let y = tensor("concat_channels", device, y, (batch, tokens, width))?;
     if TA::OWNS_TAPE {
         let y = y.clone();
         tape.add_backward_op(move |gradients| {
             let dy = take_gradient(gradients, &y)?;
-            add(&dy, (C, 0), gradient_of(gradients, &a)?, (A, 0), A);
-            add(&dy, (C, A), gradient_of(gradients, &b)?, (B, 0), B);
+            add(&dy, (width, 0), gradient_of(gradients, &a)?, (of_a, 0), of_a);
+            add(&dy, (width, of_a), gradient_of(gradients, &b)?, (of_b, 0), of_b);
             Ok(())
         });
     }

@@ -1,40 +1,44 @@
 //! The kernel of the convolution tied into dfdx's tape.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Const, Cpu, Gradients, HasErr, PutTape, Shape, SplitTape, Tape, Tensor};
 
 use super::{
-    Dims, Weight, check, check_images,
+    Dims, Weight,
     kernel::{add_channels_first, backward, channels_last, forward},
 };
 use crate::{
-    Grid, Result, Window,
+    Grid, Result,
     attention::{give_bias, take_bias},
     tape::{
-        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
-        values,
+        Borrowed, Rank1, Rank3, Rank4, Tokens, buffer, check_parameters, contiguous, gradient_of, held,
+        is_contiguous, take_gradient, tensor, values,
     },
 };
 
 /// The parameters, held for the backward pass.
-struct Parameters<const O: usize, const I: usize, const KH: usize, const KW: usize> {
-    weight: Weight<O, I, KH, KW, f32, Cpu>,
-    bias: Option<Tensor<(Const<O>,), f32, Cpu>>,
+pub(crate) struct Parameters {
+    weight: Rank4,
+    bias: Option<Rank1>,
 }
 
-impl<const O: usize, const I: usize, const KH: usize, const KW: usize> Parameters<O, I, KH, KW> {
-    fn new(weight: &Weight<O, I, KH, KW, f32, Cpu>, bias: Option<&Tensor<(Const<O>,), f32, Cpu>>) -> Self {
-        Self { weight: weight.clone(), bias: bias.cloned() }
+impl Parameters {
+    /// # Errors
+    /// A parameter that is not contiguous.
+    pub(crate) fn new<const O: usize, const I: usize, const KH: usize, const KW: usize>(
+        op: &'static str,
+        weight: &Weight<O, I, KH, KW, f32, Cpu>,
+        bias: Option<&Tensor<(Const<O>,), f32, Cpu>>,
+    ) -> Result<Self> {
+        let held = Self { weight: held(weight), bias: bias.map(held) };
+        let bias = held.bias.as_ref().is_none_or(is_contiguous);
+        check_parameters(op, &[is_contiguous(&held.weight), bias])?;
+        Ok(held)
     }
 
-    fn forward(
-        &self,
-        device: &Cpu,
-        dims: Dims,
-        x: &[f32],
-    ) -> Result<Tensor<(usize, usize, Const<O>), f32, Cpu>> {
-        let mut y = buffer(dims.rows() * O);
+    fn forward(&self, device: &Cpu, dims: Dims, x: &[f32]) -> Result<Rank3> {
+        let mut y = buffer(dims.rows() * dims.outer);
         forward(dims, x, values(&self.weight), self.bias.as_ref().map(values), &mut y);
-        tensor("conv2d", device, y, (dims.batch, dims.out.tokens(), Const))
+        tensor("conv2d", device, y, (dims.batch, dims.out.tokens(), dims.outer))
     }
 
     /// Adds the gradients of the parameters, and that of x to `dx`.
@@ -55,19 +59,14 @@ impl<const O: usize, const I: usize, const KH: usize, const KW: usize> Parameter
     }
 }
 
-pub(crate) fn on_cpu<const O: usize, const I: usize, const KH: usize, const KW: usize, T: Tape<f32, Cpu>>(
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
-    x: Tensor<(usize, usize, Const<I>), f32, Cpu, T>,
-    grid: Grid,
-    weight: &Weight<O, I, KH, KW, f32, Cpu>,
-    bias: Option<&Tensor<(Const<O>,), f32, Cpu>>,
-    window: Window,
-) -> Result<(Tensor<(usize, usize, Const<O>), f32, Cpu, T>, Grid)> {
-    let dims = check::<O, I, KH, KW>(x.shape(), grid, window)?;
-    check_parameters("conv2d", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
+    dims: Dims,
+    x: Tokens<T>,
+    parameters: Parameters,
+) -> Result<(Tokens<T>, Grid)> {
     let x = contiguous("conv2d", x)?;
     let (x, mut tape) = x.split_tape();
-    let parameters = Parameters::new(weight, bias);
     let y = parameters.forward(device, dims, values(&x))?;
     if T::OWNS_TAPE {
         let y = y.clone();
@@ -82,26 +81,15 @@ pub(crate) fn on_cpu<const O: usize, const I: usize, const KH: usize, const KW: 
     Ok((y.put_tape(tape), dims.out))
 }
 
-pub(crate) fn images_on_cpu<
-    S: Shape,
-    const O: usize,
-    const I: usize,
-    const KH: usize,
-    const KW: usize,
-    T: Tape<f32, Cpu>,
->(
+pub(crate) fn images_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
     device: &Cpu,
+    dims: Dims,
     images: Tensor<S, f32, Cpu, T>,
-    weight: &Weight<O, I, KH, KW, f32, Cpu>,
-    bias: Option<&Tensor<(Const<O>,), f32, Cpu>>,
-    window: Window,
+    parameters: Parameters,
     image_gradient: bool,
-) -> Result<(Tensor<(usize, usize, Const<O>), f32, Cpu, T>, Grid)> {
-    let dims = check_images::<S, O, I, KH, KW>(images.shape(), window)?;
-    check_parameters("conv2d_images", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
+) -> Result<(Tokens<T>, Grid)> {
     let images = contiguous("conv2d_images", images)?;
     let (images, mut tape) = images.split_tape();
-    let parameters = Parameters::new(weight, bias);
     let x = channels_last(dims, values(&images));
     let y = parameters.forward(device, dims, &x)?;
     if T::OWNS_TAPE {

@@ -8,7 +8,7 @@ mod unfold;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{images_on_cpu, on_cpu};
+pub(crate) use cpu::{Parameters, images_on_cpu, on_cpu};
 pub(crate) use kernel::{Back, Layout, add_turned, backward_with, forward_with, shard_count, weight_rows};
 
 use crate::{

@@ -1,9 +1,9 @@
 //! The kernels of a convolution as attention tied into dfdx's tape.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, PutTape, SplitTape, Tape};
 
 use super::{
-    Border, ContentWeights, ConvAsAttentionWeights, Dims, check,
+    ContentWeights, ConvAsAttentionWeights, Dims,
     content::{Kept, Layer, forward},
     content_backward::{self, backward},
     positions::Positions,
@@ -13,30 +13,50 @@ use crate::{
     Grid, Result, Window,
     attention::{give_bias, take_bias},
     conv2d,
-    tape::{Borrowed, buffer, check_parameters, contiguous, is_contiguous, take_gradient, tensor, values},
+    tape::{
+        Borrowed, Rank1, Rank2, Rank3, Rank4, Tokens, buffer, check_parameters, contiguous, held,
+        is_contiguous, take_gradient, tensor, values,
+    },
 };
 
 const OP: &str = "conv_as_attention";
 
-/// The convolution's parameters, held for the backward pass.
-struct Parameters<const O: usize, const C: usize, const K: usize, const H: usize> {
-    weight: Tensor<Rank4<O, C, K, K>, f32, Cpu>,
-    bias: Option<Tensor<Rank1<O>, f32, Cpu>>,
-    position: Tensor<Rank2<H, 3>, f32, Cpu>,
+/// The parameters, held for the backward pass.
+pub(crate) struct Parameters {
+    weight: Rank4,
+    bias: Option<Rank1>,
+    position: Rank2,
+    content: Option<Content>,
 }
 
-/// The content's parameters, held for the backward pass.
-struct Content<const C: usize, const H: usize, const QK: usize> {
-    gate: Tensor<Rank1<H>, f32, Cpu>,
+/// Those of the content.
+struct Content {
+    gate: Rank1,
     sigmoid: bool,
-    qk: Tensor<Rank3<2, QK, C>, f32, Cpu>,
+    qk: Rank3,
 }
 
-impl<const C: usize, const H: usize, const QK: usize> Content<C, H, QK> {
-    fn new(weights: ContentWeights<'_, C, H, QK, f32, Cpu>) -> Self {
-        Self { gate: weights.gate.clone(), sigmoid: weights.sigmoid, qk: weights.qk.clone() }
+impl Parameters {
+    /// # Errors
+    /// A parameter that is not contiguous.
+    pub(crate) fn new<const O: usize, const C: usize, const K: usize, const H: usize, const QK: usize>(
+        weights: ConvAsAttentionWeights<'_, O, C, K, H, QK, f32, Cpu>,
+    ) -> Result<Self> {
+        let ConvAsAttentionWeights { weight, bias, position, content } = weights;
+        let content = content.map(|content: ContentWeights<'_, C, H, QK, f32, Cpu>| Content {
+            gate: held(content.gate),
+            sigmoid: content.sigmoid,
+            qk: held(content.qk),
+        });
+        let held = Self { weight: held(weight), bias: bias.map(held), position: held(position), content };
+        let kernel = is_contiguous(&held.weight) && held.bias.as_ref().is_none_or(is_contiguous);
+        let attention = held.content.as_ref().is_none_or(|c| is_contiguous(&c.gate) && is_contiguous(&c.qk));
+        check_parameters(OP, &[kernel, is_contiguous(&held.position), attention])?;
+        Ok(held)
     }
+}
 
+impl Content {
     fn shares(&self) -> Vec<f32> {
         let share = |gate: &f32| if self.sigmoid { 1.0 / (1.0 + (-gate).exp()) } else { *gate };
         values(&self.gate).iter().map(share).collect()
@@ -54,32 +74,16 @@ fn convolution(dims: Dims, inner: usize, outer: usize) -> conv2d::Dims {
     conv2d::Dims { batch, inner, outer, grid, out, window: Window::square(kernel, stride, kernel / 2) }
 }
 
-type Tokens<const C: usize, T> = Tensor<(usize, usize, Const<C>), f32, Cpu, T>;
-
-pub(crate) fn on_cpu<
-    const O: usize,
-    const C: usize,
-    const K: usize,
-    const H: usize,
-    const QK: usize,
-    T: Tape<f32, Cpu>,
->(
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
-    x: Tokens<C, T>,
-    grid: Grid,
-    stride: usize,
-    border: Border,
-    weights: ConvAsAttentionWeights<'_, O, C, K, H, QK, f32, Cpu>,
-) -> Result<(Tokens<O, T>, Grid)> {
-    let ConvAsAttentionWeights { weight, bias, position, content } = weights;
-    let dims = check::<O, C, K, H>(x.shape(), grid, stride, border, content.map(|_| QK))?;
-    let kernel = [is_contiguous(weight), bias.is_none_or(is_contiguous), is_contiguous(position)];
-    let attention = content.is_none_or(|c| is_contiguous(c.gate) && is_contiguous(c.qk));
-    check_parameters(OP, &[kernel.iter().all(|it| *it), attention])?;
-    let parameters = Parameters { weight: weight.clone(), bias: bias.cloned(), position: position.clone() };
+    dims: Dims,
+    x: Tokens<T>,
+    mut parameters: Parameters,
+) -> Result<(Tokens<T>, Grid)> {
     let x = contiguous(OP, x)?;
     // A share of 1 leaves nothing of the content but the gradient of the share.
-    let content = content.map(Content::new).filter(|c| T::OWNS_TAPE || c.shares().iter().any(|s| *s != 1.0));
+    let content = parameters.content.take();
+    let content = content.filter(|c| T::OWNS_TAPE || c.shares().iter().any(|s| *s != 1.0));
     let y = match content {
         None => parameters.by_positions(device, dims, x),
         Some(content) => parameters.with_content(device, dims, x, content),
@@ -87,22 +91,23 @@ pub(crate) fn on_cpu<
     Ok((y, dims.out))
 }
 
-impl<const O: usize, const C: usize, const K: usize, const H: usize> Parameters<O, C, K, H> {
+impl Parameters {
+    /// Channels of the result.
+    fn outer(&self) -> usize {
+        self.weight.shape().0
+    }
+
     /// Positions alone.
-    fn by_positions<T: Tape<f32, Cpu>>(
-        self,
-        device: &Cpu,
-        dims: Dims,
-        x: Tokens<C, T>,
-    ) -> Result<Tokens<O, T>> {
+    fn by_positions<T: Tape<f32, Cpu>>(self, device: &Cpu, dims: Dims, x: Tokens<T>) -> Result<Tokens<T>> {
+        let (inner, outer) = (x.shape().2, self.outer());
         let (x, mut tape) = x.split_tape();
         let positions = Positions::new(dims, values(&self.position));
-        let mut sight = Sight::new(&positions, C);
-        let sizes = convolution(dims, C, O);
-        let mut y = buffer(sizes.rows() * O);
+        let mut sight = Sight::new(&positions, inner);
+        let sizes = convolution(dims, inner, outer);
+        let mut y = buffer(sizes.rows() * outer);
         let bias = self.bias.as_ref().map(values);
         conv2d::forward_with(sizes, sight.layout(), values(&x), values(&self.weight), bias, &mut y);
-        let y = tensor(OP, device, y, (dims.batch, dims.out.tokens(), Const))?;
+        let y = tensor(OP, device, y, (dims.batch, dims.out.tokens(), outer))?;
         if T::OWNS_TAPE {
             let y = y.clone();
             tape.add_backward_op(move |gradients| {
@@ -132,25 +137,26 @@ impl<const O: usize, const C: usize, const K: usize, const H: usize> Parameters<
         Ok(y.put_tape(tape))
     }
 
-    fn with_content<const QK: usize, T: Tape<f32, Cpu>>(
+    fn with_content<T: Tape<f32, Cpu>>(
         self,
         device: &Cpu,
         dims: Dims,
-        x: Tokens<C, T>,
-        content: Content<C, H, QK>,
-    ) -> Result<Tokens<O, T>> {
+        x: Tokens<T>,
+        content: Content,
+    ) -> Result<Tokens<T>> {
+        let (outer, heads) = (self.outer(), dims.heads());
         let (x, mut tape) = x.split_tape();
         let positions = Positions::new(dims, values(&self.position));
         let (queries, keys) = (dims.out.tokens(), dims.grid.tokens());
         let row = move |i: usize| (i / queries, i % queries);
-        let (mut maps, shares) = (buffer(H * queries * keys), content.shares());
+        let (mut maps, shares) = (buffer(heads * queries * keys), content.shares());
         positions.fill(&mut maps, row);
         let layer = self.layer(dims, &content, &maps, &shares);
-        let mut y = buffer(layer.sizes.rows() * O);
+        let mut y = buffer(layer.sizes.rows() * outer);
         let mut kept = T::OWNS_TAPE.then(|| Kept::new(&layer));
         forward(&layer, values(&x), kept.as_mut(), &mut y);
         drop(layer);
-        let y = tensor(OP, device, y, (dims.batch, queries, Const))?;
+        let y = tensor(OP, device, y, (dims.batch, queries, outer))?;
         if let Some(kept) = kept {
             let y = y.clone();
             tape.add_backward_op(move |gradients| {
@@ -160,7 +166,7 @@ impl<const O: usize, const C: usize, const K: usize, const H: usize> Parameters<
                 let mut dweight = Borrowed::take(gradients, &self.weight)?;
                 let mut dbias = take_bias(self.bias.as_ref(), gradients)?;
                 let mut dqk = Borrowed::take(gradients, &content.qk)?;
-                let (mut dmaps, mut dshares) = (vec![0.0; maps.len()], vec![0.0; H]);
+                let (mut dmaps, mut dshares) = (vec![0.0; maps.len()], vec![0.0; heads]);
                 let targets = content_backward::Gradients {
                     x: &mut dx.0,
                     weight: &mut dweight.0,
@@ -190,14 +196,14 @@ impl<const O: usize, const C: usize, const K: usize, const H: usize> Parameters<
         Ok(y.put_tape(tape))
     }
 
-    fn layer<'a, const QK: usize>(
+    fn layer<'a>(
         &'a self,
         dims: Dims,
-        content: &'a Content<C, H, QK>,
+        content: &'a Content,
         maps: &'a [f32],
         shares: &'a [f32],
     ) -> Layer<'a> {
-        let sizes = convolution(dims, C, O);
+        let sizes = convolution(dims, content.qk.shape().2, self.outer());
         let weight = conv2d::weight_rows(sizes, values(&self.weight));
         let bias = self.bias.as_ref().map(values);
         Layer { dims, sizes, weight, bias, qk: values(&content.qk), maps, shares }

@@ -17,7 +17,7 @@ mod sparse;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::on_cpu;
+pub(crate) use cpu::{Parameters, on_cpu};
 
 use crate::{
     Error, Grid, Result,

@@ -1,39 +1,36 @@
 //! The kernel of the depthwise convolution tied into dfdx's tape.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, PutTape, SplitTape, Tape};
 
 use super::{
-    check,
+    Dims,
     kernel::{backward, forward},
 };
 use crate::{
-    Grid, Result,
+    Result,
     attention::{give_bias, take_bias},
     tape::{
-        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
-        values,
+        Borrowed, Rank1, Rank4, Tokens, buffer, check_parameters, contiguous, gradient_of, is_contiguous,
+        take_gradient, tensor, values,
     },
 };
 
-type Tokens<const C: usize, T> = Tensor<(usize, usize, Const<C>), f32, Cpu, T>;
-
-pub(crate) fn on_cpu<const C: usize, const K: usize, T: Tape<f32, Cpu>>(
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
-    x: Tokens<C, T>,
-    grid: Grid,
-    prefix: usize,
-    weight: &Tensor<(Const<C>, Const<1>, Const<K>, Const<K>), f32, Cpu>,
-    bias: Option<&Tensor<(Const<C>,), f32, Cpu>>,
-) -> Result<Tokens<C, T>> {
-    let dims = check::<C, K>(x.shape(), grid, prefix)?;
-    check_parameters("depthwise_conv2d", &[is_contiguous(weight), bias.is_none_or(is_contiguous)])?;
+    dims: Dims,
+    x: Tokens<T>,
+    weight: Rank4,
+    bias: Option<Rank1>,
+) -> Result<Tokens<T>> {
+    let of_bias = bias.as_ref().is_none_or(is_contiguous);
+    check_parameters("depthwise_conv2d", &[is_contiguous(&weight), of_bias])?;
     let x = contiguous("depthwise_conv2d", x)?;
     let (x, mut tape) = x.split_tape();
     let mut y = buffer(dims.batch * dims.sample());
-    forward(dims, values(&x), values(weight), bias.map(values), &mut y);
+    forward(dims, values(&x), values(&weight), bias.as_ref().map(values), &mut y);
     let y = tensor("depthwise_conv2d", device, y, *x.shape())?;
     if T::OWNS_TAPE {
-        let (weight, bias, y) = (weight.clone(), bias.cloned(), y.clone());
+        let y = y.clone();
         tape.add_backward_op(move |gradients| {
             let dy = take_gradient(gradients, &y)?;
             drop(y);

@@ -1,9 +1,9 @@
 //! The kernel of gated positional self-attention tied into dfdx's tape.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, PutTape, Shape, SplitTape, Tape};
 
 use super::{
-    GatedSelfAttentionWeights, Grid, PositionalGate, check,
+    GatedSelfAttentionWeights, Grid, PositionalGate,
     kernel::{Maps, Position, maps},
 };
 use crate::{
@@ -13,53 +13,54 @@ use crate::{
         held_output, take_bias,
     },
     tape::{
-        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
-        values,
+        Borrowed, Rank1, Rank2, Rank3, Tokens, buffer, check_parameters, contiguous, gradient_of, held,
+        is_contiguous, take_gradient, tensor, values,
     },
 };
 
 /// The parameters, held for the backward pass.
-struct Parameters<const C: usize, const H: usize> {
-    qk: Tensor<Rank3<2, C, C>, f32, Cpu>,
-    qk_bias: Option<Tensor<Rank2<2, C>, f32, Cpu>>,
-    v: Tensor<Rank2<C, C>, f32, Cpu>,
-    v_bias: Option<Tensor<Rank1<C>, f32, Cpu>>,
-    output: HeldOutput<C>,
-    weight: Tensor<Rank2<H, 3>, f32, Cpu>,
-    bias: Tensor<Rank1<H>, f32, Cpu>,
-    gating: Tensor<Rank1<H>, f32, Cpu>,
+pub(crate) struct Parameters {
+    qk: Rank3,
+    qk_bias: Option<Rank2>,
+    v: Rank2,
+    v_bias: Option<Rank1>,
+    output: HeldOutput,
+    weight: Rank2,
+    bias: Rank1,
+    gating: Rank1,
 }
 
-impl<const C: usize, const H: usize> Parameters<C, H> {
+impl Parameters {
     /// # Errors
     /// A tensor that is not contiguous.
-    fn new(
+    pub(crate) fn new<const C: usize, const H: usize>(
         weights: &GatedSelfAttentionWeights<'_, C, H, f32, Cpu>,
         branch: Option<Branch<'_, C, f32, Cpu>>,
     ) -> Result<Self> {
         let PositionalGate { weight, bias, gating } = weights.gate;
-        let packed = is_contiguous(weights.qk) && weights.qk_bias.is_none_or(is_contiguous);
-        let value = is_contiguous(weights.v) && weights.v_bias.is_none_or(is_contiguous);
-        let gate = is_contiguous(weight) && is_contiguous(bias) && is_contiguous(gating);
-        check_parameters("gated_self_attention", &[packed, value, gate])?;
         let output = held_output("gated_self_attention", weights.proj, weights.proj_bias, branch)?;
-        Ok(Self {
-            qk: weights.qk.clone(),
-            qk_bias: weights.qk_bias.cloned(),
-            v: weights.v.clone(),
-            v_bias: weights.v_bias.cloned(),
+        let held = Self {
+            qk: held(weights.qk),
+            qk_bias: weights.qk_bias.map(held),
+            v: held(weights.v),
+            v_bias: weights.v_bias.map(held),
             output,
-            weight: weight.clone(),
-            bias: bias.clone(),
-            gating: gating.clone(),
-        })
+            weight: held(weight),
+            bias: held(bias),
+            gating: held(gating),
+        };
+        let packed = is_contiguous(&held.qk) && held.qk_bias.as_ref().is_none_or(is_contiguous);
+        let value = is_contiguous(&held.v) && held.v_bias.as_ref().is_none_or(is_contiguous);
+        let gate = is_contiguous(&held.weight) && is_contiguous(&held.bias) && is_contiguous(&held.gating);
+        check_parameters("gated_self_attention", &[packed, value, gate])?;
+        Ok(held)
     }
 
-    fn projections(&self) -> [Projection<'_>; 2] {
+    fn projections(&self, width: usize) -> [Projection<'_>; 2] {
         let project = |first, weight, bias| Projection { first, weight, bias, tokens: Readout::All };
         [
             project(0, values(&self.qk), self.qk_bias.as_ref().map(values)),
-            project(2 * C, values(&self.v), self.v_bias.as_ref().map(values)),
+            project(2 * width, values(&self.v), self.v_bias.as_ref().map(values)),
         ]
     }
 
@@ -78,19 +79,17 @@ impl<const C: usize, const H: usize> Parameters<C, H> {
     }
 }
 
-pub(crate) fn on_cpu<const C: usize, const H: usize, T: Tape<f32, Cpu>>(
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     device: &Cpu,
+    dims: AttentionDims,
     grid: Grid,
-    x: Tensor<(usize, usize, Const<C>), f32, Cpu, T>,
-    weights: GatedSelfAttentionWeights<'_, C, H, f32, Cpu>,
-    branch: Option<Branch<'_, C, f32, Cpu>>,
-) -> Result<Tensor<(usize, usize, Const<C>), f32, Cpu, T>> {
-    let dims = check::<C, H, f32, Cpu>(grid, x.shape(), branch.as_ref())?;
-    let parameters = Parameters::new(&weights, branch)?;
+    x: Tokens<T>,
+    parameters: Parameters,
+) -> Result<Tokens<T>> {
     let x = contiguous("gated_self_attention", x)?;
     let (x, mut tape) = x.split_tape();
     let maps = parameters.maps(grid);
-    let parts = parameters.projections();
+    let parts = parameters.projections(dims.width());
     let layer = parameters.layer(dims, &parts, &maps);
     let mut y = buffer(x.shape().num_elements());
     let mut kept = T::OWNS_TAPE.then(|| Kept::new(&layer));
@@ -107,13 +106,13 @@ pub(crate) fn on_cpu<const C: usize, const H: usize, T: Tape<f32, Cpu>>(
             let mut dv = Borrowed::take(gradients, &p.v)?;
             let mut dv_bias = take_bias(p.v_bias.as_ref(), gradients)?;
             let mut taken = p.output.take(gradients)?;
-            let (mut dmaps, mut dshares) = (vec![0.0; maps.maps.len()], vec![0.0; H]);
+            let (mut dmaps, mut dshares) = (vec![0.0; maps.maps.len()], vec![0.0; dims.heads]);
             let mut sums = vec![&mut dqk.0[..], &mut dv.0[..], &mut taken.weight.0[..]];
             sums.extend(dqk_bias.iter_mut().chain(&mut dv_bias).map(|d| &mut d.0[..]));
             sums.push(&mut taken.bias.0);
             sums.extend(taken.norm.iter_mut().map(|d| &mut d.0[..]));
             sums.extend([&mut dmaps[..], &mut dshares[..]]);
-            let parts = p.projections();
+            let parts = p.projections(dims.width());
             let dx = gradient_of(gradients, &x)?;
             backward(&p.layer(dims, &parts, &maps), values(&x), &kept, &dy, dx, sums);
             dqk.give(gradients, &p.qk)?;

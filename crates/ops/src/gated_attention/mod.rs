@@ -8,7 +8,7 @@ mod kernel;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::on_cpu;
+pub(crate) use cpu::{Parameters, on_cpu};
 pub(crate) use kernel::{GatedSoftmax, GatedSoftmaxBackward};
 
 use crate::{AttentionDims, Backend, Branch, Error, Result, attention, branch};

@@ -1,29 +1,21 @@
 //! The kernel of max pooling tied into dfdx's tape.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, PutTape, SplitTape, Tape};
 
 use super::{
-    check,
+    Dims,
     kernel::{backward, forward},
 };
 use crate::{
-    Grid, Result, Window,
-    tape::{buffer, contiguous, gradient_of, take_gradient, tensor, values},
+    Grid, Result,
+    tape::{Tokens, buffer, contiguous, gradient_of, take_gradient, tensor, values},
 };
 
-type Tokens<const C: usize, T> = Tensor<(usize, usize, Const<C>), f32, Cpu, T>;
-
-pub(crate) fn on_cpu<const C: usize, T: Tape<f32, Cpu>>(
-    device: &Cpu,
-    x: Tokens<C, T>,
-    grid: Grid,
-    window: Window,
-) -> Result<(Tokens<C, T>, Grid)> {
-    let dims = check(x.shape(), grid, window)?;
+pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(device: &Cpu, dims: Dims, x: Tokens<T>) -> Result<(Tokens<T>, Grid)> {
     let x = contiguous("max_pool2d", x)?;
     let (x, mut tape) = x.split_tape();
-    let shape = (dims.batch, dims.out.tokens(), Const);
-    let mut y = buffer(shape.0 * shape.1 * C);
+    let shape = (dims.batch, dims.out.tokens(), x.shape().2);
+    let mut y = buffer(shape.0 * shape.1 * shape.2);
     let mut winners = vec![0; y.len()];
     forward(dims, values(&x), &mut y, &mut winners);
     let y = tensor("max_pool2d", device, y, shape)?;

@@ -1,6 +1,6 @@
 //! The MLP's kernel tied into dfdx's tape.
 
-use dfdx::prelude::*;
+use dfdx::prelude::{Cpu, HasShape, PutTape, Shape, SplitTape, Tape, Tensor};
 
 use super::{
     Dims, MlpWeights,
@@ -8,23 +8,44 @@ use super::{
 };
 use crate::{
     Branch, Result,
-    branch::{self, Held},
+    branch::Held,
     tape::{
-        Borrowed, buffer, check_parameters, contiguous, gradient_of, is_contiguous, take_gradient, tensor,
-        values,
+        Borrowed, Rank1, Rank2, buffer, check_parameters, contiguous, gradient_of, held, is_contiguous,
+        take_gradient, tensor, values,
     },
 };
 
 /// The parameters, held for the backward pass.
-struct Parameters<const C: usize, const HIDDEN: usize> {
-    weight1: Tensor<Rank2<HIDDEN, C>, f32, Cpu>,
-    bias1: Tensor<Rank1<HIDDEN>, f32, Cpu>,
-    weight2: Tensor<Rank2<C, HIDDEN>, f32, Cpu>,
-    bias2: Tensor<Rank1<C>, f32, Cpu>,
-    branch: Option<Held<C>>,
+pub(crate) struct Parameters {
+    weight1: Rank2,
+    bias1: Rank1,
+    weight2: Rank2,
+    bias2: Rank1,
+    branch: Option<Held>,
 }
 
-impl<const C: usize, const HIDDEN: usize> Parameters<C, HIDDEN> {
+impl Parameters {
+    /// # Errors
+    /// A parameter that is not contiguous.
+    pub(crate) fn new<const C: usize, const HIDDEN: usize>(
+        weights: MlpWeights<'_, C, HIDDEN, f32, Cpu>,
+        branch: Option<Branch<'_, C, f32, Cpu>>,
+    ) -> Result<Self> {
+        let MlpWeights { weight1, bias1, weight2, bias2 } = weights;
+        let branch = branch.map(|branch| Held::new("mlp", branch)).transpose()?;
+        let held = Self {
+            weight1: held(weight1),
+            bias1: held(bias1),
+            weight2: held(weight2),
+            bias2: held(bias2),
+            branch,
+        };
+        let first = is_contiguous(&held.weight1) && is_contiguous(&held.bias1);
+        let second = is_contiguous(&held.weight2) && is_contiguous(&held.bias2);
+        check_parameters("mlp", &[first, second])?;
+        Ok(held)
+    }
+
     fn weights(&self) -> Weights<'_> {
         Weights {
             weight1: values(&self.weight1),
@@ -36,28 +57,15 @@ impl<const C: usize, const HIDDEN: usize> Parameters<C, HIDDEN> {
     }
 }
 
-pub(crate) fn on_cpu<S: Shape, const C: usize, const HIDDEN: usize, T: Tape<f32, Cpu>>(
+pub(crate) fn on_cpu<S: Shape, T: Tape<f32, Cpu>>(
     device: &Cpu,
+    dims: Dims,
     x: Tensor<S, f32, Cpu, T>,
-    weights: MlpWeights<'_, C, HIDDEN, f32, Cpu>,
-    branch: Option<Branch<'_, C, f32, Cpu>>,
+    parameters: Parameters,
 ) -> Result<Tensor<S, f32, Cpu, T>> {
     let shape = *x.shape();
-    let dims = Dims::new::<S, C, HIDDEN>(&shape)?;
-    branch::check(&shape, branch.as_ref())?;
-    let MlpWeights { weight1, bias1, weight2, bias2 } = weights;
-    let first = is_contiguous(weight1) && is_contiguous(bias1);
-    let second = is_contiguous(weight2) && is_contiguous(bias2);
-    check_parameters("mlp", &[first, second, Held::can_hold(branch)])?;
     let x = contiguous("mlp", x)?;
     let (x, mut tape) = x.split_tape();
-    let parameters = Parameters {
-        weight1: weight1.clone(),
-        bias1: bias1.clone(),
-        weight2: weight2.clone(),
-        bias2: bias2.clone(),
-        branch: branch.map(Held::new),
-    };
     let mut y = buffer(shape.num_elements());
     let mut kept = T::OWNS_TAPE.then(|| Kept::new(dims, parameters.branch.is_some()));
     forward(dims, values(&x), parameters.weights(), kept.as_mut(), &mut y);

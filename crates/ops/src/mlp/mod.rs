@@ -5,9 +5,9 @@ mod kernel;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::on_cpu;
+pub(crate) use cpu::{Parameters, on_cpu};
 
-use crate::{Backend, Branch, Error, Result, branch, linear};
+use crate::{Backend, Branch, Erase, Error, Result, branch, linear};
 
 /// x, y: `[rows, width]`, in between `[rows, hidden]`; `sample_rows` rows are a sample.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>> Clone for MlpW
 impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Device<E>> Copy for MlpWeights<'_, C, HIDDEN, E, D> {}
 
 pub(crate) fn composition<
-    S: Shape,
+    S: Erase,
     const C: usize,
     const HIDDEN: usize,
     E: Dtype,

@@ -1,6 +1,7 @@
 //! What the tests of this folder share: a small recipe, and whole models as bytes.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use inductive_nn::ModuleExt;
 use std::{
     path::Path,
     sync::{

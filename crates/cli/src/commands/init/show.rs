@@ -4,7 +4,7 @@ use inductive_data::Dataset;
 use inductive_files::shown;
 use inductive_init::Strategy;
 use inductive_models::{LayerInitialised, ModelSpec, Pool};
-use inductive_nn::AttentionRecord;
+use inductive_nn::{AttentionRecord, ModuleExt};
 use inductive_papers::table::{Cell, Column, Table};
 use inductive_train::Initial;
 

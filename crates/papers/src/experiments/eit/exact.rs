@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dfdx::prelude::Cpu;
 use inductive_models::{BuildOptions, ModelSpec, build, find};
-use inductive_nn::conv_channels;
+use inductive_nn::{ModuleExt, conv_channels};
 use inductive_schedule::{Clock, CosineWarmup, Progress, Schedule};
 use serde::Deserialize;
 
