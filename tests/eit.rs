@@ -1,7 +1,9 @@
 //! EIT beyond what the fixtures of the authors' code hold: images that are not square, the representation layer.
 
 use dfdx::prelude::*;
-use inductive_models::{Context, EitSpec, ModelSpec, Record, Represented, Transformer, Trunk, families::eit};
+use inductive_models::{
+    Context, EitSpec, Family, ModelSpec, Record, Represented, Transformer, Trunk, families::eit,
+};
 use inductive_nn::{
     Block, Blocks, Build, ConvAttention, Layout, Linear, Mhsa, ModuleExt, Overlap, OverlappingPatches,
 };
@@ -20,9 +22,9 @@ fn model(dev: &Cpu, image: (usize, usize)) -> Model {
         overlap: Some(Overlap { kernel: 3, stride: 1, pool: 4 }),
         conv_channels: vec![8, 0],
         position_embedding: true,
-        representation: None,
+        ..EitSpec::default()
     };
-    let spec = ModelSpec { image, patch: 4, eit: Some(spec), ..ModelSpec::default() };
+    let spec = ModelSpec { image, patch: 4, family: Family::Eit(spec), ..ModelSpec::default() };
     let blocks = |dev: &Cpu| -> inductive_ops::Result<Blocks<20, f32, Cpu>> {
         Ok(vec![
             Box::new(Block::<ConvAttention<20, 8, 12, 2, f32, Cpu>, 20, 80, f32, Cpu>::new(dev)?),

@@ -6,8 +6,8 @@
 use dfdx::prelude::*;
 use inductive_checkpoint::{LoadOptions, load_tensors};
 use inductive_models::{
-    BuildOptions, Classifier, Context, EitSpec, Features, Joins, Model, ModelSpec, Overlap, Position, Record,
-    Transformer, Trunk, Zoo, build,
+    BuildOptions, Classifier, Context, ConvitSpec, EitSpec, Family, Features, Joins, Model, ModelSpec,
+    Overlap, Position, Record, Transformer, Trunk, Zoo, build,
     families::{convit, eit, pooled_vit, vit},
 };
 use inductive_nn::{
@@ -48,7 +48,8 @@ fn smooth_targets(labels: &[i64], classes: usize, smoothing: f32) -> Vec<f32> {
 /// What a model for square images of `side` pixels in `patches x patches` patches is, in numbers.
 fn spec(side: usize, patches: usize, depth: usize, local_up_to_layer: usize) -> ModelSpec {
     let patch = side / patches;
-    ModelSpec { image: (side, side), patch, depth, local_up_to_layer, ..ModelSpec::default() }
+    let convit = ConvitSpec { local_up_to_layer, ..Default::default() };
+    ModelSpec { image: (side, side), patch, depth, family: Family::Convit(convit), ..ModelSpec::default() }
 }
 
 /// Runs one fixture on `trunk` of width `C` with ten classes; returns the largest difference of the logits.
@@ -239,8 +240,8 @@ fn whole<D: Backend<f32>>(device: &D) -> inductive_ops::Result<Blocks<40, f32, D
 
 /// An EIT for square images of `side` pixels.
 fn eit_spec(side: usize, overlap: Option<Overlap>, position_embedding: bool) -> ModelSpec {
-    let eit = EitSpec { overlap, conv_channels: Vec::new(), position_embedding, representation: None };
-    ModelSpec { image: (side, side), patch: 4, eit: Some(eit), ..ModelSpec::default() }
+    let eit = EitSpec { overlap, position_embedding, ..EitSpec::default() };
+    ModelSpec { image: (side, side), patch: 4, family: Family::Eit(eit), ..ModelSpec::default() }
 }
 
 type Patches<const K: usize, const S: usize, const P: usize, D> = OverlappingPatches<40, K, S, P, f32, D>;

@@ -4,7 +4,7 @@ use inductive_nn::ModuleExt;
 use std::collections::BTreeMap;
 
 use dfdx::prelude::*;
-use inductive_models::{BuildOptions, Model, build, entries};
+use inductive_models::{BuildOptions, Family, Model, build, entries};
 use inductive_tests::fixture_path;
 
 fn shapes_of(name: &str) -> BTreeMap<String, Vec<usize>> {
@@ -120,10 +120,10 @@ fn layers_of_eit_split_their_channels_by_the_papers_rule() {
     let by_rule = ["eit_mini", "eit_tiny", "eit_base", "eit_large", "eit_micro"];
     for name in by_rule {
         let spec = eit(name);
-        let rule = inductive_nn::conv_channels(spec.embed_dim, spec.heads, spec.depth);
-        assert_eq!(spec.eit.unwrap().conv_channels, rule, "{name}");
+        let rule = inductive_nn::conv_channels(spec.embed_dim, spec.heads(), spec.depth);
+        assert_eq!(spec.eit().unwrap().conv_channels, rule, "{name}");
     }
-    let channels = |name: &str| eit(name).eit.unwrap().conv_channels;
+    let channels = |name: &str| eit(name).eit().unwrap().conv_channels.clone();
     assert_eq!(channels("eit_micro_increasing").into_iter().rev().collect::<Vec<_>>(), channels("eit_micro"));
     let sum = |name: &str| channels(name).iter().sum::<usize>();
     assert_eq!(sum("eit_micro_mean"), sum("eit_micro"), "the same share on average");
@@ -143,15 +143,15 @@ fn grids_of_eit_are_those_of_its_convolution_and_pooling() {
 
 #[test]
 fn specs_of_resnets_are_those_of_their_types() {
-    for entry in entries().into_iter().filter(|e| e.spec.family == "resnet") {
+    for entry in entries().into_iter().filter(|e| e.spec.resnet().is_some()) {
         let (spec, name) = (&entry.spec, &entry.spec.name);
         let shapes = shapes_of(name);
         assert_eq!(shapes["fc.weight"], [1000, spec.embed_dim], "{name}");
         let model = build(&Cpu::default(), name, &BuildOptions::default()).unwrap().model;
         // Multiplications of every convolution from its weight and the grid of its block.
-        let stride_of_stem = if spec.resnet.as_ref().unwrap().imagenet_stem { 2 } else { 1 };
+        let stride_of_stem = if spec.resnet().unwrap().imagenet_stem { 2 } else { 1 };
         let mut macs = (spec.embed_dim * 1000) as u64;
-        let blocks = &spec.resnet.as_ref().unwrap().blocks;
+        let blocks = &spec.resnet().unwrap().blocks;
         for (key, shape) in shapes.iter().filter(|(_, shape)| shape.len() == 4) {
             let (layer, block) = match key.split('.').collect::<Vec<_>>()[..] {
                 [layer, block, ..] if layer.starts_with("layer") => {
@@ -164,7 +164,7 @@ fn specs_of_resnets_are_those_of_their_types() {
                 }
             };
             let index = blocks[..layer].iter().sum::<usize>() + block;
-            let bottleneck = spec.resnet.as_ref().unwrap().bottleneck;
+            let bottleneck = spec.resnet().unwrap().bottleneck;
             // A bottleneck's first convolution sees the grid before the stride.
             let before = bottleneck && block == 0 && layer > 0 && key.ends_with("conv1.weight");
             let grid = model.layout(if before { index - 1 } else { index }).grid;
@@ -182,7 +182,7 @@ fn specs_of_resnets_are_those_of_their_types() {
 
 #[test]
 fn specs_of_convmixers_are_those_of_their_types() {
-    for entry in entries().into_iter().filter(|e| e.spec.family == "convmixer") {
+    for entry in entries().into_iter().filter(|e| matches!(e.spec.family, Family::ConvMixer(_))) {
         let (spec, name) = (&entry.spec, &entry.spec.name);
         let model = build(&Cpu::default(), name, &BuildOptions::default()).unwrap().model;
         let shapes = shapes(&*model);
@@ -288,14 +288,14 @@ fn macs_agree_with_the_published_numbers() {
 #[test]
 fn every_entry_builds_with_every_number_of_gated_layers() {
     for entry in entries().into_iter().filter(|e| e.spec.embed_dim < 300) {
-        let gated = if entry.spec.family == "convit" { entry.spec.depth } else { 1 };
+        let gated = if entry.spec.local_up_to_layer().is_some() { entry.spec.depth } else { 1 };
         for local in 0..gated {
             let options = BuildOptions { classes: 10, local_up_to_layer: Some(local), ..Default::default() };
             let built = build(&Cpu::default(), &entry.spec.name, &options).unwrap();
             let switchable = built.model.switchable().unwrap().len();
             assert_eq!(switchable > 0, entry.spec.can_switch(), "{}", entry.spec.name);
             assert_eq!(built.model.gates().unwrap().len(), local + switchable, "{}", entry.spec.name);
-            assert_eq!(built.model.spec().local_up_to_layer, local);
+            assert_eq!(built.model.spec().local_up_to_layer().unwrap_or(0), local);
         }
     }
 }
@@ -335,7 +335,7 @@ fn any_number_of_classes_and_any_image_that_patches_cover_can_be_built() {
         let options = BuildOptions { classes: 37, image: Some(image), ..Default::default() };
         let model = build(&device, &entry.spec.name, &options).unwrap().model;
         let spec = model.spec();
-        let block = if spec.resnet.is_some() { spec.depth - 1 } else { 0 };
+        let block = if spec.resnet().is_some() { spec.depth - 1 } else { 0 };
         assert_eq!((spec.classes, spec.image, model.layout(block).grid), (37, image, spec.grid()));
         if image.0 < 100 {
             let images = device.zeros_like(&(1, 3, image.0, image.1));

@@ -109,10 +109,8 @@ impl Progress for RunView {
         }
         let resumed =
             if run.step > 0 { format!(", going on after {} updates", run.step) } else { String::new() };
-        let gated = match run.model.local_up_to_layer {
-            _ if run.model.family != "convit" => String::new(),
-            layers => format!(", {layers} gated layers"),
-        };
+        let gated = run.model.local_up_to_layer();
+        let gated = gated.map_or(String::new(), |layers| format!(", {layers} gated layers"));
         self.line(&format!(
             "{} ({} parameters{gated}), {} training and {} test images, {} updates of {}{resumed}",
             run.model.name,

@@ -45,14 +45,16 @@ pub use families::halve_linear_weights;
 pub use inductive_nn::{BatchStatistics, BlockRecord, Context, Images, Module, Overlap, Record};
 pub use initialise::{Initialised, LayerInitialised, initialise, initialise_filters};
 pub use model::{Logits, Model, block_drop_paths};
-pub use registry::{BuildOptions, Built, Entry, Zoo, build, entries, find, find_switchable};
+pub use registry::{
+    BuildOptions, Builder, Built, Entry, Registry, Zoo, build, entries, find, find_switchable,
+};
 pub use resnet::{
     BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckResnet, BottleneckStage,
     CifarResnet, CifarStem, Conv, Convolution, Identity, ImagenetStem, NoStage, Projection, ResidualBlock,
     Resnet, ResnetSpec, ResnetStage, ResnetStem, Shortcut, SwitchBottleneckResnet, SwitchBottleneckStage,
     SwitchCifarResnet, SwitchConv, SwitchDownStage, SwitchResnet,
 };
-pub use spec::{ConvMixerSpec, EitSpec, ModelSpec, Pool};
+pub use spec::{Attention, ConvMixerSpec, ConvitSpec, EitSpec, Family, ModelSpec, Pool, StagesSpec};
 pub use stage::{Downsample, Stage};
-pub use switch::{StagesSpec, Switchable};
+pub use switch::Switchable;
 pub use transformer::{ClassToken, Features, Joins, Position, Transformer};

@@ -131,13 +131,14 @@ impl<E: Dtype, D: Backend<E>> dyn Model<E, D> + '_ {
 mod tests {
     use super::*;
     use crate::{
-        Classifier, Error,
+        Classifier, ConvitSpec, Error, Family,
         families::{convit, vit},
     };
 
     fn models() -> [Box<dyn Model<f32, Cpu>>; 2] {
         let dev = Cpu::seed_from_u64(0);
-        let spec = ModelSpec { image: (8, 8), depth: 3, local_up_to_layer: 2, ..ModelSpec::default() };
+        let family = Family::Convit(ConvitSpec { local_up_to_layer: 2, ..Default::default() });
+        let spec = ModelSpec { image: (8, 8), depth: 3, family, ..ModelSpec::default() };
         let convit = convit::<8, 2, 16, 4, f32, Cpu>(&dev, &spec).unwrap();
         let vit = vit::<8, 2, 16, 4, f32, Cpu>(&dev, &spec).unwrap();
         [

@@ -1,14 +1,18 @@
 //! Models by name.
 
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
+
 use dfdx::prelude::*;
 use inductive_init::Strategy;
 use inductive_nn::Uniform;
 use inductive_ops::Backend;
 
-use crate::{Error, ModelSpec, Result, families, initialise::initialise, model::Model};
+use crate::{Error, Family, ModelSpec, Result, families, initialise::initialise, model::Model};
 
 /// Most classes of a model: more than any set has, and few enough that a head fits into memory.
 const MAX_CLASSES: usize = 1 << 18;
+/// Channels from which on timm's and EIT's initial weights are good for; fewer are far from what they were made for.
+const NARROW: usize = 128;
 /// Longest side of an image, pixels.
 const MAX_SIDE: usize = 4096;
 
@@ -63,24 +67,141 @@ impl<D: Backend<f32>> std::fmt::Debug for Built<D> {
 pub struct Entry {
     /// What the name stands for, with 1000 classes.
     pub spec: ModelSpec,
+    init: Option<&'static str>,
+}
+
+/// How a model is built: what it is, chosen by the options, and the options. Weights are drawn from the device's random numbers.
+pub type Builder<D> = dyn Fn(&D, ModelSpec, &BuildOptions) -> Result<Built<D>> + Send + Sync;
+
+/// A name with what builds it.
+pub(crate) struct Named<D: Backend<f32>> {
+    entry: Entry,
+    build: Arc<Builder<D>>,
+}
+
+impl<D: Backend<f32>> Named<D> {
+    pub(crate) fn new(
+        entry: Entry,
+        build: impl Fn(&D, ModelSpec, &BuildOptions) -> Result<Built<D>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { entry, build: Arc::new(build) }
+    }
+}
+
+/// Models by name, for one device: those of this crate, and what others add.
+///
+/// ```
+/// use dfdx::prelude::*;
+/// use inductive_models::{BuildOptions, Built, Classifier, Entry, ModelSpec, Zoo, build, families};
+///
+/// // A narrow ViT under a name of its own.
+/// let spec = ModelSpec {
+///     name: "vit_narrow".to_owned(),
+///     image: (32, 32),
+///     patch: 4,
+///     embed_dim: 24,
+///     depth: 2,
+///     classes: 1000,
+///     ..ModelSpec::default()
+/// };
+/// Cpu::registry().add(Entry::new(spec), |device, spec, options| {
+///     let trunk = families::vit::<24, 2, 48, 4, f32, Cpu>(device, &spec)?;
+///     let model = Classifier::new(device, trunk, options.classes, spec)?;
+///     Ok(Built { model: Box::new(model), warnings: Vec::new() })
+/// })?;
+/// let options = BuildOptions { classes: 10, ..Default::default() };
+/// assert_eq!(build(&Cpu::default(), "vit_narrow", &options)?.model.spec().classes, 10);
+/// # Ok::<(), inductive_models::Error>(())
+/// ```
+pub struct Registry<D: Backend<f32>> {
+    models: RwLock<Vec<Named<D>>>,
+}
+
+impl<D: Backend<f32>> Registry<D> {
+    /// The models of this crate.
+    pub(crate) fn standard() -> Self {
+        Self { models: RwLock::new(families::models()) }
+    }
+
+    /// Adds a model. From then on recipes and all else that takes a model's name know it.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a name that is there already.
+    pub fn add(
+        &self,
+        entry: Entry,
+        build: impl Fn(&D, ModelSpec, &BuildOptions) -> Result<Built<D>> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if models.iter().any(|it| it.entry.spec.name == entry.spec.name) {
+            let what = "a model of this name is there already".to_owned();
+            return Err(Error::Option { model: entry.spec.name, what });
+        }
+        models.push(Named::new(entry, build));
+        Ok(())
+    }
+
+    /// All models: those of this crate in a fixed order, then what was added.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.models().iter().map(|it| it.entry.clone()).collect()
+    }
+
+    /// The entry of this name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], with the nearest name.
+    pub fn find(&self, name: &str) -> Result<Entry> {
+        let models = self.models();
+        let found = models.iter().find(|it| it.entry.spec.name == name).map(|it| it.entry.clone());
+        found.ok_or_else(|| unknown(name, models.iter().map(|it| it.entry.spec.name.as_str())))
+    }
+
+    /// See [`build`].
+    ///
+    /// # Errors
+    /// Those of [`build`].
+    pub fn build(&self, device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
+        let entry = self.find(name)?;
+        let strategy = entry.init().filter(|_| !options.published_weights).and_then(Strategy::named);
+        let spec = entry.choose(options)?;
+        let build = self.models().iter().find(|it| it.entry.spec.name == name).map(|it| it.build.clone());
+        let Some(build) = build else { return Err(unknown(name, [])) };
+        let mut built = build(device, spec, options)?;
+        if let Some(strategy) = strategy {
+            initialise(&mut *built.model, &strategy, draw_seed(device)?, &|_| ())?;
+        }
+        Ok(built)
+    }
+
+    fn models(&self) -> RwLockReadGuard<'_, Vec<Named<D>>> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Backend<f32>> std::fmt::Debug for Registry<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.models().iter().map(|it| &it.entry.spec.name)).finish()
+    }
 }
 
 /// A device that models are built on. Implemented here, so that the models are compiled once and not by every user.
 pub trait Zoo: Backend<f32> {
-    /// See [`build`].
-    fn build_model(&self, name: &str, options: &BuildOptions) -> Result<Built<Self>>;
+    /// The models of this process.
+    fn registry() -> &'static Registry<Self>;
 }
 
 impl Zoo for Cpu {
-    fn build_model(&self, name: &str, options: &BuildOptions) -> Result<Built<Self>> {
-        build_on(self, name, options)
+    fn registry() -> &'static Registry<Self> {
+        static MODELS: LazyLock<Registry<Cpu>> = LazyLock::new(Registry::standard);
+        &MODELS
     }
 }
 
 #[cfg(feature = "cuda")]
 impl Zoo for dfdx::tensor::Cuda {
-    fn build_model(&self, name: &str, options: &BuildOptions) -> Result<Built<Self>> {
-        build_on(self, name, options)
+    fn registry() -> &'static Registry<Self> {
+        static MODELS: LazyLock<Registry<dfdx::tensor::Cuda>> = LazyLock::new(Registry::standard);
+        &MODELS
     }
 }
 
@@ -89,23 +210,20 @@ impl Zoo for dfdx::tensor::Cuda {
 /// Fails for a name that does not exist (the nearest one is told), for no classes, for images that the patches do not cover, for a
 /// `local_up_to_layer` that leaves no layer for the class token, and for a `content_share` that is none.
 pub fn build<D: Zoo>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
-    device.build_model(name, options)
+    D::registry().build(device, name, options)
 }
 
-/// All models, in a fixed order.
+/// All models of [`Cpu`]'s registry.
 pub fn entries() -> Vec<Entry> {
-    families::entries()
+    Cpu::registry().entries()
 }
 
-fn build_on<D: Backend<f32>>(device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
-    let entry = find(name)?;
-    let strategy = entry.init().filter(|_| !options.published_weights).and_then(Strategy::named);
-    let spec = entry.choose(options)?;
-    let mut built = families::build(device, spec, options)?.ok_or_else(|| unknown(name))?;
-    if let Some(strategy) = strategy {
-        initialise(&mut *built.model, &strategy, draw_seed(device)?, &|_| ())?;
-    }
-    Ok(built)
+/// The entry of this name in [`Cpu`]'s registry.
+///
+/// # Errors
+/// [`Error::UnknownModel`], with the nearest name.
+pub fn find(name: &str) -> Result<Entry> {
+    Cpu::registry().find(name)
 }
 
 /// A seed from the device's random numbers.
@@ -114,11 +232,6 @@ fn draw_seed<D: Backend<f32>>(device: &D) -> Result<u64> {
     let drawn = drawn.map_err(|error| inductive_ops::Error::device("build", error))?;
     let bits = |part: f32| (f64::from(part + 1.0) * 32768.0) as u64;
     Ok(drawn.as_vec().into_iter().fold(0, |seed, part| (seed << 16) | bits(part)))
-}
-
-/// The entry of this name.
-pub fn find(name: &str) -> Result<Entry> {
-    entries().into_iter().find(|e| e.spec.name == name).ok_or_else(|| unknown(name))
 }
 
 /// The model of this name, or the one with the same weights and more, whose layers can leave convolution.
@@ -130,20 +243,23 @@ pub fn find_switchable(name: &str) -> Result<Entry> {
     if own.spec.can_switch() {
         return Ok(own);
     }
-    find(&format!("{name}_switch")).map_err(|_| {
-        let can: Vec<String> =
-            entries().into_iter().filter(|it| it.spec.can_switch()).map(|it| it.spec.name).collect();
-        let can: Vec<&str> = can.iter().map(|it| it.strip_suffix("_switch").unwrap_or(it)).collect();
-        let what =
-            format!("none of its layers can leave convolution; these have such layers: {}", can.join(", "));
-        Error::Option { model: name.to_owned(), what }
-    })
+    let all = entries();
+    if let Some(same) = all.iter().find(|it| it.spec.can_switch() && it.is_but_for_switching(&own)) {
+        return Ok(same.clone());
+    }
+    // By the plain name where there is one.
+    let can = all.iter().filter(|it| it.spec.can_switch());
+    let can = can.map(|it| all.iter().find(|plain| it.is_but_for_switching(plain)).unwrap_or(it));
+    let can: Vec<&str> = can.map(|it| it.spec.name.as_str()).collect();
+    let what =
+        format!("none of its layers can leave convolution; these have such layers: {}", can.join(", "));
+    Err(Error::Option { model: name.to_owned(), what })
 }
 
-fn unknown(name: &str) -> Error {
-    let distance = |entry: &Entry| edit_distance(&entry.spec.name, name);
-    let nearest = entries().into_iter().min_by_key(distance).filter(|e| distance(e) <= name.len().max(4) / 2);
-    Error::UnknownModel { name: name.to_owned(), nearest: nearest.map(|e| e.spec.name) }
+fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
+    let nearest = known.into_iter().map(|known| (edit_distance(known, name), known)).min();
+    let nearest = nearest.filter(|(distance, _)| *distance <= name.len().max(4) / 2);
+    Error::UnknownModel { name: name.to_owned(), nearest: nearest.map(|(_, name)| name.to_owned()) }
 }
 
 /// Levenshtein distance.
@@ -161,18 +277,35 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 impl Entry {
-    /// The strategy of a new model's weights, a name of [`Strategy::NAMES`]; `None`: the published weights of its family.
-    /// `*_micro` transformers and all `prs_*` have one.
+    /// A model that begins with the published weights of its family, or whatever its builder gives it.
+    pub fn new(spec: ModelSpec) -> Self {
+        Self { spec, init: None }
+    }
+
+    /// The same beginning with this strategy's weights, a name of [`Strategy::NAMES`].
+    pub fn with_init(self, strategy: &'static str) -> Self {
+        Self { init: Some(strategy), ..self }
+    }
+
+    /// The strategy of a new model's weights; `None`: the published weights of its family. `*_micro` transformers and all `prs_*`
+    /// have one.
     ///
     /// timm's N(0, 0.02^2) and EIT's N(0, 0.01^2) are made for hundreds of channels. With 96 a branch of the network then adds
     /// a tenth of the stream, the logits of a new model hardly depend on the image, and training starts late or, in EIT and PRS, not
     /// within hundreds of updates. So these get weights by the width of their layers.
     pub fn init(&self) -> Option<&'static str> {
-        match self.spec.family.as_str() {
-            "prs" => Some("lecun"),
-            "vit" | "convit" | "eit" | "simple_vit" if self.spec.name.contains("_micro") => Some("kaiming"),
-            _ => None,
-        }
+        self.init
+    }
+
+    /// [`Entry::with_init`] of weights by the width of the layers, where they are narrow.
+    pub(crate) fn with_init_by_width(self) -> Self {
+        if self.spec.embed_dim < NARROW { self.with_init("kaiming") } else { self }
+    }
+
+    /// Whether it is `plain` with convolutions that can become attention.
+    fn is_but_for_switching(&self, plain: &Self) -> bool {
+        let (Some(own), Some(resnet)) = (self.spec.resnet(), plain.spec.resnet()) else { return false };
+        self.spec.image == plain.spec.image && own.clone().switching(0) == *resnet
     }
 
     /// What is built with these options.
@@ -186,8 +319,10 @@ impl Entry {
             return refuse(format!("{} classes: give 1 to {MAX_CLASSES}", options.classes));
         }
         let image = options.image.unwrap_or(self.spec.image);
-        let spec =
-            ModelSpec { local_up_to_layer: local, image, classes: options.classes, ..self.spec.clone() };
+        let mut spec = ModelSpec { image, classes: options.classes, ..self.spec.clone() };
+        if let Family::Convit(convit) = &mut spec.family {
+            convit.local_up_to_layer = local;
+        }
         let small = image.0.max(image.1) <= MAX_SIDE;
         match small && spec.covers(image) {
             true => Ok(spec),
@@ -207,10 +342,11 @@ impl Entry {
     /// # Errors
     /// [`Error::Option`] where no layer is left for the class token.
     pub fn choose_local(&self, asked: Option<usize>) -> Result<usize> {
-        let ModelSpec { name, depth, local_up_to_layer, family, .. } = &self.spec;
-        let local = asked.unwrap_or(*local_up_to_layer);
+        let ModelSpec { name, depth, .. } = &self.spec;
+        let gated = self.spec.local_up_to_layer();
+        let local = asked.or(gated).unwrap_or(0);
         let refuse = |what: String| Err(Error::Option { model: name.clone(), what });
-        if family != "convit" && local > 0 {
+        if gated.is_none() && local > 0 {
             return refuse(format!("local_up_to_layer {local}: only ConViT has gated layers"));
         }
         if local >= *depth {
@@ -221,5 +357,81 @@ impl Entry {
             ));
         }
         Ok(local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Classifier;
+
+    fn spec(name: &str) -> ModelSpec {
+        let size = ModelSpec { image: (8, 8), patch: 4, embed_dim: 8, depth: 1, ..ModelSpec::default() };
+        ModelSpec { name: name.to_owned(), classes: 1000, ..size }
+    }
+
+    fn add(registry: &Registry<Cpu>, name: &str) -> Result<()> {
+        registry.add(Entry::new(spec(name)).with_init("kaiming"), |device, spec, options| {
+            let trunk = families::vit::<8, 2, 16, 4, f32, Cpu>(device, &spec)?;
+            let model = Classifier::new(device, trunk, options.classes, spec)?;
+            Ok(Built { model: Box::new(model), warnings: Vec::new() })
+        })
+    }
+
+    #[test]
+    fn an_added_model_is_built_with_its_options_and_initial_weights() {
+        let registry = Registry::<Cpu>::standard();
+        add(&registry, "own").unwrap();
+        let options = BuildOptions { classes: 3, image: Some((8, 16)), ..BuildOptions::default() };
+        let build = |published_weights| {
+            let options = BuildOptions { published_weights, ..options };
+            registry.build(&Cpu::seed_from_u64(0), "own", &options).unwrap().model
+        };
+        let weights = |model: &dyn Model<f32, Cpu>| {
+            let mut all = Vec::new();
+            let _ = model.visit(&mut inductive_nn::Path::default(), &mut |p| {
+                all.extend(p.to_vec());
+                Ok(())
+            });
+            all
+        };
+        let (own, published) = (build(false), build(true));
+        assert_eq!((own.spec().classes, own.spec().grid().tokens()), (3, 2 * 4));
+        assert_ne!(weights(&*own), weights(&*published), "the strategy is applied");
+        assert_eq!(registry.entries().last().unwrap().init(), Some("kaiming"));
+    }
+
+    #[test]
+    fn a_name_is_given_once_and_a_near_one_is_told() {
+        let registry = Registry::<Cpu>::standard();
+        let error = add(&registry, "convit_micro").unwrap_err().to_string();
+        assert!(error.contains("convit_micro") && error.contains("already"), "{error}");
+        add(&registry, "of_my_own").unwrap();
+        assert!(add(&registry, "of_my_own").is_err());
+        let error = registry.find("of_my_owm").unwrap_err().to_string();
+        assert!(error.contains("`of_my_own`"), "{error}");
+    }
+
+    #[test]
+    fn narrow_transformers_and_stages_begin_with_weights_by_their_width() {
+        for entry in entries() {
+            let narrow = entry.spec.attention().is_some() && entry.spec.name.contains("_micro");
+            let expected =
+                if entry.spec.stages().is_some() { Some("lecun") } else { narrow.then_some("kaiming") };
+            assert_eq!(entry.init(), expected, "{}", entry.spec.name);
+        }
+    }
+
+    #[test]
+    fn resnets_have_a_counterpart_whose_layers_can_leave_convolution() {
+        for (name, same) in [
+            ("resnet_micro", "resnet_micro_switch"),
+            ("resnet18", "resnet18_switch"),
+            ("prs_nano", "prs_nano"),
+        ] {
+            assert_eq!(find_switchable(name).unwrap().spec.name, same);
+        }
+        let error = find_switchable("resnet32_cifar").unwrap_err().to_string();
+        assert!(error.contains("resnet20_cifar,") && !error.contains("_switch"), "{error}");
     }
 }

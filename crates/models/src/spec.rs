@@ -4,48 +4,82 @@ use inductive_nn::Overlap;
 use inductive_ops::Grid;
 use serde::{Deserialize, Serialize};
 
-use crate::{ResnetSpec, StagesSpec};
+use crate::ResnetSpec;
 
-/// What a model is, in numbers.
+/// What a model is, in numbers: what all have, and what its family adds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
     /// Registry name.
     pub name: String,
-    /// Architecture: `vit`, `convit`, `eit`, `simple_vit`, `resnet`, `convmixer` or `prs`.
-    pub family: String,
     /// Height and width of the images, pixels.
     pub image: (usize, usize),
     /// Side of a patch, pixels; of overlapping patches and a ResNet's last grid, the distance from one to the next.
     pub patch: usize,
-    /// Channels of a token; of a ResNet, of its features.
+    /// Channels of a token; of a ResNet, of its features; of a staged network, of its last stage.
     pub embed_dim: usize,
-    /// Attention heads; 0 for a ResNet or ConvMixer, and for a `prs_*`, whose layers have 9 once they are attention.
-    pub heads: usize,
-    /// Blocks.
+    /// Blocks; of a staged network, of all stages.
     pub depth: usize,
-    /// Blocks with gated positional attention, from the first (ConViT).
-    pub local_up_to_layer: usize,
+    /// Classes.
+    pub classes: usize,
+    /// Architecture.
+    pub family: Family,
+}
+
+/// Architecture, with what only models of its kind have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// ViT and DeiT, with class token or pooled.
+    Vit(Attention),
+    /// ConViT.
+    Convit(ConvitSpec),
+    /// EIT.
+    Eit(EitSpec),
+    /// SimpleViT with positions in queries and keys.
+    SimpleVit(Attention),
+    /// ResNet.
+    Resnet(ResnetSpec),
+    /// ConvMixer.
+    ConvMixer(ConvMixerSpec),
+    /// The staged network whose layers can leave convolution.
+    Prs(StagesSpec),
+    /// One from outside this crate, by its name. What is asked of a family's own fields is then unknown: operations are not counted.
+    Other(String),
+}
+
+impl Default for Family {
+    fn default() -> Self {
+        Self::Vit(Attention::default())
+    }
+}
+
+/// The blocks of a vision transformer, and what is read out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Attention heads.
+    pub heads: usize,
     /// Hidden channels of the MLP per channel.
     pub mlp_ratio: f64,
     /// Bias in the query, key and value projections.
     pub qkv_bias: bool,
     /// What the head sees.
-    #[serde(default)]
     pub pool: Pool,
-    /// Classes.
-    pub classes: usize,
-    /// What EIT adds; `None` for the other families.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eit: Option<EitSpec>,
-    /// What a ResNet is; `None` for the other families. Of the fields above it has name, family, image, patch, width, depth and classes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resnet: Option<ResnetSpec>,
-    /// What a ConvMixer is; `None` for the other families. Of the fields above it has those that a ResNet has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub convmixer: Option<ConvMixerSpec>,
-    /// The stages of a `prs_*`; `None` for the other families. Width is the last stage's, depth all blocks', the grid the first's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stages: Option<StagesSpec>,
+}
+
+impl Default for Attention {
+    /// One head, 4 hidden channels of the MLP per channel, no bias, a class token.
+    fn default() -> Self {
+        Self { heads: 1, mlp_ratio: 4.0, qkv_bias: false, pool: Pool::Token }
+    }
+}
+
+/// What a ConViT is beyond patches, width and depth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConvitSpec {
+    /// Of all blocks.
+    pub attention: Attention,
+    /// Blocks with gated positional attention, from the first.
+    pub local_up_to_layer: usize,
 }
 
 /// What a ConvMixer is beyond patches, width and depth.
@@ -68,9 +102,11 @@ pub enum Pool {
     Average,
 }
 
-/// What an EIT is beyond a vision transformer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an EIT is beyond patches, width and depth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EitSpec {
+    /// Of all blocks.
+    pub attention: Attention,
     /// How patches overlap; `None`: ViT's patches, which do not.
     pub overlap: Option<Overlap>,
     /// Channels of each layer that go through the convolution; the others go through attention.
@@ -81,7 +117,19 @@ pub struct EitSpec {
     pub representation: Option<usize>,
 }
 
+/// What a staged network is beyond patches: its stages, each on half the rows and columns of the one before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StagesSpec {
+    /// Channels of each stage.
+    pub widths: Vec<usize>,
+    /// Blocks of each stage.
+    pub blocks: Vec<usize>,
+    /// Hidden channels of the MLP per channel.
+    pub mlp_ratio: f64,
+}
+
 /// Multiplications and additions (pairs) of a block of a transformer or a ConvMixer.
+#[derive(Default)]
 struct BlockMacs {
     /// All of them.
     all: u64,
@@ -92,28 +140,80 @@ struct BlockMacs {
 }
 
 impl ModelSpec {
+    /// Blocks of a vision transformer, if it is one.
+    pub fn attention(&self) -> Option<&Attention> {
+        match &self.family {
+            Family::Vit(attention) | Family::SimpleVit(attention) => Some(attention),
+            Family::Convit(convit) => Some(&convit.attention),
+            Family::Eit(eit) => Some(&eit.attention),
+            Family::Resnet(_) | Family::ConvMixer(_) | Family::Prs(_) | Family::Other(_) => None,
+        }
+    }
+
+    /// Attention heads; 0 for what is no vision transformer. Layers that can leave convolution have 9 once they are attention.
+    pub fn heads(&self) -> usize {
+        self.attention().map_or(0, |attention| attention.heads)
+    }
+
+    /// Blocks with gated positional attention, from the first; `None` for what is no ConViT.
+    pub fn local_up_to_layer(&self) -> Option<usize> {
+        match &self.family {
+            Family::Convit(convit) => Some(convit.local_up_to_layer),
+            _ => None,
+        }
+    }
+
+    /// What only an EIT has.
+    pub fn eit(&self) -> Option<&EitSpec> {
+        match &self.family {
+            Family::Eit(eit) => Some(eit),
+            _ => None,
+        }
+    }
+
+    /// What only a ResNet has.
+    pub fn resnet(&self) -> Option<&ResnetSpec> {
+        match &self.family {
+            Family::Resnet(resnet) => Some(resnet),
+            _ => None,
+        }
+    }
+
+    /// What only a staged network has.
+    pub fn stages(&self) -> Option<&StagesSpec> {
+        match &self.family {
+            Family::Prs(stages) => Some(stages),
+            _ => None,
+        }
+    }
+
     /// Whether it has layers that can leave convolution for attention.
     pub fn can_switch(&self) -> bool {
-        self.stages.is_some() || self.resnet.as_ref().is_some_and(|resnet| resnet.switchable > 0)
+        match &self.family {
+            Family::Prs(_) => true,
+            Family::Resnet(resnet) => resnet.switchable > 0,
+            _ => false,
+        }
     }
 
     /// Whether images of `(height, width)` pixels are covered by its patches.
     pub fn covers(&self, (height, width): (usize, usize)) -> bool {
-        if self.resnet.is_some() {
-            return height > 0 && width > 0;
-        }
-        if let Some(overlap) = self.overlap() {
-            return overlap.grids((height, width)).is_ok_and(|(_, patches)| patches.tokens() > 0);
-        }
         // Every stage after the first has half the rows and columns.
-        let stages = self.stages.as_ref().map_or(1, |stages| stages.blocks.len());
-        let side = self.patch.checked_mul(1 << stages.saturating_sub(1).min(16)).unwrap_or(0);
+        let halves = match &self.family {
+            Family::Resnet(_) | Family::Other(_) => return height > 0 && width > 0,
+            Family::Eit(EitSpec { overlap: Some(overlap), .. }) => {
+                return overlap.grids((height, width)).is_ok_and(|(_, patches)| patches.tokens() > 0);
+            }
+            Family::Prs(stages) => stages.blocks.len().saturating_sub(1).min(16),
+            _ => 0,
+        };
+        let side = self.patch.checked_mul(1 << halves).unwrap_or(0);
         side > 0 && height > 0 && width > 0 && height.is_multiple_of(side) && width.is_multiple_of(side)
     }
 
     /// Patches of an image: rows and columns of tokens; the last grid of a ResNet.
     pub fn grid(&self) -> Grid {
-        if let Some(resnet) = &self.resnet {
+        if let Some(resnet) = self.resnet() {
             return resnet.grid(self.image);
         }
         let plain = Grid { rows: self.image.0 / self.patch.max(1), cols: self.image.1 / self.patch.max(1) };
@@ -122,67 +222,73 @@ impl ModelSpec {
             .map_or(plain, |(_, patches)| patches)
     }
 
+    /// How patches overlap, where they do.
+    pub fn overlap(&self) -> Option<Overlap> {
+        self.eit().and_then(|eit| eit.overlap)
+    }
+
     /// Multiplications and additions (pairs) of one image's forward pass, attention products included: what the
     /// reference implementation computes. Norms, activations, pooling and biases are not counted. Layers that can leave
-    /// convolution count as convolutions: [`StagesSpec::attention_macs`] says what is added.
+    /// convolution count as convolutions: [`StagesSpec::attention_macs`] says what is added. 0 for [`Family::Other`].
     pub fn macs(&self) -> u64 {
-        if let Some(resnet) = &self.resnet {
-            return resnet.macs(self.image, self.classes);
+        match &self.family {
+            Family::Other(_) => 0,
+            Family::Resnet(resnet) => resnet.macs(self.image, self.classes),
+            Family::Prs(stages) => self.patch_macs() + stages.macs(self.grid().tokens()) + self.head_macs(),
+            _ => {
+                let blocks: u64 = (0..self.depth).map(|layer| self.block_macs(layer).all).sum();
+                self.patch_macs() + blocks + self.head_macs()
+            }
         }
-        if let Some(stages) = &self.stages {
-            return self.patch_macs() + stages.macs(self.grid().tokens(), self.mlp_ratio) + self.head_macs();
-        }
-        let blocks: u64 = (0..self.depth).map(|layer| self.block_macs(layer).all).sum();
-        self.patch_macs() + blocks + self.head_macs()
     }
 
     /// [`ModelSpec::macs`] without the products of queries with keys and of attention with values: what counters that look
     /// at layers alone report, biases and pooling apart (EIT publishes ptflops' count, which adds those).
     pub fn macs_of_layers(&self) -> u64 {
         let products = |layer| self.block_macs(layer).attention_products;
-        self.macs() - (0..self.counted_blocks()).map(products).sum::<u64>()
+        self.macs() - (0..self.depth).map(products).sum::<u64>()
     }
 
     /// Those of [`ModelSpec::macs`] that the logits depend on: in the last block, after keys and values, the class
     /// token's alone, if there is one.
     pub fn macs_of_logits(&self) -> u64 {
-        let last = self.counted_blocks().checked_sub(1);
+        let last = self.depth.checked_sub(1);
         self.macs() - last.map_or(0, |last| self.block_macs(last).not_of_class_token)
-    }
-
-    /// Those that [`ModelSpec::block_macs`] tells of; those of a ResNet and of stages are counted as a whole.
-    fn counted_blocks(&self) -> usize {
-        if self.resnet.is_some() || self.stages.is_some() { 0 } else { self.depth }
     }
 
     /// Those of the patch embedding, or a ResNet's first convolution.
     pub fn patch_macs(&self) -> u64 {
-        if let Some(resnet) = &self.resnet {
-            return resnet.stem_macs(self.image);
-        }
+        let width = match &self.family {
+            Family::Other(_) => return 0,
+            Family::Resnet(resnet) => return resnet.stem_macs(self.image),
+            Family::Prs(stages) => stages.widths.first().copied().unwrap_or(self.embed_dim),
+            _ => self.embed_dim,
+        };
         let (side, places) = match self.overlap() {
             Some(overlap) => (overlap.kernel, overlap.grids(self.image).map_or(0, |(map, _)| map.tokens())),
             None => (self.patch, self.grid().tokens()),
         };
-        let width = self.stages.as_ref().and_then(|it| it.widths.first()).unwrap_or(&self.embed_dim);
         (places * width * 3 * side * side) as u64
     }
 
-    fn overlap(&self) -> Option<Overlap> {
-        self.eit.as_ref().and_then(|eit| eit.overlap)
-    }
-
     /// Those of block `layer`: attention over `a` of the channels, a 3x3 depthwise convolution over the rest, the MLP; of a
-    /// ConvMixer a depthwise convolution and a linear layer.
+    /// ConvMixer a depthwise convolution and a linear layer. Those of ResNets and stages are counted as a whole.
     fn block_macs(&self, layer: usize) -> BlockMacs {
         let (c, patches) = (self.embed_dim as u64, self.grid().tokens() as u64);
-        if let Some(ConvMixerSpec { kernel, .. }) = self.convmixer {
-            let all = patches * c * ((kernel * kernel) as u64 + c);
-            return BlockMacs { all, attention_products: 0, not_of_class_token: 0 };
-        }
-        let conv = self.eit.as_ref().and_then(|eit| eit.conv_channels.get(layer)).map_or(0, |e| *e as u64);
-        let (a, mlp) = (c - conv, 2 * c * (self.mlp_ratio * c as f64) as u64);
-        let class_token = self.pool == Pool::Token && layer >= self.local_up_to_layer;
+        let conv = match &self.family {
+            Family::ConvMixer(ConvMixerSpec { kernel, .. }) => {
+                return BlockMacs {
+                    all: patches * c * ((kernel * kernel) as u64 + c),
+                    ..BlockMacs::default()
+                };
+            }
+            Family::Eit(eit) => eit.conv_channels.get(layer).map_or(0, |channels| *channels as u64),
+            _ => 0,
+        };
+        let Some(attention) = self.attention() else { return BlockMacs::default() };
+        let (a, mlp) = (c - conv, 2 * c * (attention.mlp_ratio * c as f64) as u64);
+        let class_token =
+            attention.pool == Pool::Token && layer >= self.local_up_to_layer().unwrap_or_default();
         let tokens = patches + u64::from(class_token);
         let convolution = 9 * conv * patches;
         let of_others = || (tokens - 1) * (2 * a * a + mlp + 2 * tokens * a) + convolution;
@@ -196,11 +302,38 @@ impl ModelSpec {
     /// Those of the representation layer and the head.
     fn head_macs(&self) -> u64 {
         let (c, classes) = (self.embed_dim, self.classes);
-        let macs = match self.eit.as_ref().and_then(|eit| eit.representation) {
+        let macs = match self.eit().and_then(|eit| eit.representation) {
             Some(width) => width * (c + classes),
             None => c * classes,
         };
         macs as u64
+    }
+}
+
+impl StagesSpec {
+    /// Multiplications and additions (pairs) of all blocks, their mixers as 3x3 convolutions, and of the 2x2 convolutions
+    /// between the stages. tokens: of the first stage.
+    pub fn macs(&self, tokens: usize) -> u64 {
+        let blocks =
+            self.sum(tokens, |n, c| 9 * n * c * c + 2 * n * c * (self.mlp_ratio * c as f64) as usize);
+        let between = self.widths.windows(2).enumerate().map(|(stage, widths)| {
+            let places = tokens >> (2 * (stage + 1));
+            (4 * places * widths[0] * widths[1]) as u64
+        });
+        blocks + between.sum::<u64>()
+    }
+
+    /// What is added when all layers are attention with this many heads and numbers in a query: aggregation over the
+    /// tokens, scores, projections of queries and keys. Attention by position alone has only the first, and of sharp
+    /// positions one product per head and token.
+    pub fn attention_macs(&self, tokens: usize, heads: usize, query: usize) -> u64 {
+        self.sum(tokens, |n, c| heads * (n * n * c + n * n * query + 2 * n * c * query))
+    }
+
+    /// Over all blocks, of their tokens and channels.
+    fn sum(&self, tokens: usize, of: impl Fn(usize, usize) -> usize) -> u64 {
+        let stages = self.widths.iter().zip(&self.blocks).enumerate();
+        stages.map(|(stage, (width, blocks))| (blocks * of(tokens >> (2 * stage), *width)) as u64).sum()
     }
 }
 
@@ -215,10 +348,9 @@ mod tests {
             image: (2, 4),
             patch: 2,
             embed_dim: 4,
-            heads: 1,
             depth: 1,
-            mlp_ratio: 2.0,
             classes: 10,
+            family: Family::Vit(Attention { mlp_ratio: 2.0, ..Default::default() }),
             ..ModelSpec::default()
         };
         let (patches, head) = (2 * 4 * 12, 40);
@@ -235,13 +367,13 @@ mod tests {
             image: (2, 4),
             patch: 2,
             embed_dim: 4,
-            heads: 1,
             depth: 1,
-            mlp_ratio: 2.0,
             classes: 10,
+            family: Family::Vit(Attention { mlp_ratio: 2.0, ..Default::default() }),
             ..ModelSpec::default()
         };
-        let spec = ModelSpec { pool: Pool::Average, ..token.clone() };
+        let pooled = Attention { mlp_ratio: 2.0, pool: Pool::Average, ..Default::default() };
+        let spec = ModelSpec { family: Family::Vit(pooled), ..token.clone() };
         assert_eq!(spec.macs(), 2 * 4 * 12 + 2 * 3 * 16 + 2 * 2 * 4 * 2 + 2 * 16 + 2 * 64 + 40);
         assert_eq!(spec.macs_of_logits(), spec.macs());
         assert!(spec.macs() < token.macs());
@@ -256,7 +388,7 @@ mod tests {
             embed_dim: 5,
             depth: 2,
             classes: 10,
-            convmixer: Some(ConvMixerSpec { kernel: 3, relu: false }),
+            family: Family::ConvMixer(ConvMixerSpec { kernel: 3, relu: false }),
             ..ModelSpec::default()
         };
         assert_eq!(spec.grid(), Grid { rows: 2, cols: 3 });
@@ -274,9 +406,8 @@ mod tests {
             patch: 2,
             embed_dim: 7,
             depth: 3,
-            mlp_ratio: 4.0,
             classes: 10,
-            stages: Some(StagesSpec { widths: vec![5, 7], blocks: vec![1, 2] }),
+            family: Family::Prs(StagesSpec { widths: vec![5, 7], blocks: vec![1, 2], mlp_ratio: 4.0 }),
             ..ModelSpec::default()
         };
         let patches = 16 * 5 * 12;
@@ -286,7 +417,7 @@ mod tests {
         assert_eq!([spec.macs_of_layers(), spec.macs_of_logits()], [spec.macs(); 2]);
         // 9 heads of 16: aggregation, scores, queries and keys
         let attention = |n: u64, c: u64| 9 * n * n * c + 9 * n * n * 16 + 2 * 9 * n * c * 16;
-        assert_eq!(spec.stages.unwrap().attention_macs(16, 9, 16), attention(16, 5) + 2 * attention(4, 7));
+        assert_eq!(spec.stages().unwrap().attention_macs(16, 9, 16), attention(16, 5) + 2 * attention(4, 7));
     }
 
     #[test]
@@ -294,11 +425,9 @@ mod tests {
         let spec = |image, kernel, stride, pool| ModelSpec {
             image,
             patch: stride * pool,
-            eit: Some(EitSpec {
+            family: Family::Eit(EitSpec {
                 overlap: Some(Overlap { kernel, stride, pool }),
-                conv_channels: Vec::new(),
-                position_embedding: false,
-                representation: None,
+                ..EitSpec::default()
             }),
             ..ModelSpec::default()
         };

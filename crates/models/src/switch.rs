@@ -1,7 +1,6 @@
 //! Layers of a model that can leave convolution for attention.
 
 use inductive_nn::{HeadPosition, Operator, SwitchLayer};
-use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
@@ -18,41 +17,6 @@ pub struct Switchable {
     pub heads: Vec<HeadPosition>,
     /// Full names of its parameters that have no effect now.
     pub idle: Vec<String>,
-}
-
-/// What a staged network is beyond patches: its stages, each on half the rows and columns of the one before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StagesSpec {
-    /// Channels of each stage.
-    pub widths: Vec<usize>,
-    /// Blocks of each stage.
-    pub blocks: Vec<usize>,
-}
-
-impl StagesSpec {
-    /// Multiplications and additions (pairs) of all blocks, their mixers as 3x3 convolutions, and of the 2x2 convolutions
-    /// between the stages. tokens: of the first stage; mlp_ratio: hidden channels of an MLP per channel.
-    pub fn macs(&self, tokens: usize, mlp_ratio: f64) -> u64 {
-        let blocks = self.sum(tokens, |n, c| 9 * n * c * c + 2 * n * c * (mlp_ratio * c as f64) as usize);
-        let between = self.widths.windows(2).enumerate().map(|(stage, widths)| {
-            let places = tokens >> (2 * (stage + 1));
-            (4 * places * widths[0] * widths[1]) as u64
-        });
-        blocks + between.sum::<u64>()
-    }
-
-    /// What is added when all layers are attention with this many heads and numbers in a query: aggregation over the
-    /// tokens, scores, projections of queries and keys. Attention by position alone has only the first, and of sharp
-    /// positions one product per head and token.
-    pub fn attention_macs(&self, tokens: usize, heads: usize, query: usize) -> u64 {
-        self.sum(tokens, |n, c| heads * (n * n * c + n * n * query + 2 * n * c * query))
-    }
-
-    /// Over all blocks, of their tokens and channels.
-    fn sum(&self, tokens: usize, of: impl Fn(usize, usize) -> usize) -> u64 {
-        let stages = self.widths.iter().zip(&self.blocks).enumerate();
-        stages.map(|(stage, (width, blocks))| (blocks * of(tokens >> (2 * stage), *width)) as u64).sum()
-    }
 }
 
 /// A layer of this name, as it is now.

@@ -1,7 +1,7 @@
 //! Points of a forward pass, of every family: what each operator added to the stream.
 
 use dfdx::prelude::*;
-use inductive_models::{BuildOptions, Images, Model, ModelSpec, Pool, Record, build, entries};
+use inductive_models::{BuildOptions, Images, Model, ModelSpec, Record, build, entries};
 use inductive_nn::{FeatureMap, ModuleExt, OperatorKind, ParameterMut, Point};
 
 /// The smallest model of each family for small images, with and without class token.
@@ -9,9 +9,9 @@ fn models() -> Vec<Box<dyn Model<f32, Cpu>>> {
     let mut small: Vec<ModelSpec> = entries().into_iter().map(|entry| entry.spec).collect();
     small.retain(|spec| spec.image.0 <= 32);
     small.sort_by_key(ModelSpec::macs);
-    let mut seen: Vec<(String, Pool)> = Vec::new();
+    let mut seen = Vec::new();
     small.retain(|spec| {
-        let kind = (spec.family.clone(), spec.pool);
+        let kind = (std::mem::discriminant(&spec.family), spec.attention().map(|attention| attention.pool));
         !seen.contains(&kind) && {
             seen.push(kind);
             true
@@ -62,7 +62,7 @@ fn every_operator_is_a_point_and_adds_its_branch_to_the_stream_before() {
                 assert!(replaces, "{name}: {} has no branch", point.name);
                 continue;
             };
-            let relu = model.spec().family == "resnet";
+            let relu = model.spec().resnet().is_some();
             let sum = before.values.iter().zip(&branch.values);
             let sum = sum.map(|(x, y)| if relu { (x + y).max(0.0) } else { x + y });
             let shape = |map: &FeatureMap<f32>| (map.grid, map.channels);

@@ -7,7 +7,7 @@ use inductive_nn::ModuleExt;
 use std::time::Instant;
 
 use dfdx::prelude::*;
-use inductive_models::{BuildOptions, Images, Logits, Model, ModelSpec, Zoo as _};
+use inductive_models::{BuildOptions, Images, Logits, Model, ModelSpec, build};
 use inductive_ops::{Backend as _, DropPath};
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +111,7 @@ impl Bench {
             return Err(refuse().into());
         }
         let device = Cpu::seed_from_u64(0);
-        let model = device.build_model(name, &BuildOptions { classes, ..BuildOptions::default() })?.model;
+        let model = build(&device, name, &BuildOptions { classes, ..BuildOptions::default() })?.model;
         let optimizer = match mode {
             Mode::Inference => None,
             Mode::Training => {

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::Cpu;
 use inductive_init::Strategy;
-use inductive_models::{Initialised, Model, Zoo, find, initialise, initialise_filters};
+use inductive_models::{Initialised, Model, Zoo, build, find, initialise, initialise_filters};
 use inductive_nn::ModuleExt;
 
 use crate::{
@@ -35,7 +35,7 @@ impl Initial {
     ) -> Result<Self> {
         recipe.validate()?;
         let device = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
-        let mut built = device.build_model(&recipe.model, &recipe.build_options(classes))?;
+        let mut built = build(&device, &recipe.model, &recipe.build_options(classes))?;
         // The model's own, as if the recipe had named it.
         let strategy = match &recipe.init {
             Some(init) => init.get(),
@@ -58,7 +58,7 @@ impl Initial {
     /// A device that cannot copy.
     pub fn on<D: Zoo>(&self, device: &D, recipe: &Recipe) -> Result<Box<dyn Model<f32, D>>> {
         let options = recipe.build_options(self.model.spec().classes);
-        let mut model = device.build_model(&recipe.model, &options)?.model;
+        let mut model = build(device, &recipe.model, &options)?.model;
         copy_weights(&*self.model, &mut *model)?;
         Ok(model)
     }

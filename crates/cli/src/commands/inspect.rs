@@ -2,7 +2,7 @@
 
 use dfdx::prelude::Cpu;
 use inductive_files::names_a_file;
-use inductive_models::{BuildOptions, ConvMixerSpec, ModelSpec, Overlap, build, entries, find};
+use inductive_models::{BuildOptions, ConvMixerSpec, Family, ModelSpec, Overlap, build, entries, find};
 use inductive_nn::ModuleExt;
 use inductive_papers::{
     table::{Cell, Column, Table},
@@ -27,7 +27,7 @@ fn models() -> Table {
     let mut table = Table::new("Models", [Column::left("name")].into_iter().chain(heads));
     for entry in entries() {
         let s = entry.spec;
-        let patch = match overlap(&s) {
+        let patch = match s.overlap() {
             Some(Overlap { kernel, stride, pool }) => Cell::text(format!("{kernel}/{stride}/{pool}")),
             None => Cell::count(s.patch),
         };
@@ -36,9 +36,9 @@ fn models() -> Table {
             Cell::count(s.image.0),
             patch,
             Cell::count(s.embed_dim),
-            Cell::count(s.heads),
+            Cell::count(s.heads()),
             Cell::count(s.depth),
-            Cell::count(s.local_up_to_layer),
+            Cell::count(s.local_up_to_layer().unwrap_or(0)),
             Cell::number(s.macs() as f64 / 1e9, 3),
         ]);
     }
@@ -58,7 +58,7 @@ fn model(name: &str) -> Result<()> {
     let layers: Vec<String> = model.switchable()?.into_iter().map(|layer| layer.name).collect();
     if !layers.is_empty() {
         say(format!("layers that can leave convolution for attention: {}", layers.join(", ")))?;
-        if let Some(stages) = &spec.stages {
+        if let Some(stages) = spec.stages() {
             let more = stages.attention_macs(spec.grid().tokens(), 9, 16) as f64 / 1e9;
             say(format!("GMACs that attention adds when all have, at most: {more:.3}"))?;
         }
@@ -77,14 +77,14 @@ fn model(name: &str) -> Result<()> {
 fn head(spec: &ModelSpec) -> String {
     let (grid, (height, width)) = (spec.grid(), spec.image);
     let giga = |macs: u64| macs as f64 / 1e9;
-    if spec.resnet.is_some() {
+    if spec.resnet().is_some() {
         let macs = giga(spec.macs());
         return format!(
             "last grid: {} x {} of an image of {height} x {width} pixels\nGMACs of one image: {macs:.3}",
             grid.rows, grid.cols
         );
     }
-    let patches = match overlap(spec) {
+    let patches = match spec.overlap() {
         Some(Overlap { kernel, stride, pool }) => format!(
             "convolution {kernel} x {kernel} with stride {stride}, then the largest of {pool} x {pool}"
         ),
@@ -94,12 +94,12 @@ fn head(spec: &ModelSpec) -> String {
         "patches: {} x {} of an image of {height} x {width} pixels ({patches})",
         grid.rows, grid.cols
     )];
-    if let Some(eit) = &spec.eit {
+    if let Some(eit) = spec.eit() {
         let split = eit.conv_channels.iter().map(|e| format!("{e}+{}", spec.embed_dim - e));
         let split = split.collect::<Vec<_>>().join(", ");
         lines.push(format!("channels through convolution + attention, layer by layer: {split}"));
     }
-    if let Some(ConvMixerSpec { kernel, relu }) = spec.convmixer {
+    if let Family::ConvMixer(ConvMixerSpec { kernel, relu }) = spec.family {
         lines.push(format!(
             "depthwise convolutions {kernel} x {kernel}, {}\nGMACs of one image: {:.3}",
             if relu { "ReLU" } else { "GELU" },
@@ -113,10 +113,6 @@ fn head(spec: &ModelSpec) -> String {
         giga(spec.macs_of_layers())
     ));
     lines.join("\n")
-}
-
-fn overlap(spec: &ModelSpec) -> Option<Overlap> {
-    spec.eit.as_ref().and_then(|eit| eit.overlap)
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use inductive_ops::Backend;
 
 use super::{repeated, with_head};
 use crate::{
-    Error, ModelSpec, Result,
-    registry::{BuildOptions, Built, Entry},
+    Attention, ConvitSpec, Error, Family, ModelSpec, Result,
+    registry::{Built, Entry, Named},
     transformer::{Features, Joins, Position, Transformer},
 };
 
-/// The trunk of ConViT: blocks of [`Gpsa`] on the patches, as many as `spec.local_up_to_layer` says, then the class token joins, then
+/// The trunk of ConViT: blocks of [`Gpsa`] on the patches, as many as `spec` says, then the class token joins, then
 /// blocks of [`Mhsa`]; the features are the class token after the final norm. `C` channels, `H` heads, patches of `P x P` pixels.
 ///
 /// The position embedding goes to the patches only. No gated blocks are the paper's DeiT control ("local_up_to_layer" 0: the
@@ -54,7 +54,7 @@ fn with_gated<
         Block<Gpsa<C, H, false, E, D>, C, HIDDEN, E, D>;
     type Global<const C: usize, const H: usize, const HIDDEN: usize, E, D> =
         Block<Mhsa<C, H, false, E, D>, C, HIDDEN, E, D>;
-    let local = spec.local_up_to_layer;
+    let local = spec.local_up_to_layer().unwrap_or(0);
     if local >= spec.depth {
         let what = format!("{local} of {} layers gated: the class token would never join", spec.depth);
         return Err(Error::Option { model: spec.name.clone(), what });
@@ -80,28 +80,20 @@ fn with_gated<
 /// One table: name, width, heads, patch, side of the grid, depth, default `local_up_to_layer`.
 macro_rules! zoo {
     ($($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal, $local:literal;)*) => {
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry {
-                spec: ModelSpec { local_up_to_layer: $local, ..super::spec("convit", $name, [$c, $h, $p, $g, $depth]) },
-            },)*]
-        }
-
-        pub(super) fn build<D: Backend<f32>>(
-            device: &D,
-            spec: ModelSpec,
-            options: &BuildOptions,
-        ) -> Result<Option<Built<D>>> {
-            Ok(Some(match spec.name.as_str() {
-                $($name => {
-                    let (trunk, plan) =
-                        with_gated::<$c, $h, { 4 * $c }, $p, f32, D>(device, &spec, options.locality_strength)?;
-                    let built = with_head::<_, $c, D>(device, trunk, spec, options)?;
-                    Built { warnings: plan.and_then(|plan| plan.warning()).into_iter().collect(), ..built }
-                })*
-                _ => return Ok(None),
-            }))
+        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+            vec![$(Named::new(entry($name, [$c, $p, $g, $depth], $h, $local), |device, spec, options| {
+                let (trunk, plan) =
+                    with_gated::<$c, $h, { 4 * $c }, $p, f32, D>(device, &spec, options.locality_strength)?;
+                let built = with_head::<_, $c, D>(device, trunk, spec, options)?;
+                Ok(Built { warnings: plan.and_then(|plan| plan.warning()).into_iter().collect(), ..built })
+            })),*]
         }
     };
+}
+
+fn entry(name: &str, sizes: [usize; 4], heads: usize, local_up_to_layer: usize) -> Entry {
+    let convit = ConvitSpec { attention: Attention { heads, ..Attention::default() }, local_up_to_layer };
+    Entry::new(super::spec(name, sizes, Family::Convit(convit))).with_init_by_width()
 }
 
 zoo! {

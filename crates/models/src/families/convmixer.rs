@@ -4,46 +4,25 @@ use inductive_ops::Backend;
 
 use super::with_head;
 use crate::{
-    ConvMixerSpec, ModelSpec, Result,
+    ConvMixerSpec, Family,
     convmixer::ConvMixer,
-    registry::{BuildOptions, Built, Entry},
+    registry::{Entry, Named},
 };
 
 /// One table: name, channels, side of the filters, depth, patch, side of the image, whether ReLU takes the place of GELU.
 macro_rules! zoo {
     ($($name:literal: $c:literal, $k:literal, $depth:literal, $p:literal, $side:literal, $relu:literal;)*) => {
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry { spec: spec($name, [$c, $k, $depth, $p, $side], $relu) },)*]
-        }
-
-        pub(super) fn build<D: Backend<f32>>(
-            device: &D,
-            spec: ModelSpec,
-            options: &BuildOptions,
-        ) -> Result<Option<Built<D>>> {
-            Ok(Some(match spec.name.as_str() {
-                $($name => {
-                    let trunk = ConvMixer::<$c, $k, $p, $relu, f32, D>::new(device, spec.depth, spec.image)?;
-                    with_head::<_, $c, D>(device, trunk, spec, options)?
-                })*
-                _ => return Ok(None),
-            }))
+        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+            vec![$(Named::new(entry($name, [$c, $p, $side / $p, $depth], $k, $relu), |device, spec, options| {
+                let trunk = ConvMixer::<$c, $k, $p, $relu, f32, D>::new(device, spec.depth, spec.image)?;
+                with_head::<_, $c, D>(device, trunk, spec, options)
+            })),*]
         }
     };
 }
 
-fn spec(name: &str, [c, kernel, depth, patch, side]: [usize; 5], relu: bool) -> ModelSpec {
-    ModelSpec {
-        name: name.to_owned(),
-        family: "convmixer".to_owned(),
-        image: (side, side),
-        patch,
-        embed_dim: c,
-        depth,
-        classes: 1000,
-        convmixer: Some(ConvMixerSpec { kernel, relu }),
-        ..ModelSpec::default()
-    }
+fn entry(name: &str, sizes: [usize; 4], kernel: usize, relu: bool) -> Entry {
+    Entry::new(super::spec(name, sizes, Family::ConvMixer(ConvMixerSpec { kernel, relu })))
 }
 
 zoo! {

@@ -10,13 +10,13 @@ use inductive_ops::Backend;
 
 use super::with_head;
 use crate::{
-    EitSpec, ModelSpec, Result,
+    Attention, EitSpec, Family, ModelSpec, Result,
     classifier::Represented,
-    registry::{BuildOptions, Built, Entry},
+    registry::{Entry, Named},
     transformer::{Features, Joins, Position, Transformer},
 };
 
-/// The trunk of EIT: tokens from `STEM`, the class token, a learned position embedding if `spec.eit` says so, blocks; the features are
+/// The trunk of EIT: tokens from `STEM`, the class token, a learned position embedding if `spec` says so, blocks; the features are
 /// the class token after the final norm. The authors' EIT has no position embedding.
 ///
 /// Linear layers have timm's initial weights. The authors' are had by [`PatchEmbed::he_fan_out`] or
@@ -30,7 +30,7 @@ pub fn eit<STEM: Stem<C, E, D> + Build<E, D>, const C: usize, E: Dtype, D: Backe
     blocks: impl FnOnce(&D) -> inductive_ops::Result<Blocks<C, E, D>>,
 ) -> Result<Transformer<STEM, C, E, D>> {
     let token = Fill::LINEAR.tensor(device, (Const, Const, Const))?;
-    let positions = spec.eit.as_ref().is_some_and(|eit| eit.position_embedding);
+    let positions = spec.eit().is_some_and(|eit| eit.position_embedding);
     let position =
         if positions { Some(Position::learned(device, STEM::grid(spec.image)?.tokens() + 1)?) } else { None };
     let stem = STEM::new(device)?;
@@ -98,48 +98,35 @@ macro_rules! headed {
 /// block's convolution.
 macro_rules! zoo {
     ($($name:literal: $c:tt, $h:tt, $stem:tt, $side:literal, $pos:literal, [$($r:literal)?], [$($e:tt),+];)*) => {
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry {
-                spec: spec($name, [$c, $h, stem!(stride $stem), $side], EitSpec {
+        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+            vec![$({
+                let parts = EitSpec {
+                    attention: Attention { heads: $h, qkv_bias: true, ..Attention::default() },
                     overlap: stem!(overlap $stem),
                     conv_channels: vec![$($e),+],
                     position_embedding: $pos,
                     representation: [$($r)?].first().copied(),
-                }),
-            },)*]
-        }
-
-        pub(super) fn build<D: Backend<f32>>(
-            device: &D,
-            spec: ModelSpec,
-            options: &BuildOptions,
-        ) -> Result<Option<Built<D>>> {
-            let mut built = match spec.name.as_str() {
-                $($name => {
+                };
+                Named::new(entry($name, [$c, stem!(stride $stem), $side], parts), |device, spec, options| {
                     let blocks = |device: &D| -> inductive_ops::Result<Blocks<$c, f32, D>> {
                         let mut blocks: Vec<Box<dyn AnyBlock<$c, f32, D>>> = Vec::new();
                         $(blocks.push(block!($c, $h, $e, device));)+
                         Ok(blocks)
                     };
                     let mut trunk = eit::<stem!(type $c, $stem), $c, f32, D>(device, &spec, blocks)?;
-                    headed!($c, [$($r)?], trunk, device, spec, options)?
-                })*
-                _ => return Ok(None),
-            };
-            halve_linear_weights(&mut *built.model)?;
-            Ok(Some(built))
+                    let mut built = headed!($c, [$($r)?], trunk, device, spec, options)?;
+                    halve_linear_weights(&mut *built.model)?;
+                    Ok(built)
+                })
+            }),*]
         }
     };
 }
 
-fn spec(name: &str, [c, heads, stride, side]: [usize; 4], eit: EitSpec) -> ModelSpec {
+fn entry(name: &str, [c, stride, side]: [usize; 3], eit: EitSpec) -> Entry {
     let depth = eit.conv_channels.len();
-    ModelSpec {
-        image: (side, side),
-        qkv_bias: true,
-        eit: Some(eit),
-        ..super::spec("eit", name, [c, heads, stride, side / stride, depth])
-    }
+    let spec = super::spec(name, [c, stride, side / stride, depth], Family::Eit(eit));
+    Entry::new(ModelSpec { image: (side, side), ..spec }).with_init_by_width()
 }
 
 zoo! {

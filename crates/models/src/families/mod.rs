@@ -15,8 +15,8 @@ use inductive_ops::Backend;
 use crate::{
     Result,
     classifier::{Classifier, Trunk},
-    registry::{BuildOptions, Built, Entry},
-    spec::ModelSpec,
+    registry::{BuildOptions, Built, Named},
+    spec::{Family, ModelSpec},
 };
 
 pub use convit::convit;
@@ -27,38 +27,18 @@ pub use simple_vit::simple_vit;
 pub use vit::vit;
 
 /// All models, in a fixed order.
-pub(crate) fn entries() -> Vec<Entry> {
-    [
-        convit::entries(),
-        vit::entries(),
-        pooled_vit::entries(),
-        simple_vit::entries(),
-        eit::entries(),
-        resnet::entries(),
-        convmixer::entries(),
-        prs::entries(),
-    ]
-    .concat()
-}
-
-/// The model of this name; `None` if there is none.
-pub(crate) fn build<D: Backend<f32>>(
-    device: &D,
-    spec: ModelSpec,
-    options: &BuildOptions,
-) -> Result<Option<Built<D>>> {
-    match spec.family.as_str() {
-        "convit" => convit::build(device, spec, options),
-        "convmixer" => convmixer::build(device, spec, options),
-        "eit" => eit::build(device, spec, options),
-        "prs" => prs::build(device, spec, options),
-        "resnet" => resnet::build(device, spec, options),
-        "simple_vit" => simple_vit::build(device, spec, options),
-        _ => match vit::build(device, spec.clone(), options)? {
-            None => pooled_vit::build(device, spec, options),
-            built => Ok(built),
-        },
-    }
+pub(crate) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+    let families = [
+        convit::models(),
+        vit::models(),
+        pooled_vit::models(),
+        simple_vit::models(),
+        eit::models(),
+        resnet::models(),
+        convmixer::models(),
+        prs::models(),
+    ];
+    families.into_iter().flatten().collect()
 }
 
 /// So many new blocks of one type.
@@ -87,18 +67,8 @@ where
     Ok(Built { model: Box::new(model), warnings: Vec::new() })
 }
 
-/// What a vision transformer is in numbers: width, heads, patch, side of the grid, depth.
-fn spec(family: &str, name: &str, [c, heads, patch, side, depth]: [usize; 5]) -> ModelSpec {
-    ModelSpec {
-        name: name.to_owned(),
-        family: family.to_owned(),
-        image: (side * patch, side * patch),
-        patch,
-        embed_dim: c,
-        heads,
-        depth,
-        mlp_ratio: 4.0,
-        classes: 1000,
-        ..ModelSpec::default()
-    }
+/// What a model on square images is in numbers: width, patch, side of the grid, depth.
+fn spec(name: &str, [c, patch, side, depth]: [usize; 4], family: Family) -> ModelSpec {
+    let image = (side * patch, side * patch);
+    ModelSpec { name: name.to_owned(), image, patch, embed_dim: c, depth, classes: 1000, family }
 }

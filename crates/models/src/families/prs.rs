@@ -7,10 +7,9 @@ use inductive_ops::Backend;
 
 use super::{repeated, with_head};
 use crate::{
-    ModelSpec, Pool, Result,
-    registry::{BuildOptions, Built, Entry},
+    Family, ModelSpec, Result, StagesSpec,
+    registry::{Entry, Named},
     stage::Stage,
-    switch::StagesSpec,
     transformer::{Features, Transformer},
 };
 
@@ -57,33 +56,20 @@ pub fn prs<
 /// One table: name, channels and blocks of each stage, patch, side of the image.
 macro_rules! zoo {
     ($($name:literal: [$c1:literal, $n1:literal], [$c2:literal, $n2:literal], $p:literal, $side:literal;)*) => {
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry { spec: spec($name, [$c1, $c2], [$n1, $n2], $p, $side) },)*]
-        }
-
-        pub(super) fn build<D: Backend<f32>>(
-            device: &D,
-            spec: ModelSpec,
-            options: &BuildOptions,
-        ) -> Result<Option<Built<D>>> {
-            Ok(Some(match spec.name.as_str() {
-                $($name => {
-                    let blocks = [$n1, $n2];
-                    let trunk = prs::<$c1, { 4 * $c1 }, $c2, { 4 * $c2 }, $p, f32, D>(device, &spec, blocks)?;
-                    with_head::<_, $c2, D>(device, trunk, spec, options)?
-                })*
-                _ => return Ok(None),
-            }))
+        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+            vec![$(Named::new(entry($name, [$c1, $c2], [$n1, $n2], $p, $side), |device, spec, options| {
+                let blocks = [$n1, $n2];
+                let trunk = prs::<$c1, { 4 * $c1 }, $c2, { 4 * $c2 }, $p, f32, D>(device, &spec, blocks)?;
+                with_head::<_, $c2, D>(device, trunk, spec, options)
+            })),*]
         }
     };
 }
 
-fn spec(name: &str, widths: [usize; 2], blocks: [usize; 2], patch: usize, side: usize) -> ModelSpec {
-    ModelSpec {
-        pool: Pool::Average,
-        stages: Some(StagesSpec { widths: widths.to_vec(), blocks: blocks.to_vec() }),
-        ..super::spec("prs", name, [widths[1], 0, patch, side / patch, blocks.iter().sum()])
-    }
+fn entry(name: &str, widths: [usize; 2], blocks: [usize; 2], patch: usize, side: usize) -> Entry {
+    let stages = StagesSpec { widths: widths.to_vec(), blocks: blocks.to_vec(), mlp_ratio: 4.0 };
+    let sizes = [widths[1], patch, side / patch, blocks.iter().sum()];
+    Entry::new(super::spec(name, sizes, Family::Prs(stages))).with_init("lecun")
 }
 
 zoo! {

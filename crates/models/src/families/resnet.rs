@@ -4,8 +4,8 @@ use inductive_ops::Backend;
 
 use super::with_head;
 use crate::{
-    ModelSpec, ResnetSpec, Result,
-    registry::{BuildOptions, Built, Entry},
+    Family, ModelSpec, ResnetSpec,
+    registry::{Entry, Named},
     resnet::{
         BasicResnet, BottleneckResnet, CifarResnet, CifarStem, ImagenetStem, SwitchBottleneckResnet,
         SwitchCifarResnet, SwitchResnet,
@@ -15,42 +15,29 @@ use crate::{
 /// One table: name, type, channels of the features, side of the image, what it is.
 macro_rules! zoo {
     ($($name:literal: $model:ty, $c:literal, $side:literal, $spec:expr;)*) => {
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry { spec: spec($name, $side, $spec) },)*]
-        }
-
-        pub(super) fn build<D: Backend<f32>>(
-            device: &D,
-            spec: ModelSpec,
-            options: &BuildOptions,
-        ) -> Result<Option<Built<D>>> {
-            let mut blocks = [0; 4];
-            let stages = spec.resnet.iter().flat_map(|resnet| &resnet.blocks);
-            blocks.iter_mut().zip(stages).for_each(|(to, from)| *to = *from);
-            Ok(Some(match spec.name.as_str() {
-                $($name => {
-                    type M<D> = $model;
-                    let trunk = M::<D>::new(device, blocks, spec.image)?;
-                    with_head::<_, $c, D>(device, trunk, spec, options)?
-                })*
-                _ => return Ok(None),
-            }))
+        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+            vec![$(Named::new(entry($name, $side, $spec), |device, spec, options| {
+                type M<D> = $model;
+                let trunk = M::<D>::new(device, blocks(&spec), spec.image)?;
+                with_head::<_, $c, D>(device, trunk, spec, options)
+            })),*]
         }
     };
 }
 
-fn spec(name: &str, side: usize, resnet: ResnetSpec) -> ModelSpec {
-    ModelSpec {
-        name: name.to_owned(),
-        family: "resnet".to_owned(),
-        image: (side, side),
-        patch: side / resnet.grid((side, side)).rows.max(1),
-        embed_dim: resnet.features(),
-        depth: resnet.blocks.iter().sum(),
-        classes: 1000,
-        resnet: Some(resnet),
-        ..ModelSpec::default()
-    }
+/// Blocks of each stage; 0 for those that there are not.
+fn blocks(spec: &ModelSpec) -> [usize; 4] {
+    let mut blocks = [0; 4];
+    let stages = spec.resnet().into_iter().flat_map(|resnet| &resnet.blocks);
+    blocks.iter_mut().zip(stages).for_each(|(to, from)| *to = *from);
+    blocks
+}
+
+fn entry(name: &str, side: usize, resnet: ResnetSpec) -> Entry {
+    let patch = side / resnet.grid((side, side)).rows.max(1);
+    let sizes = [resnet.features(), patch, side / patch, resnet.blocks.iter().sum()];
+    let spec = super::spec(name, sizes, Family::Resnet(resnet));
+    Entry::new(ModelSpec { image: (side, side), ..spec })
 }
 
 /// Three stages of `blocks` basic blocks behind the CIFAR stem.

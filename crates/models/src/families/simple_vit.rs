@@ -8,8 +8,8 @@ use inductive_ops::Backend;
 
 use super::with_head;
 use crate::{
-    Error, ModelSpec, Pool, Result,
-    registry::{BuildOptions, Built, Entry},
+    Attention, Error, Family, ModelSpec, Pool, Result,
+    registry::{Entry, Named},
     transformer::{Features, Transformer},
 };
 
@@ -62,31 +62,19 @@ pub fn simple_vit<
 /// One table: name, width (of the MLP too), heads, patch, side of the grid, depth.
 macro_rules! zoo {
     ($($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal;)*) => {
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry {
-                spec: ModelSpec {
-                    mlp_ratio: 1.0,
-                    pool: Pool::Average,
-                    ..super::spec("simple_vit", $name, [$c, $h, $p, $g, $depth])
-                },
-            },)*]
-        }
-
-        pub(super) fn build<D: Backend<f32>>(
-            device: &D,
-            spec: ModelSpec,
-            options: &BuildOptions,
-        ) -> Result<Option<Built<D>>> {
-            Ok(Some(match spec.name.as_str() {
-                $($name => {
-                    let share = options.content_share;
-                    let trunk = simple_vit::<$c, $h, $c, $p, { 3 * $p * $p }, f32, D>(device, &spec, share)?;
-                    with_head::<_, $c, D>(device, trunk, spec, options)?
-                })*
-                _ => return Ok(None),
-            }))
+        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+            vec![$(Named::new(entry($name, [$c, $p, $g, $depth], $h), |device, spec, options| {
+                let share = options.content_share;
+                let trunk = simple_vit::<$c, $h, $c, $p, { 3 * $p * $p }, f32, D>(device, &spec, share)?;
+                with_head::<_, $c, D>(device, trunk, spec, options)
+            })),*]
         }
     };
+}
+
+fn entry(name: &str, sizes: [usize; 4], heads: usize) -> Entry {
+    let attention = Attention { heads, mlp_ratio: 1.0, pool: Pool::Average, ..Attention::default() };
+    Entry::new(super::spec(name, sizes, Family::SimpleVit(attention))).with_init_by_width()
 }
 
 zoo! {
@@ -102,7 +90,7 @@ mod tests {
     use inductive_init::SinCos;
     use inductive_nn::{ModuleExt, Record};
 
-    use crate::{Model, build};
+    use crate::{BuildOptions, Model, build};
 
     fn micro(content_share: f64) -> Result<Box<dyn Model<f32, Cpu>>> {
         let options = BuildOptions { classes: 10, content_share, ..Default::default() };

@@ -6,8 +6,8 @@ use inductive_ops::Backend;
 
 use super::{repeated, with_head};
 use crate::{
-    ModelSpec, Result,
-    registry::{BuildOptions, Built, Entry},
+    Attention, Family, ModelSpec, Result,
+    registry::{Entry, Named},
     transformer::{Features, Joins, Position, Transformer},
 };
 
@@ -36,26 +36,18 @@ pub fn vit<const C: usize, const H: usize, const HIDDEN: usize, const P: usize, 
 /// One table: name, width, heads, patch, side of the grid, depth.
 macro_rules! zoo {
     ($($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal;)*) => {
-        pub(super) fn entries() -> Vec<Entry> {
-            vec![$(Entry {
-                spec: ModelSpec { qkv_bias: true, ..super::spec("vit", $name, [$c, $h, $p, $g, $depth]) },
-            },)*]
-        }
-
-        pub(super) fn build<D: Backend<f32>>(
-            device: &D,
-            spec: ModelSpec,
-            options: &BuildOptions,
-        ) -> Result<Option<Built<D>>> {
-            Ok(Some(match spec.name.as_str() {
-                $($name => {
-                    let trunk = vit::<$c, $h, { 4 * $c }, $p, f32, D>(device, &spec)?;
-                    with_head::<_, $c, D>(device, trunk, spec, options)?
-                })*
-                _ => return Ok(None),
-            }))
+        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
+            vec![$(Named::new(entry($name, [$c, $p, $g, $depth], $h), |device, spec, options| {
+                let trunk = vit::<$c, $h, { 4 * $c }, $p, f32, D>(device, &spec)?;
+                with_head::<_, $c, D>(device, trunk, spec, options)
+            })),*]
         }
     };
+}
+
+fn entry(name: &str, sizes: [usize; 4], heads: usize) -> Entry {
+    let attention = Attention { heads, qkv_bias: true, ..Attention::default() };
+    Entry::new(super::spec(name, sizes, Family::Vit(attention))).with_init_by_width()
 }
 
 zoo! {

@@ -195,7 +195,7 @@ impl Parts {
     fn dims(&self, spec: &ModelSpec) -> Dims {
         let (grid, width) = (spec.grid(), spec.embed_dim);
         let rows = self.position.as_ref().map_or(0, |(_, values)| values.len() / width.max(1));
-        Dims { width, heads: spec.heads.max(1), grid, class_token: rows == grid.tokens() + 1 }
+        Dims { width, heads: spec.heads().max(1), grid, class_token: rows == grid.tokens() + 1 }
     }
 
     /// Numbers and names of the layers of attention over all channels.

@@ -248,7 +248,7 @@ impl Recipe {
         self.validate()?;
         let spec = self.model_spec()?;
         Ok(Self {
-            local_up_to_layer: Some(self.local_up_to_layer.unwrap_or(spec.local_up_to_layer)),
+            local_up_to_layer: Some(self.local_up_to_layer.or(spec.local_up_to_layer()).unwrap_or(0)),
             lr: Some(self.learning_rate()),
             lr_base: None,
             data_revision: self.data.parse::<DataSpec>()?.revision(),

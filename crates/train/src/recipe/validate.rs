@@ -44,7 +44,7 @@ impl Recipe {
         )?;
         if let Some(share) = self.content_share {
             check("content_share", share, (0.0..=1.0).contains(&share), "a share, 0 to 1")?;
-            if self.model_spec()?.family != "simple_vit" {
+            if !matches!(self.model_spec()?.family, inductive_models::Family::SimpleVit(_)) {
                 return refuse(
                     "content_share",
                     share,

@@ -116,7 +116,7 @@ impl Request {
         let spec = self.recipe.model_spec()?;
         let strategy = self.recipe.init.as_ref().and_then(Init::get);
         let impulse = strategy.as_ref().and_then(Strategy::impulse);
-        Ok(impulse.map_or(0, |impulse| impulse.steps(spec.depth, spec.heads) as u64))
+        Ok(impulse.map_or(0, |impulse| impulse.steps(spec.depth, spec.heads()) as u64))
     }
 
     /// A recipe of a run on `data` that begins with these weights.

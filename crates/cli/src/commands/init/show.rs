@@ -3,7 +3,7 @@
 use inductive_data::Dataset;
 use inductive_files::shown;
 use inductive_init::Strategy;
-use inductive_models::{LayerInitialised, ModelSpec, Pool};
+use inductive_models::{Family, LayerInitialised, ModelSpec, Pool};
 use inductive_nn::{AttentionRecord, ModuleExt};
 use inductive_papers::table::{Cell, Column, Table};
 use inductive_train::Initial;
@@ -96,8 +96,8 @@ pub fn files(
         say(format!("written: {} ({what}{replaced})", shown(path.display())))
     };
     let parameters = initial.model.num_params();
-    let family = initial.model.spec().family.as_str();
-    let names = if ["simple_vit", "eit"].contains(&family) { "" } else { ", timm's names" };
+    let of_authors = matches!(initial.model.spec().family, Family::SimpleVit(_) | Family::Eit(_));
+    let names = if of_authors { "" } else { ", timm's names" };
     written(&request.out, &format!("{parameters} parameters, {} classes{names}", request.classes))?;
     written(&request.run, "the recipe of a run that begins with these weights")?;
     let Some(Pictures { attention: maps, position }) = &request.pictures else { return Ok(()) };
@@ -142,18 +142,21 @@ const OF_TIMM: [&str; 9] = [
 
 /// Python that makes the model in timm, where timm has it.
 fn timm_model(spec: &ModelSpec) -> Option<String> {
-    let ModelSpec { name, classes, patch, embed_dim, depth, heads, .. } = spec;
+    let ModelSpec { name, classes, patch, embed_dim, depth, .. } = spec;
     if OF_TIMM.contains(&name.as_str()) {
         return Some(format!("timm.create_model({name:?}, num_classes={classes})"));
     }
-    let (class, more) = match (spec.family.as_str(), spec.pool) {
-        ("vit", Pool::Token) => ("vision_transformer.VisionTransformer", String::new()),
-        ("vit", Pool::Average) => {
+    let (class, more) = match &spec.family {
+        Family::Vit(vit) if vit.pool == Pool::Average => {
             ("vision_transformer.VisionTransformer", ", class_token=False, global_pool=\"avg\"".to_owned())
         }
-        ("convit", _) => ("convit.ConVit", format!(", local_up_to_layer={}", spec.local_up_to_layer)),
+        Family::Vit(_) => ("vision_transformer.VisionTransformer", String::new()),
+        Family::Convit(convit) => {
+            ("convit.ConVit", format!(", local_up_to_layer={}", convit.local_up_to_layer))
+        }
         _ => return None,
     };
+    let heads = spec.heads();
     Some(format!(
         "timm.models.{class}(img_size={}, patch_size={patch}, embed_dim={embed_dim}, depth={depth}, num_heads={heads}, \
          num_classes={classes}{more})",

@@ -79,7 +79,7 @@ fn list(numbers: &[usize]) -> String {
 }
 
 fn attention_channels(spec: &ModelSpec) -> Vec<usize> {
-    let conv = spec.eit.iter().flat_map(|eit| &eit.conv_channels);
+    let conv = spec.eit().into_iter().flat_map(|eit| &eit.conv_channels);
     conv.map(|conv| spec.embed_dim - conv).collect()
 }
 
@@ -131,7 +131,7 @@ pub(super) fn add(report: &mut Report) -> Result<()> {
         }
         counts.push(Check::equal(of("tensors"), tensors, size.tensors));
         counts.push(Check::equal(of("attention channels"), list(&channels), list(size.attention)));
-        let by_rule: Vec<usize> = conv_channels(spec.embed_dim, spec.heads, spec.depth)
+        let by_rule: Vec<usize> = conv_channels(spec.embed_dim, spec.heads(), spec.depth)
             .iter()
             .map(|e| spec.embed_dim - e)
             .collect();
@@ -187,7 +187,7 @@ pub(super) fn add(report: &mut Report) -> Result<()> {
 /// Additions of biases, and one operation for each number that is pooled: what the authors' counter (ptflops) includes.
 fn biases_and_pooling(spec: &ModelSpec) -> u64 {
     let (tokens, c) = (spec.grid().tokens() as u64 + 1, spec.embed_dim as u64);
-    let map = spec.eit.as_ref().and_then(|eit| eit.overlap?.grids(spec.image).ok());
+    let map = spec.overlap().and_then(|overlap| overlap.grids(spec.image).ok());
     // The stem's biases, and what its pooling reads.
     let stem = map.map_or(0, |(map, _)| 2 * map.tokens() as u64 * c);
     let attention: u64 = attention_channels(spec).iter().map(|a| tokens * 4 * *a as u64).sum();

@@ -173,7 +173,7 @@ impl<'a> Measured<'a> {
                 P => "attention alone",
                 other => other.label,
             };
-            let channels = numbers.spec.eit.iter().flat_map(|eit| &eit.conv_channels);
+            let channels = numbers.spec.eit().into_iter().flat_map(|eit| &eit.conv_channels);
             table.row([
                 Entry::text(label),
                 Entry::text(channels.map(usize::to_string).collect::<Vec<_>>().join(" ")),
