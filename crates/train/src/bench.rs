@@ -103,7 +103,7 @@ impl Bench {
     /// The model `name`, about to be measured on batches of `batch` images.
     ///
     /// # Errors
-    /// For a batch of no image or more than [`MOST_BATCH`]; as [`build`](inductive_models::build).
+    /// For a batch of no image or more than [`MOST_BATCH`]; as [`build`].
     pub fn new(name: &str, batch: usize, classes: usize, mode: Mode) -> Result<Self> {
         let expected = || format!("a batch of 1 to {MOST_BATCH} images");
         let refuse = || inductive_ops::Error::shape("bench", expected(), batch.to_string());

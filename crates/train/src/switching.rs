@@ -171,7 +171,7 @@ pub(crate) fn head_positions<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Resu
 }
 
 impl<D: Zoo> Learner<D> {
-    /// Makes layer `layer` of [`Model::switchable`], a convolution, attention, before the next update; returns its name.
+    /// Makes layer `layer` of `Model::switchable`, a convolution, attention, before the next update; returns its name.
     ///
     /// What the layer computed with goes on as it was: its weight keeps its averages in the optimizer and in the moving
     /// average. What has an effect from now on begins: in the optimizer with averages of zero, in the moving average with
@@ -179,7 +179,7 @@ impl<D: Zoo> Learner<D> {
     ///
     /// # Errors
     /// For a layer that is attention already, whose averages would go on with values that are new; as
-    /// [`Model::reparameterize`].
+    /// `Model::reparameterize`.
     pub fn switch(&mut self, layer: usize, how: &Reparameterization) -> Result<String> {
         let switched = self.model.switchable()?.into_iter().nth(layer);
         if let Some(it) = switched.filter(|it| it.operator != Operator::Convolution) {
