@@ -20,6 +20,8 @@ pub enum Error {
     #[error(transparent)]
     Papers(#[from] inductive_papers::Error),
     #[error(transparent)]
+    Report(#[from] inductive_report::Error),
+    #[error(transparent)]
     Checkpoint(#[from] inductive_checkpoint::Error),
     #[error("{}", shown(_0))]
     Model(#[from] inductive_models::Error),
@@ -50,6 +52,7 @@ impl Error {
             Self::Data(error) => is_wrong_source(error),
             Self::Failure(_)
             | Self::Papers(_)
+            | Self::Report(_)
             | Self::Checkpoint(_)
             | Self::Op(_)
             | Self::File(_)

@@ -3,10 +3,8 @@
 use inductive_data::DataSpec;
 use inductive_init::Strategy;
 use inductive_models::{entries, find_switchable};
-use inductive_papers::{
-    experiments::{Preset, protocols},
-    text::{one_of, wrap},
-};
+use inductive_papers::experiments::{Preset, protocols};
+use inductive_report::text::{one_of, wrap};
 use inductive_train::Recipe;
 
 use crate::{

@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 
 use inductive_files::shown_lines;
-use inductive_papers::text::{Charset, Terminal};
+use inductive_report::text::{Charset, Terminal};
 
 use crate::error::Result;
 
@@ -44,5 +44,5 @@ pub fn terminal() -> Terminal {
     let color = is_terminal && std::env::var_os("NO_COLOR").is_none();
     let columns = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()).filter(|_| is_terminal);
     let charset = if utf8 { Charset::Unicode } else { Charset::Ascii };
-    Terminal { charset, color, width: columns.unwrap_or(110) }
+    Terminal { charset, color, width: columns.unwrap_or(80) }
 }

@@ -50,16 +50,6 @@ pub enum Error {
         /// Which one.
         path: PathBuf,
     },
-    /// A picture that cannot be encoded.
-    #[error("cannot make a picture of {width} x {height} pixels: {message}; draw fewer or smaller maps")]
-    Picture {
-        /// Pixels across.
-        width: usize,
-        /// Pixels down.
-        height: usize,
-        /// The encoder's own words.
-        message: String,
-    },
 }
 
 /// `Result` with this crate's [`Error`].

@@ -7,9 +7,8 @@
 //! | [`published`] | the registry: every published number with its source, every claim |
 //! | [`stats`] | values by seed, paired differences, Student-t intervals |
 //! | [`verdict`] | a claim judged: holds, fails or undecided |
-//! | [`table`] | tables for terminal, Markdown and JSON |
-//! | [`figure`] | line plots as SVG and in the terminal, maps as PNG |
-//! | [`report`] | all of it in a folder |
+//! | [`frequencies`] | plots of what a model does to frequencies |
+//! | [`report`] | all of it in a folder, set by [`inductive_report`] |
 //! | [`experiments`] | which runs re-measure which table |
 //!
 //! ```
@@ -25,16 +24,14 @@
 
 pub mod error;
 pub mod experiments;
-pub mod figure;
+pub mod frequencies;
 pub mod published;
 pub mod report;
 pub mod stats;
-pub mod table;
-pub mod text;
 pub mod verdict;
 
 pub use error::{Error, Result};
 pub use published::Published;
 pub use report::Report;
-pub use stats::{Seeded, Summary};
+pub use stats::Seeded;
 pub use verdict::Verdict;

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use inductive_report::table::{Citation, Cited};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -62,6 +63,14 @@ pub struct PublishedValue {
     pub source: String,
     /// What kind of source that is.
     pub confidence: Confidence,
+}
+
+impl From<&PublishedValue> for Cited {
+    fn from(published: &PublishedValue) -> Self {
+        let confidence = published.confidence.as_str().to_owned();
+        let citation = Citation { source: published.source.clone(), confidence };
+        Self { value: published.value, unit: published.unit.clone(), citation }
+    }
 }
 
 /// What kind of statement a claim is.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, f64::consts::FRAC_PI_2};
 
+use inductive_report::Summary;
 use serde::{Deserialize, Serialize};
 
 /// One measured quantity, by seed.
@@ -75,38 +76,6 @@ impl FromIterator<(u64, f64)> for Seeded {
     }
 }
 
-/// Mean and spread of a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Number of values.
-    pub n: usize,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Standard deviation with `n - 1`; `None` for one value.
-    pub sd: Option<f64>,
-}
-
-impl Summary {
-    /// Of these values; `None` when there are none.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len();
-        if n == 0 {
-            return None;
-        }
-        let mean = values.iter().sum::<f64>() / n as f64;
-        // Two passes: the values are percentages near each other, and E[x^2] - E[x]^2 would cancel.
-        let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-        let sd = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
-        Some(Self { n, mean, sd })
-    }
-
-    /// The 95 % confidence interval of the mean, `mean +- t(.975, n - 1) sd / sqrt(n)`; `None` for one value.
-    pub fn interval(&self) -> Option<Interval> {
-        let half = t_quantile(0.975, self.n.saturating_sub(1)) * self.sd? / (self.n as f64).sqrt();
-        Some(Interval { low: self.mean - half, high: self.mean + half })
-    }
-}
-
 /// A 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
@@ -114,6 +83,14 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+}
+
+impl Interval {
+    /// That of the mean of a sample, `mean +- t(.975, n - 1) sd / sqrt(n)`; `None` for one value.
+    pub fn of(summary: &Summary) -> Option<Self> {
+        let half = t_quantile(0.975, summary.n.saturating_sub(1)) * summary.sd? / (summary.n as f64).sqrt();
+        Some(Self { low: summary.mean - half, high: summary.mean + half })
+    }
 }
 
 /// The quantile of Student's t: the value that a t-distributed number with `df` degrees of freedom stays below with
@@ -190,22 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn the_spread_of_a_sample_divides_by_one_less_than_its_size() {
-        let summary = Summary::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).unwrap();
-        assert_eq!((summary.n, summary.mean), (8, 5.0));
-        assert!((summary.sd.unwrap() - (32.0_f64 / 7.0).sqrt()).abs() < 1e-15);
-        assert_eq!(Summary::of(&[]), None);
-        assert_eq!(Summary::of(&[3.0]).unwrap().sd, None);
-    }
-
-    #[test]
     fn the_interval_is_students() {
         // 2 +- 4.302652729911275 / sqrt(3)
-        let interval = Summary::of(&[1.0, 2.0, 3.0]).unwrap().interval().unwrap();
+        let interval = Interval::of(&Summary::of(&[1.0, 2.0, 3.0]).unwrap()).unwrap();
         assert!(
             (interval.low + 0.484_137_712_1).abs() < 1e-6 && (interval.high - 4.484_137_712_1).abs() < 1e-6
         );
-        assert_eq!(Summary::of(&[3.0]).unwrap().interval(), None);
+        assert_eq!(Interval::of(&Summary::of(&[3.0]).unwrap()), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use dfdx::prelude::Cpu;
 use inductive_files::names_a_file;
 use inductive_models::{BuildOptions, ConvMixerSpec, Family, ModelSpec, Overlap, build, entries, find};
 use inductive_nn::ModuleExt;
-use inductive_papers::{
+use inductive_report::{
     table::{Cell, Column, Table},
     text::Terminal,
 };

@@ -10,7 +10,7 @@ use inductive_data::DataSpec;
 use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
 use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization};
-use inductive_papers::table::{Cell, Column, Table};
+use inductive_report::table::{Cell, Column, Table};
 use inductive_train::{Probe, check_weights};
 
 use crate::{

@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::trend::{TrendPoint, lead_grows_as_x_shrinks},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::trend::{TrendPoint, lead_grows_as_x_shrinks},
 };
 
 /// See the [module](self).
@@ -22,6 +24,7 @@ pub(super) const TABLE2: Protocol = Protocol {
     about: "sample efficiency: ConViT against its DeiT control at fractions of the data, epochs x 1/f",
     cells,
     report,
+    exact: None,
 };
 
 const CONVIT: &str = "convit";
@@ -139,23 +142,23 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         let top1 = |variant| of_arm(results, variant, fraction, |m| m.test_top1);
         let (convit, deit) = (top1(CONVIT), top1(DEIT));
         let value = |column: &str| published.value("convit", "table2", &label, column);
-        let shown = |column: &str| Entry::published(&value(column));
+        let shown = |column: &str| Entry::published(value(column));
         let last = results.iter().find(|r| r.cell.fraction == fraction).and_then(|r| r.result.metrics.last());
         images = last.map_or(images, |m| m.step * scale.batch_size as u64);
         gaps.extend(value("relative gap top1").first().map(|it| format!("{} at {label}", it.value)));
         epochs.extend(last.map(|m| format!("{:.1} of {label}", m.epoch)));
         table.row([
             Entry::text(&label),
-            Entry::measured(&deit, 1),
-            Entry::measured(&convit, 1),
-            Entry::measured(&convit.lead_over(&deit), 0),
+            Entry::measured(deit.summary(), 1),
+            Entry::measured(convit.summary(), 1),
+            Entry::measured(convit.lead_over(&deit).summary(), 0),
             shown("DeiT-S top1"),
             shown("ConViT-S top1"),
         ]);
         top5.row([
             Entry::text(&label),
-            Entry::measured(&of_arm(results, DEIT, fraction, |m| m.test_top5), 1),
-            Entry::measured(&of_arm(results, CONVIT, fraction, |m| m.test_top5), 1),
+            Entry::measured(of_arm(results, DEIT, fraction, |m| m.test_top5).summary(), 1),
+            Entry::measured(of_arm(results, CONVIT, fraction, |m| m.test_top5).summary(), 1),
             shown("DeiT-S top5"),
             shown("ConViT-S top5"),
         ]);
@@ -187,7 +190,7 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         MODEL, request.data
     ));
     let line = |name: &str, hue, values: fn(&TrendPoint) -> &Seeded| {
-        points.iter().fold(Series::measured(name, hue), |s, p| s.mean_sd(p.x, values(p)))
+        points.iter().fold(Series::measured(name, hue), |s, p| s.mean_sd(p.x, values(p).summary()))
     };
     figure = figure.series(line("ConViT", 0, |p| &p.leader)).series(line("DeiT control", 1, |p| &p.baseline));
 
@@ -242,7 +245,7 @@ fn curves(results: &[CellResult], scale: &Scale) -> Figure {
             Series::measured(format!("{name}, {}", percent(fraction)), hue),
             |series, (at, step)| {
                 let top1 = |run: &&CellResult| Some((run.cell.seed, run.result.metrics.get(at)?.test_top1));
-                series.mean_sd(step as f64, &runs.iter().filter_map(top1).collect())
+                series.mean_sd(step as f64, runs.iter().filter_map(top1).collect::<Seeded>().summary())
             },
         );
         figure = figure.series(series);

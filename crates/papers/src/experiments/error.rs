@@ -3,7 +3,7 @@
 use inductive_files::shown;
 
 use super::Preset;
-use crate::text::one_of;
+use inductive_report::text::one_of;
 
 /// What went wrong with an experiment, and what to do.
 #[derive(Debug, thiserror::Error)]

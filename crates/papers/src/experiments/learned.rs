@@ -7,7 +7,8 @@ use inductive_init::Strategy;
 use inductive_models::find;
 
 use super::{CellResult, Preset, percent};
-use crate::{Report, Verdict, figure::Guide, table::Cell as Entry};
+use crate::{Report, Verdict};
+use inductive_report::{figure::Guide, table::Cell as Entry};
 
 /// A run has learned something if its accuracy is this many times that of guessing.
 const LEARNED: f64 = 1.5;
@@ -122,10 +123,12 @@ mod tests {
     use crate::{
         Published, Seeded,
         experiments::{Cell, results::finished},
+        verdict::{ClaimTest, Comparison},
+    };
+    use inductive_report::{
         figure::{Axis, Figure, Series},
         table::{Column, Table},
         text::Terminal,
-        verdict::{ClaimTest, Comparison},
     };
 
     fn run(variant: &'static str, model: &str, seed: u64, top1: f64) -> CellResult {

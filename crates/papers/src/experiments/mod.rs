@@ -172,6 +172,7 @@ pub struct Protocol {
     pub about: &'static str,
     cells: fn(&Request) -> Result<Vec<Cell>>,
     report: fn(&Request, &[CellResult]) -> Result<Report>,
+    exact: Option<fn(&mut Report, &Request) -> Result<()>>,
 }
 
 /// All tables that can be measured again.
@@ -242,6 +243,22 @@ impl Study {
         };
         let folder = request.runs.join(folder);
         Ok(Self { request, protocol, cells, folder })
+    }
+
+    /// What the results of the runs say: tables, figures, verdicts.
+    ///
+    /// # Errors
+    /// A registry without a claim that the table is about; a model that cannot be built.
+    pub fn measured(&self, results: &[CellResult]) -> Result<Report> {
+        (self.protocol.report)(&self.request, results)
+    }
+
+    /// Adds what is computed without a run; nothing for a table without such a part.
+    ///
+    /// # Errors
+    /// Initial weights that cannot be computed, a model that cannot be built.
+    pub fn compute(&self, report: &mut Report) -> Result<()> {
+        self.protocol.exact.map_or(Ok(()), |exact| exact(report, &self.request))
     }
 
     /// The folder of a cell.

@@ -3,12 +3,8 @@
 use inductive_train::Metrics;
 
 use super::CellResult;
-use crate::{
-    Seeded, Verdict,
-    stats::t_quantile,
-    table::{Cell as Entry, Column, Table},
-    verdict::Judged,
-};
+use crate::{Seeded, Verdict, stats::t_quantile, verdict::Judged};
+use inductive_report::table::{Cell as Entry, Column, Table};
 
 /// Finished runs of one arm at a share of the data.
 fn runs<'a>(

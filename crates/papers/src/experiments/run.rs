@@ -98,7 +98,8 @@ pub fn run<D: Zoo>(
     }
     let results: Vec<CellResult> = results.into_iter().flatten().collect();
     progress.reporting();
-    let mut report = (study.protocol.report)(&study.request, &results)?;
+    let mut report = study.measured(&results)?;
+    study.compute(&mut report)?;
     report.command = study.request.command.clone();
     for notice in notices {
         report.differs(format!("data: {notice}"));

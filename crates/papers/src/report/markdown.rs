@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::{
-    table::{Cell, Column, Table, escape},
-    verdict::ClaimVerdict,
+use crate::verdict::ClaimVerdict;
+use inductive_report::{
+    markdown::{escape, indented, list},
+    table::{Cell, Column, Table},
 };
 
 impl Report {
@@ -90,19 +91,4 @@ fn judged(claim: &ClaimVerdict) -> String {
     let (id, verdict) = (escape(&claim.id), claim.verdict);
     let (text, source) = (escape(&claim.text), escape(&claim.source));
     format!("\n### {id}: {verdict}\n\n{text} ({source})\n\n{}", claim.table().markdown())
-}
-
-/// A section with one item per line; nothing without items.
-fn list(out: &mut String, title: &str, lines: &[String]) {
-    if !lines.is_empty() {
-        let _ = write!(out, "\n## {title}\n\n");
-        for line in lines {
-            let _ = writeln!(out, "- {}", escape(line));
-        }
-    }
-}
-
-/// A block of code: indented, because a fence could be closed by what it holds.
-fn indented(code: &str) -> String {
-    code.lines().map(|line| format!("    {}\n", inductive_files::shown(line))).collect()
 }

@@ -5,11 +5,11 @@ mod write;
 
 use serde::Serialize;
 
-use crate::{
+use crate::verdict::{ClaimVerdict, Verdict};
+use inductive_report::{
     figure::Figure,
     table::Table,
     text::{Terminal, wrap},
-    verdict::{ClaimVerdict, Verdict},
 };
 
 /// A table with the name it has in `tables.json`.

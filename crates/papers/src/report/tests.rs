@@ -3,13 +3,15 @@
 use super::*;
 use crate::{
     Error, Published, Seeded,
-    figure::{Axis, Series},
-    table::{Cell, Column},
-    text::Charset,
     verdict::{
         Comparison,
         trend::{TrendPoint, lead_grows_as_x_shrinks},
     },
+};
+use inductive_report::{
+    figure::{Axis, Series},
+    table::{Cell, Column},
+    text::Charset,
 };
 
 fn seeds(values: &[f64]) -> Seeded {
@@ -36,13 +38,13 @@ fn report() -> Report {
     for (x, row, leader, baseline) in runs {
         table.row([
             Cell::text(row),
-            Cell::measured(&baseline, 1),
-            Cell::measured(&leader, 1),
-            Cell::published(&published.value("convit", "table2", row, "DeiT-S top1")),
-            Cell::published(&published.value("convit", "table2", row, "ConViT-S top1")),
+            Cell::measured(baseline.summary(), 1),
+            Cell::measured(leader.summary(), 1),
+            Cell::published(published.value("convit", "table2", row, "DeiT-S top1")),
+            Cell::published(published.value("convit", "table2", row, "ConViT-S top1")),
         ]);
-        convit = convit.mean_sd(x, &leader);
-        deit = deit.mean_sd(x, &baseline);
+        convit = convit.mean_sd(x, leader.summary());
+        deit = deit.mean_sd(x, baseline.summary());
         points.push(TrendPoint { label: row.into(), x, leader, baseline });
     }
     table.note("Measured: mean ± standard deviation (seeds).");

@@ -9,7 +9,8 @@ use std::{
 use inductive_files::write_atomic;
 
 use super::Report;
-use crate::{Error, Result, figure::is_figure};
+use crate::{Error, Result};
+use inductive_report::figure::is_figure;
 
 /// Its tables: what a folder is known by.
 const TABLES: &str = "tables.json";

@@ -80,7 +80,7 @@ impl Comparison {
         let Some(summary) = differences.summary() else {
             return judged(Verdict::Undecided, None, None, "no seed has both sides".to_owned());
         };
-        let Some(interval) = summary.interval() else {
+        let Some(interval) = Interval::of(&summary) else {
             let reason = "one seed gives no interval; run more seeds".to_owned();
             return judged(Verdict::Undecided, Some(summary.mean), None, reason);
         };

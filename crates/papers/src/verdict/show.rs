@@ -1,9 +1,9 @@
 //! A judged claim as a table.
 
-use crate::{
+use crate::verdict::{ClaimVerdict, Judged};
+use inductive_report::{
     table::{Cell, Column, Table},
     text::signed,
-    verdict::{ClaimVerdict, Judged},
 };
 
 impl Judged {

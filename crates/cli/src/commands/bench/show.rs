@@ -2,7 +2,7 @@
 
 use inductive_files::shown;
 use inductive_ops::roof::Roof;
-use inductive_papers::table::{Cell, Column, Table};
+use inductive_report::table::{Cell, Column, Table};
 use inductive_train::bench::Mode;
 
 use super::{

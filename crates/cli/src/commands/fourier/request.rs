@@ -8,7 +8,7 @@ use std::{
 use inductive_checkpoint::{LoadOptions, TensorFile, check_writable, load_tensors};
 use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Zoo, build, find};
-use inductive_papers::figure::is_figure;
+use inductive_report::figure::is_figure;
 use inductive_train::{Initial, Recipe, check_weights};
 
 use crate::{

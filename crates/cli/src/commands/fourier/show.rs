@@ -5,8 +5,9 @@ use std::path::Path;
 use inductive_analysis::{PointSpectrum, WHITE_NOISE};
 use inductive_files::shown;
 use inductive_nn::OperatorKind;
-use inductive_papers::{
-    figure::{Figure, over_depth, over_frequency},
+use inductive_papers::frequencies::{over_depth, over_frequency};
+use inductive_report::{
+    figure::Figure,
     table::{Cell, Column, Table},
 };
 use inductive_train::FourierPoint;

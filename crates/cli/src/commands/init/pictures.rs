@@ -2,7 +2,7 @@
 
 use inductive_analysis::mean_maps;
 use inductive_nn::AttentionRecord;
-use inductive_papers::figure::{Map, Maps};
+use inductive_report::figure::{Map, Maps};
 
 /// The maps of all layers, each the mean over the images; `L0 H1` is head 1 of layer 0.
 pub fn maps(layers: &[AttentionRecord<f32>]) -> Maps {

@@ -5,7 +5,7 @@ use inductive_files::shown;
 use inductive_init::Strategy;
 use inductive_models::{Family, LayerInitialised, ModelSpec, Pool};
 use inductive_nn::{AttentionRecord, ModuleExt};
-use inductive_papers::table::{Cell, Column, Table};
+use inductive_report::table::{Cell, Column, Table};
 use inductive_train::Initial;
 
 use super::request::{OWN, Pictures, Request};

@@ -12,8 +12,8 @@ use super::{
     Arm, EIT, EIT_POS, HALF, INCREASING, MEAN, P, P_POS, RESNET, Scale, T, T_POS, VIT, VIT_POS,
     exact::{Numbers, numbers},
 };
-use crate::{
-    Published, Report, Seeded,
+use crate::{Published, Report, Seeded};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
 };
@@ -92,10 +92,10 @@ impl<'a> Measured<'a> {
                 Entry::text(arm.label),
                 Entry::count(numbers.parameters),
                 Entry::number(numbers.spec.macs() as f64 / 1e6, 1),
-                Entry::measured(&self.top1(*arm), 1),
-                if *arm == EIT { Entry::Empty } else { Entry::measured(&above, 1) },
-                Entry::measured(&self.of(*arm, |m| m.test_top5), 1),
-                Entry::measured(&self.of(*arm, |m| m.test_loss), 3),
+                Entry::measured(self.top1(*arm).summary(), 1),
+                if *arm == EIT { Entry::Empty } else { Entry::measured(above.summary(), 1) },
+                Entry::measured(self.of(*arm, |m| m.test_top5).summary(), 1),
+                Entry::measured(self.of(*arm, |m| m.test_loss).summary(), 3),
             ]);
         }
         table.note(format!(
@@ -145,9 +145,9 @@ impl<'a> Measured<'a> {
         ] {
             table.row([
                 Entry::text(label),
-                Entry::measured(&self.top1(plain), 1),
-                Entry::measured(&self.top1(positions), 1),
-                Entry::measured(&self.top1(positions).minus(&self.top1(plain)), 1),
+                Entry::measured(self.top1(plain).summary(), 1),
+                Entry::measured(self.top1(positions).summary(), 1),
+                Entry::measured(self.top1(positions).minus(&self.top1(plain)).summary(), 1),
             ]);
         }
         table.note("Gain: points from a learned position embedding, paired by seed. The grid has 8x8 patches in all of them.");
@@ -179,7 +179,7 @@ impl<'a> Measured<'a> {
                 Entry::text(channels.map(usize::to_string).collect::<Vec<_>>().join(" ")),
                 Entry::count(numbers.parameters),
                 Entry::number(numbers.spec.macs() as f64 / 1e6, 1),
-                Entry::measured(&self.top1(arm), 1),
+                Entry::measured(self.top1(arm).summary(), 1),
             ]);
         }
         table.note("All with EIT's patches and without positions. The paper's own constant split (LSRA) is not available.");
@@ -236,7 +236,7 @@ impl<'a> Measured<'a> {
         for (hue, (name, arms)) in groups.into_iter().enumerate() {
             let run = arms.iter().filter_map(|arm| Some((arm, self.numbers(*arm)?)));
             let series = run.fold(Series::measured(name, hue), |series, (arm, numbers)| {
-                series.mean_sd(numbers.parameters as f64 / 1e3, &self.top1(*arm))
+                series.mean_sd(numbers.parameters as f64 / 1e3, self.top1(*arm).summary())
             });
             figure = figure.series(series);
         }

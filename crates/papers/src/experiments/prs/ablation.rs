@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::{ClaimTest, Comparison},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::{ClaimTest, Comparison},
 };
 
 /// Gate, initial positions and training of attention, one without the other.
@@ -19,6 +21,7 @@ pub(in super::super) const ABLATION: Protocol = Protocol {
     about: "ConViT's ablation a to g: gates, initial positions, frozen attention, on a tenth of the data",
     cells: |request| arms::cells(request, &scale(request.preset)),
     report,
+    exact: None,
 };
 
 fn scale(preset: Preset) -> Scale {
@@ -72,9 +75,9 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         table.row([
             Entry::text(variant),
             Entry::text(arm.label),
-            Entry::measured(&top1(variant), 1),
-            below.map_or(Entry::Empty, |it| Entry::measured(&it, 1)),
-            Entry::published(&published.value("convit", "table3", row, "10% data top1")),
+            Entry::measured(top1(variant).summary(), 1),
+            below.map_or(Entry::Empty, |it| Entry::measured(it.summary(), 1)),
+            Entry::published(published.value("convit", "table3", row, "10% data top1")),
         ]);
     }
     table.note(
@@ -129,7 +132,7 @@ fn figure(published: &Published, top1: &dyn Fn(&str) -> Seeded) -> Figure {
         .caption("Measured: mean ± sd over seeds. Published: ConViT-S+ on 10 % of ImageNet (arXiv 2103.10697, Table 3).");
     let arms = || ROWS.iter().enumerate();
     let measured = arms().fold(Series::measured("here", 0), |series, (at, (variant, _))| {
-        series.mean_sd(at as f64, &top1(variant))
+        series.mean_sd(at as f64, top1(variant).summary())
     });
     let paper = arms().fold(Series::published("ConViT", 1), |series, (at, (_, row))| {
         let values = published.value("convit", "table3", row, "10% data top1");

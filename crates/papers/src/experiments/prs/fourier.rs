@@ -12,9 +12,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::{ClaimTest, Comparison},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::{ClaimTest, Comparison},
 };
 
 /// Mean of what `of` gives for the operators of one kind; NaN where there is none.
@@ -134,8 +136,8 @@ fn filters(measured: &Measured<'_>) -> Table {
             table.row([
                 Entry::text(arm.variant),
                 Entry::text(kind.name()),
-                Entry::measured(&stream, 3),
-                Entry::measured(&branch, 3),
+                Entry::measured(stream.summary(), 3),
+                Entry::measured(branch.summary(), 3),
             ]);
         }
     }
@@ -162,8 +164,8 @@ fn sweep(measured: &Measured<'_>) -> Table {
         table.row([
             Entry::number(percent, 0),
             Entry::text(arm.variant),
-            Entry::measured(&measured.of(arm, level), 3),
-            Entry::measured(&last, 3),
+            Entry::measured(measured.of(arm, level).summary(), 3),
+            Entry::measured(last.summary(), 3),
         ]);
     }
     let ranks = rank_correlations(measured);
@@ -200,7 +202,7 @@ fn over_depth(measured: &Measured<'_>) -> Figure {
 fn by_time(measured: &Measured<'_>) -> Figure {
     let run = SWEEP.into_iter().filter(|(_, arm)| measured.scale.has(*arm));
     let series = run.fold(Series::measured("all layers at once", 0), |series, (percent, arm)| {
-        series.mean_sd(percent, &measured.of(arm, level))
+        series.mean_sd(percent, measured.of(arm, level).summary())
     });
     Figure::new(
         "Highest frequency by the time of the switch",

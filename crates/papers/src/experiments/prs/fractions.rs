@@ -9,9 +9,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::trend::{TrendPoint, lead_grows_as_x_shrinks},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::trend::{TrendPoint, lead_grows_as_x_shrinks},
 };
 
 /// Convolution, attention that begins as convolution, attention that begins at random.
@@ -22,6 +24,7 @@ pub(in super::super) const FRACTIONS: Protocol = Protocol {
             1/f",
     cells: |request| arms::cells(request, &scale(request.preset)),
     report,
+    exact: None,
 };
 
 fn scale(preset: Preset) -> Scale {
@@ -73,13 +76,13 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
     for &fraction in scale.fractions {
         let label = percent(fraction);
         let (leader, baseline) = (top1(BLURRED, fraction), top1(RANDOM, fraction));
-        let cited = |column: &str| Entry::published(&published.value("convit", "table2", &label, column));
+        let cited = |column: &str| Entry::published(published.value("convit", "table2", &label, column));
         table.row([
             Entry::text(&label),
-            Entry::measured(&top1(NEVER, fraction), 1),
-            Entry::measured(&leader, 1),
-            Entry::measured(&baseline, 1),
-            Entry::measured(&leader.lead_over(&baseline), 0),
+            Entry::measured(top1(NEVER, fraction).summary(), 1),
+            Entry::measured(leader.summary(), 1),
+            Entry::measured(baseline.summary(), 1),
+            Entry::measured(leader.lead_over(&baseline).summary(), 0),
             cited("DeiT-S top1"),
             cited("ConViT-S top1"),
             cited("relative gap top1"),
@@ -115,7 +118,7 @@ fn figure(scale: &Scale, top1: &dyn Fn(Arm, f64) -> Seeded) -> Figure {
     .caption("Mean ± sd over seeds; the same number of images seen at every point.");
     scale.arms.iter().enumerate().fold(figure, |figure, (hue, arm)| {
         let series = Series::measured(arm.label, hue);
-        figure.series(scale.fractions.iter().fold(series, |s, f| s.mean_sd(*f, &top1(*arm, *f))))
+        figure.series(scale.fractions.iter().fold(series, |s, f| s.mean_sd(*f, top1(*arm, *f).summary())))
     })
 }
 

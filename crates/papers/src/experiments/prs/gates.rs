@@ -11,9 +11,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::{ClaimTest, Comparison},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::{ClaimTest, Comparison},
 };
 
 /// Gates of attention that begins as ConViT's does.
@@ -23,6 +25,7 @@ pub(in super::super) const GATES: Protocol = Protocol {
     about: "share of position by layer and time, of attention that begins as blurred convolution (ConViT Fig. 6)",
     cells: |request| arms::cells(request, &scale(request.preset)),
     report,
+    exact: None,
 };
 
 fn scale(preset: Preset) -> Scale {
@@ -126,7 +129,7 @@ fn printed(published: &Published) -> Table {
             let (row, column) = (format!("ConViT-S blocks.{layer}"), format!("head {head} sigma(lambda)"));
             published.value("convit", "fig7-16-17", &row, &column)
         });
-        table.row([Entry::text((layer + 1).to_string()), Entry::published(&heads.collect::<Vec<_>>())]);
+        table.row([Entry::text((layer + 1).to_string()), Entry::published(heads.collect::<Vec<_>>())]);
     }
     table.note("A trend, not a strict order: the paper's own means of these layers are not monotone.");
     table

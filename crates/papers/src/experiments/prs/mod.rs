@@ -25,11 +25,8 @@ use self::{
     tables::Measured,
 };
 use super::{CellResult, Preset, Protocol, Request, Result};
-use crate::{
-    Published, Report,
-    published::Effort,
-    table::{Cell as Entry, Column, Table},
-};
+use crate::{Published, Report, published::Effort};
+use inductive_report::table::{Cell as Entry, Column, Table};
 
 /// When layers leave convolution.
 pub(super) const SCHEDULE: Protocol = Protocol {
@@ -37,11 +34,8 @@ pub(super) const SCHEDULE: Protocol = Protocol {
     table: "schedule",
     about: "layers that leave convolution early, late, in order of depth, or never, on a tenth of the data; controls",
     cells: |request| arms::cells(request, &schedule(request.preset)),
-    report: |request, results| {
-        let mut report = trained(request, &schedule(request.preset), results)?;
-        exact::add(&mut report, request)?;
-        Ok(report)
-    },
+    report: |request, results| trained(request, &schedule(request.preset), results),
+    exact: Some(exact::add),
 };
 
 /// The exact part: what a switch keeps.
@@ -50,7 +44,8 @@ pub(super) const EXACT: Protocol = Protocol {
     table: "exact",
     about: "a convolution becomes attention with the same function: layers, trained networks, gradients; no study",
     cells: |_| Ok(Vec::new()),
-    report: |request, _| exact::report(request),
+    report: |_, _| Ok(exact::report()),
+    exact: Some(exact::add),
 };
 
 /// Epochs of the main study at preset `small`: nine arms and five seeds are about an hour on two cores.

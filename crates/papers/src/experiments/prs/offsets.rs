@@ -11,9 +11,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::{ClaimTest, Comparison},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::{ClaimTest, Comparison},
 };
 
 /// Heads that look by position alone, around scattered centres.
@@ -23,6 +25,7 @@ pub(in super::super) const OFFSETS: Protocol = Protocol {
     about: "heads that begin at scattered places: whether those of the first layers come to a kernel's offsets",
     cells: |request| arms::cells(request, &scale(request.preset)),
     report,
+    exact: None,
 };
 
 fn scale(preset: Preset) -> Scale {
@@ -107,8 +110,8 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         let (before, after) = (of(start), of(end));
         table.row([
             Entry::text(format!("within {NEAR} of an offset of the {name} grid of its own, % of heads")),
-            Entry::measured(&before, 0),
-            Entry::measured(&after, 0),
+            Entry::measured(before.summary(), 0),
+            Entry::measured(after.summary(), 0),
         ]);
         let statement = format!("share of heads at offsets of the {name} grid: end > start");
         test = test.piece(Comparison::new(statement, "% of heads", after, before));
@@ -118,7 +121,11 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         ("alpha", |[_, _, alpha]| *alpha),
     ] {
         let of = |places: fn(&CellResult) -> Places| by_seed(&|run| mean(&places(run), measure));
-        table.row([Entry::text(name), Entry::measured(&of(start), 2), Entry::measured(&of(end), 2)]);
+        table.row([
+            Entry::text(name),
+            Entry::measured(of(start).summary(), 2),
+            Entry::measured(of(end).summary(), 2),
+        ]);
     }
     table.note(format!(
         "An offset counts once, however many heads are there. The discs of radius {NEAR} around the offsets cover 79 % of \

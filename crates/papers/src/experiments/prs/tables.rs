@@ -9,8 +9,8 @@ use super::{
     },
     arms::{Arm, EARLY_FIRST, LATE_FIRST, LAYERS, NEVER, SWEEP, Scale, UNIFORM_50},
 };
-use crate::{
-    Report, Seeded,
+use crate::{Report, Seeded};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
 };
@@ -85,10 +85,10 @@ impl Measured<'_> {
             table.row([
                 Entry::text(arm.variant),
                 Entry::text(arm.label),
-                Entry::measured(&self.top1(*arm), 1),
-                above.map_or(Entry::Empty, |it| Entry::measured(&it, 1)),
-                Entry::measured(&self.of(*arm, |m| m.train_top1), 1),
-                Entry::measured(&self.of(*arm, |m| m.test_loss), 3),
+                Entry::measured(self.top1(*arm).summary(), 1),
+                above.map_or(Entry::Empty, |it| Entry::measured(it.summary(), 1)),
+                Entry::measured(self.of(*arm, |m| m.train_top1).summary(), 1),
+                Entry::measured(self.of(*arm, |m| m.test_loss).summary(), 3),
             ]);
         }
         table.note(
@@ -148,9 +148,9 @@ impl Measured<'_> {
         let ticks = SWEEP.map(|(percent, _)| (percent, format!("{percent} %")));
         let run = SWEEP.iter().filter(|(_, arm)| self.scale.has(*arm));
         let uniform = run.fold(Series::measured("all layers at once", 0), |series, (percent, arm)| {
-            series.mean_sd(*percent, &self.top1(*arm))
+            series.mean_sd(*percent, self.top1(*arm).summary())
         });
-        let at = |name, hue, arm, x| Series::measured(name, hue).mean_sd(x, &self.top1(arm));
+        let at = |name, hue, arm, x| Series::measured(name, hue).mean_sd(x, self.top1(arm).summary());
         Figure::new(
             "Accuracy against the time at which layers leave convolution",
             Axis::linear("mean share of the run in convolution").with_ticks(ticks),

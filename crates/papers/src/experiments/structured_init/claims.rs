@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     Published, Report,
-    table::Table,
     verdict::{Check, ClaimTest, Comparison, Judged},
 };
+use inductive_report::table::Table;
 
 /// Adds the verdicts, and the comparisons that no claim is judged by.
 pub(super) fn add(report: &mut Report, measured: &Measured<'_>) -> Result<()> {

@@ -1,10 +1,8 @@
 //! Where the published numbers contradict each other, or the claim.
 
 use super::super::Result;
-use crate::{
-    Published,
-    table::{Cell as Entry, Column, Table},
-};
+use crate::Published;
+use inductive_report::table::{Cell as Entry, Column, Table};
 
 /// The published sides of "impulse is best", of which several say otherwise. Cells are looked up by table, row and column of
 /// the registry; `None` where a source has no such number.
@@ -46,7 +44,7 @@ pub(super) fn table() -> Result<Table> {
     for (what, places) in rows {
         table.row(std::iter::once(Entry::text(what)).chain(places.map(|place| match place {
             Some((table, row, column)) => {
-                Entry::published(&published.value("structured_init", table, row, column))
+                Entry::published(published.value("structured_init", table, row, column))
             }
             None => Entry::Empty,
         })));

@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::{ClaimTest, Comparison},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::{ClaimTest, Comparison},
 };
 
 /// Frozen filters against trained ones.
@@ -19,6 +21,7 @@ pub(in super::super) const CONVMIXER: Protocol = Protocol {
     about: "ConvMixer with depthwise filters trained, or frozen as random, softmax, impulse or box ones",
     cells: |request| arms::cells(request, &scale(request.preset)),
     report,
+    exact: None,
 };
 
 /// A size: registry name, channels, side of the filters.
@@ -137,7 +140,7 @@ fn published() -> Result<Table> {
         ("frozen impulse vs end-to-end, largest gap", "CIFAR-10 gap"),
     ] {
         let values = published.value("structured_init", "2404.01139-convmixer-table", row, column);
-        table.row([Entry::text(row), Entry::published(&values)]);
+        table.row([Entry::text(row), Entry::published(values)]);
     }
     table.note(
         "200 epochs on all images, patches of 2 pixels. The paper's numbers for boxes are not available.",
@@ -165,8 +168,9 @@ fn table(top1: &dyn Fn(Size, &str) -> Seeded, gap: &dyn Fn(Size, &str) -> Seeded
         heads.map(Column::right),
     );
     for size in SIZES {
-        let cells = [TRAINED].iter().chain(&FROZEN).map(|label| Entry::measured(&top1(size, label), 1));
-        let gaps = ["random", "impulse"].map(|label| Entry::measured(&gap(size, label), 1));
+        let cells =
+            [TRAINED].iter().chain(&FROZEN).map(|label| Entry::measured(top1(size, label).summary(), 1));
+        let gaps = ["random", "impulse"].map(|label| Entry::measured(gap(size, label).summary(), 1));
         let size = [Entry::count(size.1), Entry::text(format!("{0}x{0}", size.2))];
         table.row(size.into_iter().chain(cells).chain(gaps));
     }
@@ -185,7 +189,8 @@ fn figure(gap: &dyn Fn(Size, &str) -> Seeded) -> Figure {
     for (hue, filters) in FROZEN.into_iter().enumerate() {
         let series = Series::measured(filters, hue);
         let points = sizes.into_iter();
-        figure = figure.series(points.fold(series, |s, size| s.mean_sd(size.1 as f64, &gap(size, filters))));
+        figure = figure
+            .series(points.fold(series, |s, size| s.mean_sd(size.1 as f64, gap(size, filters).summary())));
     }
     figure
 }

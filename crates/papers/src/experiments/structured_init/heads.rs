@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     Published, Report, Seeded,
+    verdict::{ClaimTest, Comparison},
+};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
-    verdict::{ClaimTest, Comparison},
 };
 
 /// Heads of 32, 16 and 8 channels.
@@ -19,6 +21,7 @@ pub(in super::super) const HEADS: Protocol = Protocol {
     about: "impulse, mimetic and truncated normal weights with 3, 6 and 12 heads of the same width",
     cells: |request| arms::cells(request, &scale(request.preset)),
     report,
+    exact: None,
 };
 
 const fn arm(heads: usize, variant: &'static str, init: &'static str, label: &'static str) -> (usize, Arm) {
@@ -102,14 +105,14 @@ fn report(request: &Request, results: &[CellResult]) -> Result<Report> {
         table.row([
             Entry::count(heads),
             Entry::count(96 / heads),
-            Entry::measured(&plain, 1),
-            Entry::measured(&mimetic, 1),
-            Entry::measured(&impulse, 1),
-            Entry::measured(&above, 1),
-            Entry::measured(&mimetic_above, 1),
+            Entry::measured(plain.summary(), 1),
+            Entry::measured(mimetic.summary(), 1),
+            Entry::measured(impulse.summary(), 1),
+            Entry::measured(above.summary(), 1),
+            Entry::measured(mimetic_above.summary(), 1),
         ]);
         let [m, i] = gains;
-        gains = [m.mean_sd(heads as f64, &mimetic_above), i.mean_sd(heads as f64, &above)];
+        gains = [m.mean_sd(heads as f64, mimetic_above.summary()), i.mean_sd(heads as f64, above.summary())];
     }
     table.note("Above: points over truncated normal weights, paired by seed.");
     report.table("heads", table).table("decay", measured.decay());
@@ -153,7 +156,7 @@ fn published() -> Result<Table> {
     for model in ["ViT-S/h6", "ViT-S/h16"] {
         let cells = ["trunc normal", "mimetic", "impulse f=3"].map(|weights| {
             let row = format!("{model} {weights}");
-            Entry::published(&published.value("structured_init", "2404.01139-table2", &row, "CIFAR-100 top1"))
+            Entry::published(published.value("structured_init", "2404.01139-table2", &row, "CIFAR-100 top1"))
         });
         table.row(std::iter::once(Entry::text(model)).chain(cells));
     }

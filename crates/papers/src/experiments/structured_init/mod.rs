@@ -22,11 +22,8 @@ pub(super) const CLAIMS: Protocol = Protocol {
     table: "claims",
     about: "ViTs that begin with plain, mimetic and impulse weights, on a tenth of the data; controls; exact numbers",
     cells: |request| arms::cells(request, &scale(request.preset)),
-    report: |request, results| {
-        let mut report = trained(request, &scale(request.preset), results)?;
-        exact::add(&mut report, request)?;
-        Ok(report)
-    },
+    report: |request, results| trained(request, &scale(request.preset), results),
+    exact: Some(exact::add),
 };
 
 /// The same on all data.
@@ -36,6 +33,7 @@ pub(super) const FULL: Protocol = Protocol {
     about: "the main models of `claims` on all training images",
     cells: |request| arms::cells(request, &full(request.preset)),
     report: |request, results| trained(request, &full(request.preset), results),
+    exact: None,
 };
 
 /// The exact part: linear algebra and solvers.
@@ -44,7 +42,8 @@ pub(super) const EXACT: Protocol = Protocol {
     table: "exact",
     about: "channels over frozen filters, what initial weights reach, ranks at initialisation; trains nothing",
     cells: |_| Ok(Vec::new()),
-    report: |request, _| exact::report(request),
+    report: |_, _| Ok(exact::report()),
+    exact: Some(exact::add),
 };
 
 /// Sizes of the comparison on a tenth of the data.

@@ -6,8 +6,8 @@ use super::{
     super::CellResult,
     arms::{Arm, POOLED, Scale},
 };
-use crate::{
-    Report, Seeded,
+use crate::{Report, Seeded};
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell as Entry, Column, Table},
 };
@@ -106,10 +106,10 @@ impl Measured<'_> {
             table.row([
                 Entry::text(arm.model),
                 Entry::text(arm.label),
-                Entry::measured(&self.top1(*arm, When::Early), 1),
-                Entry::measured(&top1, 1),
-                above.map_or(Entry::Empty, |it| Entry::measured(&it, 1)),
-                Entry::measured(&self.of(*arm, When::End, |m| m.test_loss), 3),
+                Entry::measured(self.top1(*arm, When::Early).summary(), 1),
+                Entry::measured(top1.summary(), 1),
+                above.map_or(Entry::Empty, |it| Entry::measured(it.summary(), 1)),
+                Entry::measured(self.of(*arm, When::End, |m| m.test_loss).summary(), 3),
             ]);
         }
         table.note("Above default: points, paired by seed, of the same model.");
@@ -241,7 +241,7 @@ impl Measured<'_> {
                 let runs = self.runs(*arm);
                 let top1 =
                     runs.filter_map(|run| Some((run.cell.seed, run.result.metrics.get(index)?.test_top1)));
-                series.mean_sd(epoch, &top1.collect())
+                series.mean_sd(epoch, top1.collect::<Seeded>().summary())
             }));
         }
         figure

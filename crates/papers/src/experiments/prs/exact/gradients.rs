@@ -7,11 +7,8 @@ use super::{
     super::super::Result,
     toy::{GRID, Toy, failed},
 };
-use crate::{
-    Report,
-    table::{Cell, Column, Table},
-    verdict::Check,
-};
+use crate::{Report, verdict::Check};
+use inductive_report::table::{Cell, Column, Table};
 
 /// Norms of the gradients of gate and positions.
 struct Norms {

@@ -7,11 +7,8 @@ use super::{
     Scale, largest,
     toy::{GRID, OUTER, SIDE, Toy, failed},
 };
-use crate::{
-    Report, Seeded,
-    table::{Cell, Column, Table},
-    verdict::Check,
-};
+use crate::{Report, Seeded, verdict::Check};
+use inductive_report::table::{Cell, Column, Table};
 
 /// Locality strength, reference error inside the map, and over the whole map against zero padding.
 const LOCALITY: [(f64, f64, f64); 7] = [

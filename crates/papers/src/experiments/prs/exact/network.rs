@@ -9,11 +9,8 @@ use inductive_nn::{Gate, Positions, Reparameterization};
 use inductive_train::{Learner, Recipe};
 
 use super::{super::super::Result, Scale, largest};
-use crate::{
-    Report,
-    table::{Cell, Column, Table},
-    verdict::Check,
-};
+use crate::{Report, verdict::Check};
+use inductive_report::table::{Cell, Column, Table};
 
 /// Networks whose layers see the nearest patch beyond the border, and zeros.
 const NETWORKS: [(&str, &str); 2] = [("prs_nano", "replicate"), ("resnet_micro_switch", "zero")];

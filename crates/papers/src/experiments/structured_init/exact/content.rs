@@ -8,10 +8,8 @@ use super::{
     Scale,
     solvers::{WIDTH, rng},
 };
-use crate::{
-    Seeded,
-    table::{Cell, Column, Table},
-};
+use crate::Seeded;
+use inductive_report::table::{Cell, Column, Table};
 
 /// Side of the grid, factor of the embedding, deviation of the images' part, reference mass (structured-init notes 1.4).
 const CONTENT: [(usize, f64, f64, f64); 9] = [
@@ -47,7 +45,7 @@ pub(super) fn table(scale: &Scale) -> Result<Table> {
             Cell::text(Grid::square(side).to_string()),
             Cell::number(factor, 0),
             Cell::number(deviation, 1),
-            Cell::measured(&values, 3),
+            Cell::measured(values.summary(), 3),
             Cell::number(reference, 2),
         ]);
     }

@@ -5,10 +5,12 @@ use inductive_analysis::{Filters, Mixing, NO_RESIDUAL};
 use super::{super::super::Result, Scale};
 use crate::{
     Published, Report, Seeded,
-    figure::{Axis, Figure, Series},
     published::PublishedClaim,
-    table::{Cell, Column, Table},
     verdict::{Check, ClaimVerdict, judge_exact},
+};
+use inductive_report::{
+    figure::{Axis, Figure, Series},
+    table::{Cell, Column, Table},
 };
 
 /// Rank of the input and side of the filters; 36, 72 and 50 dimensions, all below the 256 places of a map.

@@ -11,8 +11,8 @@ use super::{
     Scale,
     solvers::{WIDTH, rng},
 };
-use crate::{
-    Report,
+use crate::Report;
+use inductive_report::{
     figure::{Axis, Figure, Series},
     table::{Cell, Column, Table},
 };

@@ -8,10 +8,8 @@ use inductive_data::{Dataset, Image, Normalize, SyntheticConfig, synthetic};
 use inductive_models::{BuildOptions, Record, build};
 
 use super::{super::super::Result, Scale};
-use crate::{
-    Report,
-    table::{Cell, Column, Table},
-};
+use crate::Report;
+use inductive_report::table::{Cell, Column, Table};
 
 /// At 32 pixels: class token and learned positions; average pooling and fixed positions; gated attention; attention beside a
 /// convolution; convolution alone.

@@ -15,9 +15,9 @@ use super::{super::super::Result, Scale, content};
 use crate::{
     Published, Report, Seeded,
     published::PublishedClaim,
-    table::{Cell, Column, Table},
     verdict::{Check, ClaimVerdict, Observation, judge_exact},
 };
+use inductive_report::table::{Cell, Column, Table};
 
 /// Relative deviation from a reference that still counts as the same: the references have two or three digits and other
 /// random numbers.
@@ -287,7 +287,7 @@ pub(super) fn add(report: &mut Report, scale: &Scale) -> Result<()> {
         table.row([
             Cell::text(it.label),
             Cell::text(it.name()),
-            Cell::measured(&it.values, it.decimals()),
+            Cell::measured(it.values.summary(), it.decimals()),
             Cell::number(it.reference, it.decimals()),
             Cell::number(100.0 * it.deviation(), 1),
         ]);

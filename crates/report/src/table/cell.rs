@@ -2,18 +2,15 @@
 
 use serde::Serialize;
 
-use crate::{
-    published::{Confidence, PublishedValue},
-    stats::{Seeded, Summary},
-};
+use crate::Summary;
 
 /// Where a published number was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Citation {
-    /// The source, as in `published.toml`.
+    /// The source.
     pub source: String,
-    /// What kind of source it is.
-    pub confidence: Confidence,
+    /// What kind of source it is: `paper`, `figure`.
+    pub confidence: String,
 }
 
 /// A published number with its source.
@@ -21,7 +18,7 @@ pub struct Citation {
 pub struct Cited {
     /// The number.
     pub value: f64,
-    /// Its unit, as in `published.toml`.
+    /// Its unit.
     pub unit: String,
     /// Where it was read.
     #[serde(flatten)]
@@ -93,21 +90,14 @@ impl Cell {
     }
 
     /// `mean ± sd (n)`; empty without a seed.
-    pub fn measured(values: &Seeded, decimals: usize) -> Self {
-        values.summary().map_or(Self::Empty, |summary| Self::Measured { summary, decimals })
+    pub fn measured(values: Option<Summary>, decimals: usize) -> Self {
+        values.map_or(Self::Empty, |summary| Self::Measured { summary, decimals })
     }
 
-    /// Published numbers as looked up; empty without any.
-    pub fn published(values: &[&PublishedValue]) -> Self {
-        if values.is_empty() {
-            return Self::Empty;
-        }
-        let cite = |v: &&PublishedValue| Cited {
-            value: v.value,
-            unit: v.unit.clone(),
-            citation: Citation { source: v.source.clone(), confidence: v.confidence },
-        };
-        Self::Published { values: values.iter().map(cite).collect() }
+    /// Published numbers; empty without any.
+    pub fn published(values: impl IntoIterator<Item: Into<Cited>>) -> Self {
+        let values: Vec<Cited> = values.into_iter().map(Into::into).collect();
+        if values.is_empty() { Self::Empty } else { Self::Published { values } }
     }
 
     /// The cell as text, published numbers with the number of their source in `citations`.

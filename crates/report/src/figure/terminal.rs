@@ -41,8 +41,10 @@ impl Figure {
             Charset::Unicode => ('│', '┤', '└', '─'),
             Charset::Ascii => ('|', '+', '+', '-'),
         };
-        let mut out = format!(" {}\n", terminal.paint("1", &terminal.spell(&self.title)));
-        out += &format!(" {}\n", terminal.spell(&self.y.label));
+        let set = |text: &str| wrap(&terminal.spell(text), terminal.width.max(24) - 1, "");
+        let title = set(&self.title);
+        let mut out: String = title.lines().map(|line| format!(" {}\n", terminal.paint("1", line))).collect();
+        out += &format!(" {}\n", set(&self.y.label).replace('\n', "\n "));
         for (row, line) in canvas.lines(terminal).into_iter().enumerate() {
             let here = y.ticks.iter().find(|t| canvas.row(y.fraction(t.at)) == row);
             let (label, mark) = here.map_or(("", axis), |t| (&t.label, tick));

@@ -6,7 +6,6 @@ mod render;
 use serde::Serialize;
 
 pub use cell::{Cell, Citation, Cited};
-pub(crate) use render::escape;
 
 /// On which side of its column a cell stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -2,13 +2,12 @@
 
 use super::*;
 use crate::{
-    Published, Seeded,
+    Summary,
     text::{Charset, Terminal},
 };
 
 /// Measured numbers beside the published ones of ConViT Table 2 and Figure 2a.
 fn table() -> Table {
-    let published = Published::embedded().unwrap();
     let mut table = Table::new(
         "Top-1 accuracy against training data",
         [
@@ -19,18 +18,34 @@ fn table() -> Table {
             Column::right("ConViT-S, published %"),
         ],
     );
-    let seeds = |values: &[f64]| -> Seeded { (1..).zip(values.iter().copied()).collect() };
-    for (row, deit, convit) in
-        [("5%", seeds(&[31.2, 30.4, 31.9]), seeds(&[38.0, 37.1, 38.2])), ("100%", seeds(&[61.5]), seeds(&[]))]
-    {
-        table.row([
-            Cell::text(row),
-            Cell::measured(&deit, 2),
-            Cell::measured(&convit, 2),
-            Cell::published(&published.everywhere("convit", row, "DeiT-S top1")),
-            Cell::published(&published.everywhere("convit", row, "ConViT-S top1")),
-        ]);
-    }
+    let published = |printed: f64, drawn: f64| {
+        let cited = |value, source: &str, confidence: &str| {
+            let citation = Citation { source: source.to_owned(), confidence: confidence.to_owned() };
+            Cited { value, unit: "top1_percent".to_owned(), citation }
+        };
+        Cell::published([
+            cited(printed, "arXiv 2103.10697v2 Table 2 (epochs x 1/f)", "paper"),
+            cited(
+                drawn,
+                "facebookresearch/convit .github/data_size_intro.pdf (Fig. 2a), vector coordinates",
+                "figure",
+            ),
+        ])
+    };
+    table.row([
+        Cell::text("5%"),
+        Cell::measured(Summary::of(&[31.2, 30.4, 31.9]), 2),
+        Cell::measured(Summary::of(&[38.0, 37.1, 38.2]), 2),
+        published(34.8, 34.71),
+        published(47.8, 47.866),
+    ]);
+    table.row([
+        Cell::text("100%"),
+        Cell::measured(Summary::of(&[61.5]), 2),
+        Cell::measured(None, 2),
+        published(79.9, 79.912),
+        published(81.4, 81.424),
+    ]);
     table.note("Measured: mean ± standard deviation (seeds).");
     table
 }
@@ -101,6 +116,24 @@ fn a_table_too_wide_breaks_its_text_but_not_its_numbers() {
         words
     };
     assert_eq!(words(&wide), words(&narrow));
+}
+
+#[test]
+fn a_table_of_many_numbers_goes_on_below_with_its_first_column_and_loses_none() {
+    let heads = (0..12).map(|at| Column::right(format!("column {at}")));
+    let mut table =
+        Table::new("a title of more words than fit beside each other in so few columns of a terminal", []);
+    table.columns = [Column::left("model")].into_iter().chain(heads).collect();
+    let cells = (0..12).map(|at| Cell::measured(Summary::of(&[f64::from(at), f64::from(at) + 0.5]), 2));
+    table.row([Cell::text("ConViT")].into_iter().chain(cells));
+    for width in [40, 60, 80] {
+        let text = table.terminal(&Terminal { width, ..Terminal::default() });
+        assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+        assert!((0..12).all(|at| text.matches(&format!(" {at}.25 ±")).count() == 1), "{text}");
+        assert!(text.matches("ConViT").count() > 1 && text.matches("model").count() > 1, "{text}");
+    }
+    let wide = table.terminal(&Terminal { width: 300, ..Terminal::default() });
+    assert_eq!(wide.matches("ConViT").count(), 1, "{wide}");
 }
 
 #[test]

@@ -1,14 +1,10 @@
 //! Tests of figures: snapshots of both renderings, and what must not break a plot.
 
 use super::*;
-use crate::{
-    Published,
-    text::{Charset, Terminal},
-};
+use crate::text::{Charset, Terminal};
 
 /// Sample-efficiency curves: two measured models beside the published ones of ConViT Table 2.
 fn figure() -> Figure {
-    let published = Published::embedded().unwrap();
     let ticks = [(2.0, "2%"), (5.0, "5%"), (10.0, "10%"), (30.0, "30%"), (50.0, "50%"), (100.0, "100%")];
     let mut figure = Figure::new(
         "Sample efficiency: top-1 accuracy against training data",
@@ -23,15 +19,16 @@ fn figure() -> Figure {
         };
         let mut series = Series::measured(format!("{name}, measured"), hue);
         for &(x, mean, sd) in means {
-            let seeds = [(1, mean - sd), (2, mean), (3, mean + sd)].into_iter().collect();
-            series = series.mean_sd(x, &seeds);
+            series = series.mean_sd(x, Summary::of(&[mean - sd, mean, mean + sd]));
         }
         figure = figure.series(series);
         let mut series = Series::published(format!("{name}-S, published"), hue);
-        for (x, row) in [(5.0, "5%"), (10.0, "10%"), (30.0, "30%"), (50.0, "50%"), (100.0, "100%")] {
-            for value in published.value("convit", "table2", row, &format!("{name}-S top1")) {
-                series = series.point(x, value.value);
-            }
+        let published = match hue {
+            0 => [47.8, 59.6, 73.7, 78.2, 81.4],
+            _ => [34.8, 48.0, 66.1, 74.6, 79.9],
+        };
+        for (x, value) in [5.0, 10.0, 30.0, 50.0, 100.0].into_iter().zip(published) {
+            series = series.point(x, value);
         }
         figure = figure.series(series);
     }
@@ -73,7 +70,7 @@ fn colour_changes_no_character() {
 fn no_line_is_wider_than_the_terminal() {
     for width in [40, 60, 80, 120] {
         let text = figure().terminal(&Terminal { width, ..Terminal::default() }, 10);
-        let widest = text.lines().skip(2).map(|line| line.chars().count()).max().unwrap();
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= width, "{widest} > {width}\n{text}");
     }
 }

@@ -4,7 +4,7 @@ use inductive_analysis::{Curve, WHITE_NOISE};
 use inductive_nn::OperatorKind;
 use inductive_train::FourierPoint;
 
-use super::{Axis, Band, Figure, Series};
+use inductive_report::figure::{Axis, Band, Figure, Series};
 
 /// Delta log amplitude at the highest frequency over normalised depth, 0 at the stem and 1 after the last operator: of the
 /// stream and of the branches alone. The stretch that leads to a point is marked by what leads there: attention, a
@@ -70,8 +70,8 @@ pub fn over_frequency<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::{Charset, Terminal};
     use inductive_ops::Grid;
+    use inductive_report::text::{Charset, Terminal};
 
     fn points() -> Vec<FourierPoint> {
         use OperatorKind::*;

@@ -1,5 +1,4 @@
-//! Line plots with error bars, as SVG and in the terminal; [`Maps`] of numbers as PNG; [`over_depth`] and
-//! [`over_frequency`] of a model's frequencies.
+//! Line plots with error bars, as SVG and in the terminal; [`Maps`] of numbers as PNG.
 //!
 //! One [`Figure`] renders both ways. A series has a hue; a published series drawn in the hue of a measured one is the
 //! same model in the paper: same colour, but dashed with hollow markers.
@@ -7,18 +6,16 @@
 mod axis;
 mod bands;
 mod canvas;
-mod fourier;
 mod maps;
 mod svg;
 mod terminal;
 
 pub use axis::{Axis, Scale, Tick};
 pub use bands::Band;
-pub use fourier::{over_depth, over_frequency};
 pub use maps::{Map, Maps};
 pub use svg::is_figure;
 
-use crate::stats::Seeded;
+use crate::Summary;
 
 /// One point of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,8 +76,8 @@ impl Series {
     }
 
     /// Adds the mean over seeds with an error bar of one standard deviation; nothing without a seed.
-    pub fn mean_sd(mut self, x: f64, values: &Seeded) -> Self {
-        self.points.extend(values.summary().map(|s| Point { x, y: s.mean, error: s.sd }));
+    pub fn mean_sd(mut self, x: f64, values: Option<Summary>) -> Self {
+        self.points.extend(values.map(|s| Point { x, y: s.mean, error: s.sd }));
         self
     }
 }

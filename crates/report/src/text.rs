@@ -29,19 +29,19 @@ impl Default for Terminal {
 
 impl Terminal {
     /// `text` in this terminal's characters.
-    pub(crate) fn spell(&self, text: &str) -> String {
+    pub fn spell(&self, text: &str) -> String {
         self.charset.spell(text)
     }
 
     /// `text` in an ANSI colour, where there are colours.
-    pub(crate) fn paint(&self, ansi: &str, text: &str) -> String {
+    pub fn paint(&self, ansi: &str, text: &str) -> String {
         if self.color { format!("\u{1b}[{ansi}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
 impl Charset {
     /// `text` in these characters: what ASCII lacks is spelled out or becomes `?`.
-    pub(crate) fn spell(self, text: &str) -> String {
+    pub fn spell(self, text: &str) -> String {
         // What stands in a folder's or model's name must not steer the terminal.
         let text = on_one_line(text);
         if self == Self::Unicode || text.is_ascii() {
@@ -64,12 +64,12 @@ impl Charset {
 }
 
 /// `text` without line breaks and tabs, which become spaces, and with what else is harmful escaped ([`inductive_files::shown`]).
-pub(crate) fn on_one_line(text: &str) -> String {
+pub fn on_one_line(text: &str) -> String {
     inductive_files::shown(text.replace(['\n', '\r', '\t'], " ")).to_string()
 }
 
 /// Columns that `text` takes; every character counts as one.
-pub(crate) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.chars().count()
 }
 
@@ -104,7 +104,7 @@ pub fn one_of<T: std::fmt::Display>(choices: impl IntoIterator<Item = T>) -> Str
 }
 
 /// `value` with a sign and `decimals` decimals; what rounds to zero is `0.0`, without a sign.
-pub(crate) fn signed(value: f64, decimals: usize) -> String {
+pub fn signed(value: f64, decimals: usize) -> String {
     let text = format!("{value:+.decimals$}");
     if text.bytes().any(|b| (b'1'..=b'9').contains(&b)) || !value.is_finite() {
         text
