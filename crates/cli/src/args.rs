@@ -60,6 +60,8 @@ pub enum Command {
     Init(Init),
     /// Turns convolutions of a trained network into attention that computes the same.
     Reparameterize(Reparameterize),
+    /// Prints the recipe of a model with every field, what it means and its default.
+    Recipe(Recipe),
     /// Trains a model as a recipe says.
     Train(Train),
     /// Measures the accuracy of saved weights.
@@ -163,6 +165,17 @@ pub struct Reparameterize {
         "logits before and after are compared on some of the test images"
     ))]
     pub data: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::models())]
+pub struct Recipe {
+    /// The model, as listed below.
+    #[arg(default_value_t = inductive_train::Recipe::default().model)]
+    pub model: String,
+    /// Prints the reference of all fields and of what they can be, in Markdown.
+    #[arg(long, conflicts_with = "model")]
+    pub reference: bool,
 }
 
 #[derive(Debug, Args)]

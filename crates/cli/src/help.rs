@@ -8,7 +8,7 @@ use inductive_report::text::{one_of, wrap};
 use inductive_train::Recipe;
 
 use crate::{
-    commands::{bench, init},
+    commands::{bench, init, recipe},
     hint::Line,
 };
 
@@ -100,28 +100,13 @@ pub fn bench_models() -> String {
     format!("Models, as listed below; if none is given, {}", usual.join(", "))
 }
 
-/// Fields of a recipe that have no value unless they are given.
-const WITHOUT_VALUE: [&str; 11] = [
-    "data_revision",
-    "lr",
-    "lr_base",
-    "clip_grad",
-    "local_up_to_layer",
-    "content_share",
-    "freeze",
-    "init",
-    "filters",
-    "ema",
-    "switch",
-];
-
 /// The fields of a recipe.
 pub fn recipe() -> String {
     let values = toml::to_string(&Recipe::default()).unwrap_or_default();
     let lines: String = values.lines().map(|line| format!("  {line}\n")).collect();
     let more = format!(
         "{} (lr: {:?} if neither it nor lr_base is given; init: {})",
-        WITHOUT_VALUE.join(", "),
+        recipe::names_without_value().join(", "),
         Recipe::default().learning_rate(),
         Strategy::NAMES.join(", ")
     );
@@ -136,7 +121,7 @@ pub fn begin() -> String {
         (Line::new("reproduce --list"), "all that can be reproduced"),
         (Line::new("inspect"), "all models"),
         (Line::new("data"), "all data, and where they are from"),
-        (Line::new("train --help"), "what a recipe can say"),
+        (Line::new("recipe"), "what a recipe can say"),
     ];
     let papers = names("Papers that can be reproduced", papers());
     format!(
@@ -149,18 +134,11 @@ pub fn begin() -> String {
 mod tests {
     use super::*;
 
-    /// Fields that an unknown field is answered with.
-    fn fields_of_a_recipe() -> Vec<String> {
-        let error = Recipe::from_toml("no_such_field = 1", "x").unwrap_err().to_string();
-        let expected = error.split_once("expected one of ").unwrap().1.lines().next().unwrap().to_owned();
-        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-    }
-
     #[test]
     fn help_of_train_has_every_field_of_a_recipe() {
-        let fields = fields_of_a_recipe();
+        let fields = recipe::names();
         assert!(fields.len() > 25, "{fields:?}");
-        let text = recipe();
+        let text = super::recipe();
         let (values, rest) = text.split_once("Fields without a value in it:").unwrap();
         for field in fields {
             let has = |prefix: &str| values.lines().any(|line| line.trim_start().starts_with(prefix));

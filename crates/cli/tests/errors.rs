@@ -4,7 +4,7 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{FAILURE, USAGE, inductive, refuses};
+use common::{FAILURE, USAGE, inductive, refuses, succeeds};
 
 /// A `.tar.gz` with empty files of these names.
 fn archive(path: &Path, names: &[&str]) {
@@ -107,7 +107,32 @@ fn weights_that_do_not_fit() {
 #[test]
 fn a_model_that_does_not_exist_has_a_nearest_name() {
     let dir = tempfile::tempdir().unwrap();
-    refuses(dir.path(), &["inspect", "convit_tini"], USAGE, &["did you mean `convit_tiny`?"]);
+    for command in ["inspect", "recipe"] {
+        refuses(dir.path(), &[command, "convit_tini"], USAGE, &["did you mean `convit_tiny`?"]);
+    }
+}
+
+/// What `recipe` prints is what `train` takes.
+#[test]
+fn a_printed_recipe_can_be_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let printed = succeeds(d, &["recipe", "vit_micro_gap"]);
+    assert!(
+        printed.contains("\nmodel = \"vit_micro_gap\"\n") && printed.contains("inductive train FILE.toml"),
+        "{printed}"
+    );
+    let smaller = [
+        ("epochs = 20.0", "epochs = \"2 steps\""),
+        ("train = 10000", "train = 200"),
+        ("test = 2000", "test = 20"),
+    ];
+    let text = smaller.iter().fold(printed, |text, (from, to)| {
+        assert!(text.contains(from), "{from}: {text}");
+        text.replacen(from, to, 1)
+    });
+    fs::write(d.join("recipe.toml"), text).unwrap();
+    assert!(succeeds(d, &["train", "recipe.toml", "--out", "run"]).contains("finished"));
 }
 
 /// What `--help` prints.
@@ -119,8 +144,8 @@ fn help(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-const COMMANDS: [&str; 9] =
-    ["reproduce", "init", "reparameterize", "train", "eval", "fourier", "inspect", "data", "bench"];
+const COMMANDS: [&str; 10] =
+    ["reproduce", "init", "reparameterize", "recipe", "train", "eval", "fourier", "inspect", "data", "bench"];
 
 #[test]
 fn help_is_as_it_was() {
@@ -174,7 +199,7 @@ fn help_lists_whatever_there_is_to_choose_from() {
 
     let models: Vec<String> = inductive_models::entries().into_iter().map(|it| it.spec.name).collect();
     assert!(models.len() > 30, "{models:?}");
-    for command in ["init", "eval", "fourier", "inspect", "bench"] {
+    for command in ["init", "recipe", "eval", "fourier", "inspect", "bench"] {
         has(command, &models);
     }
     let can: Vec<&String> =

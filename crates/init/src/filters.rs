@@ -12,6 +12,7 @@
 //! A box of all `K^2` places is constant: all its filters span one direction, the control that cannot tell places apart.
 
 use rand::{Rng, seq::SliceRandom};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,23 +20,23 @@ use crate::{
     random::{Purpose, stream, uniform},
 };
 
-/// Depthwise filters of a layer, as data.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Depthwise filters of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filters {
     /// What one filter looks like.
     pub shape: FilterShape,
-    /// How large impulses and boxes are; other filters have their own size. Default: `side`.
+    /// How large impulses and boxes are; other filters have their own size.
     #[serde(default)]
     pub amplitude: Amplitude,
-    /// Filters drawn per layer: the first channels get these, each further channel one of them at random. `None`, and more
+    /// Filters drawn per layer: the first channels get these, each further channel one of them at random. Not given, and more
     /// than there are channels: each channel its own (`heads` of 0 in the published code). Biases are always drawn per channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct: Option<usize>,
 }
 
 /// What one filter looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FilterShape {
     /// PyTorch's default.
@@ -46,7 +47,7 @@ pub enum FilterShape {
     Impulse,
     /// Equal numbers at distinct random places.
     Box {
-        /// How many, from 1 to `K^2`; `None`: all, a constant filter.
+        /// How many, from 1 to `K^2`; not given: all, a constant filter.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         places: Option<usize>,
     },
@@ -59,7 +60,7 @@ pub enum FilterShape {
 }
 
 /// The squared norm of an impulse or a box of `b` places; the two agree for `K = 3`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Amplitude {
     /// 1 / 3, what random filters have on average: each place `sqrt(1 / (3 b))` (code of arXiv 2401.12511).

@@ -12,12 +12,13 @@
 
 use rand::Rng;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Matrix, QueryKey, Result, query_key::head_dim, random::uniform};
 
 /// How much noise and how much identity.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mixture {
     /// Factor of the noise, whose elements have variance 1 / width.
@@ -53,7 +54,7 @@ impl Mixture {
 }
 
 /// How the factors are stored in the value and projection layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Storage {
     /// `value.weight = L^T`, `proj.weight = R^T`: the layers do x -> x A, as meant (impulse branch of arXiv 2505.19985).

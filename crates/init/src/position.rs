@@ -2,6 +2,7 @@
 
 use inductive_ops::Grid;
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -75,7 +76,7 @@ pub fn layer_norm(rows: &Matrix) -> Matrix {
 
 /// What the attention is solved on, after [`layer_norm`] but for the raw embedding: arXiv 2404.01139's ablation, whose
 /// default is the position embedding for all layers, and what arXiv 2401.12511 solves on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PseudoInput {
     /// The position embedding (P).

@@ -1,5 +1,6 @@
 //! Every way of choosing initial weights, as data: for recipes, reports and command lines.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ClosedForm, Gradient, Mixture, Offsets, PseudoInput, Storage};
@@ -9,7 +10,7 @@ use crate::{ClosedForm, Gradient, Mixture, Offsets, PseudoInput, Storage};
 /// The parts are free to combine, because the published strategies differ in more than one: arXiv 2505.19985's impulse
 /// also changes values, projection and the scale of the position embedding. [`Strategy::named`] has the published ones
 /// and their controls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Strategy {
     /// All linear layers, and all biases, of which nothing else is said below.
@@ -26,10 +27,10 @@ pub struct Strategy {
 }
 
 /// Values of a gated positional layer, which begins as a convolution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GatedValue {
-    /// As [`Strategy::value_proj`] says of all layers.
+    /// As [`value_proj`](Strategy::value_proj) says of all layers.
     #[default]
     ValueProj,
     /// The identity, as ConViT's local initialisation has it.
@@ -37,7 +38,7 @@ pub enum GatedValue {
 }
 
 /// A linear layer that is not designed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Linear {
     /// PyTorch's default: weight and bias uniform on +-1 / sqrt(inputs). "Kaiming uniform" or "default" in the papers, timm's
@@ -50,7 +51,7 @@ pub enum Linear {
 }
 
 /// Query and key weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueryKeyChoice {
     /// As any linear layer.
@@ -62,7 +63,7 @@ pub enum QueryKeyChoice {
 }
 
 /// Value and projection weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueProjChoice {
     /// As any linear layer.
@@ -77,7 +78,7 @@ pub enum ValueProjChoice {
 }
 
 /// Impulses: where, and how they are solved for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Impulse {
     /// Side of the window of offsets, odd.
@@ -98,7 +99,7 @@ pub struct Impulse {
 }
 
 /// How impulses are solved for.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Solver {
     /// Pseudo-inverse and low rank (arXiv 2505.19985); wants a random position embedding.

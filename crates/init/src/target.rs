@@ -4,12 +4,13 @@ use std::fmt;
 
 use inductive_ops::Grid;
 use rand::{Rng, seq::SliceRandom};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Matrix, Result};
 
 /// Where a query looks: at the patch `down` rows below and `right` columns to its right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 pub struct Offset {
     /// Rows; negative is up.
     pub down: i32,
@@ -35,7 +36,7 @@ impl fmt::Display for Offset {
 }
 
 /// Which offset each head gets. Windows are `kernel` x `kernel` patches, `kernel` odd.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Offsets {
     /// One of the window's, drawn per head with replacement: heads can repeat (code of arXiv 2404.01139).

@@ -1,11 +1,12 @@
 //! Decay of an exponential moving average of the weights.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, Schedule, error::setting};
 
 /// The decay `d` of `average = d average + (1 - d) weights`; time is the number of updates ([`Clock::Step`](crate::Clock)).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmaDecay {
     /// Decay in the long run; timm's `--model-ema-decay`, .99996 in DeiT.

@@ -16,6 +16,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserializer, Serializer, de};
 
 use crate::Duration;
@@ -36,12 +37,24 @@ pub fn serialize<S: Serializer>(length: &Duration, serializer: S) -> Result<S::O
 /// # Errors
 /// For another type, and for a text that is no [`Duration`].
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_any(Length)
+    deserializer.deserialize_any(Read)
 }
 
-pub(crate) struct Length;
+/// A length of time: a number of epochs (`20`, `0.5`), or a text with a unit: `"2000 steps"`, `"1e6 examples"` (images),
+/// `"3 epochs"`, `"5%"` of the run. It is rounded to steps once.
+// What a reference of recipes says of it; fields of such lengths are `Duration`s.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+pub enum Length {
+    /// Epochs.
+    Epochs(f64),
+    /// With a unit.
+    Text(String),
+}
 
-impl de::Visitor<'_> for Length {
+pub(crate) struct Read;
+
+impl de::Visitor<'_> for Read {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

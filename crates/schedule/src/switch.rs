@@ -9,11 +9,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Duration, Error, Result, RunSize, error::setting, length};
 
-/// When each of a model's layers switches, as a recipe spells it:
+/// When each of a model's layers switches. A layer whose time is `T` switches between the first `T` updates and the others. Times at
+/// or after the end of a run are allowed and never come: a layer at `"100%"` does not switch.
 ///
 /// ```
 /// # use inductive_schedule::{RunSize, SwitchTimes};
@@ -26,11 +28,8 @@ use crate::{Duration, Error, Result, RunSize, error::setting, length};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A layer whose time is `T` switches between the first `T` updates and the others. Times at or after the end of a run
-/// are allowed and never come: a layer at `"100%"` does not switch.
-///
 /// Lengths are written as [`length`] does: a number of epochs or a text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum SwitchTimes {
@@ -39,27 +38,39 @@ pub enum SwitchTimes {
     /// All layers switch before the first update.
     FromStart,
     /// All layers switch at one time.
-    Uniform(#[serde(with = "length")] Duration),
+    Uniform(
+        #[serde(with = "length")]
+        #[schemars(with = "length::Length")]
+        Duration,
+    ),
     /// PRS: linear in depth, the last layer at `earliest` and the first at `latest`. One layer: the middle of both.
     LateFirst {
         /// When the last layer switches.
         #[serde(with = "length")]
+        #[schemars(with = "length::Length")]
         earliest: Duration,
         /// When the first layer switches.
         #[serde(with = "length")]
+        #[schemars(with = "length::Length")]
         latest: Duration,
     },
     /// Its mirror image, a control: the first layer at `earliest` and the last at `latest`. One layer: the middle of both.
     EarlyFirst {
         /// When the first layer switches.
         #[serde(with = "length")]
+        #[schemars(with = "length::Length")]
         earliest: Duration,
         /// When the last layer switches.
         #[serde(with = "length")]
+        #[schemars(with = "length::Length")]
         latest: Duration,
     },
-    /// The time of each layer, from the first; `None`, written `"never"`: it does not switch.
-    Layers(#[serde(with = "each")] Vec<Option<Duration>>),
+    /// The time of each layer, from the first; `"never"` ([`None`]): it does not switch.
+    Layers(
+        #[serde(with = "each")]
+        #[schemars(with = "Vec<length::Length>")]
+        Vec<Option<Duration>>,
+    ),
 }
 
 impl SwitchTimes {
@@ -207,11 +218,11 @@ mod each {
 
     impl<'de> Deserialize<'de> for Time {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_any(OrNever(length::Length)).map(Self)
+            deserializer.deserialize_any(OrNever(length::Read)).map(Self)
         }
     }
 
-    struct OrNever(length::Length);
+    struct OrNever(length::Read);
 
     impl de::Visitor<'_> for OrNever {
         type Value = Option<Duration>;

@@ -6,6 +6,7 @@ mod eval;
 mod fourier;
 pub mod init;
 mod inspect;
+pub mod recipe;
 mod reparameterize;
 pub mod reproduce;
 mod train;
@@ -50,6 +51,7 @@ fn on<D: inductive_models::Zoo>(device: &D, settings: &Settings, command: Comman
         Command::Reproduce(args) => reproduce::run(device, settings, args),
         Command::Init(args) => init::run(settings, args),
         Command::Reparameterize(args) => reparameterize::run(device, settings, args),
+        Command::Recipe(args) => recipe::run(args),
         Command::Train(args) => train::run(device, settings, args),
         Command::Eval(args) => eval::run(device, &args),
         Command::Fourier(args) => fourier::run(device, settings, args),

@@ -19,6 +19,7 @@
 
 use rand::Rng;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check_targets;
@@ -28,15 +29,15 @@ use crate::{Basis, Error, Matrix, QueryKey, Result, Target, random::truncated_no
 const NOISE_STD: f64 = 0.6;
 const NOISE_CUT: f64 = 2.0;
 
-/// Constants of the closed form; [`Default`] has the published code's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Constants of the closed form; by default the published code's.
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClosedForm {
-    /// What stands at the targets: 1000.
+    /// What stands at the targets.
     pub impulse: f64,
-    /// Factor of the noise elsewhere: 3.
+    /// Factor of the noise elsewhere.
     pub noise: f64,
-    /// Frobenius norm of Q and of K, each head: 7.
+    /// Frobenius norm of Q and of K, each head.
     pub norm: f64,
 }
 

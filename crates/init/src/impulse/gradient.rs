@@ -18,13 +18,14 @@
 
 use rand::Rng;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{check_targets, head::Head};
 use crate::{Basis, Error, Matrix, QueryKey, Result, Target, query_key::head_dim, random::uniform};
 
 /// Settings of the gradient solve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gradient {
     /// Steps of Adam; a multiple of `renormalize_every`, so that as many free steps follow the last renormalisation.
@@ -33,7 +34,7 @@ pub struct Gradient {
     pub lr: f64,
     /// Steps between renormalisations.
     pub renormalize_every: usize,
-    /// Factor of `P Q K P^T` during the solve; None: the layer's own, 1 / sqrt(r). The layer keeps its own: in the end Q
+    /// Factor of `P Q K P^T` during the solve; not given: the layer's own, 1 / sqrt(r). The layer keeps its own: in the end Q
     /// takes up the ratio, so that the attention is what was solved for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,

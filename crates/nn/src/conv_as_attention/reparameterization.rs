@@ -3,6 +3,7 @@
 use inductive_ops::{Error, Result};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel_offsets;
@@ -78,7 +79,7 @@ impl std::fmt::Display for Operator {
 }
 
 /// Where the heads look when a layer becomes attention.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Positions {
     /// Each at its place in the kernel: attention falls off as `exp(-alpha distance^2)`, distance in patches. Large alpha
@@ -101,14 +102,14 @@ pub enum Positions {
 }
 
 /// The gate between position and content when a layer becomes attention.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Gate {
     /// Position alone, for good.
     Held,
-    /// [`GateForm::Linear`] with this share of position, 0 to 1; 1 keeps the function.
+    /// This share of position, 0 to 1, learned as it is ([`GateForm::Linear`]); 1 keeps the function.
     Linear(f64),
-    /// [`GateForm::Sigmoid`] with this parameter; 1 is ConViT's, a share of 0.731.
+    /// The sigmoid of this parameter ([`GateForm::Sigmoid`]); 1 is ConViT's, a share of 0.731.
     Sigmoid(f64),
 }
 

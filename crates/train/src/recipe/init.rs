@@ -3,6 +3,7 @@
 use std::{fmt, marker::PhantomData, path::Path};
 
 use inductive_init::{Filters, Strategy};
+use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -37,12 +38,13 @@ impl Named for Filters {
 }
 
 /// Initial weights. In a recipe a name, `init = "impulse"`, or a table with their parts.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub enum Init<T> {
     /// One of [`Named::NAMES`].
     Named(String),
-    /// Any other.
+    /// Any other, in its parts.
     Given(Box<T>),
 }
 

@@ -12,6 +12,7 @@ use inductive_data::DataSpec;
 use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
 use inductive_schedule::{Clock, Duration, EmaDecay, length};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use init::{Init, Named};
@@ -24,115 +25,136 @@ use crate::{Result, optimizer::AdamWConfig};
 
 /// A run, but for the machine: the same recipe on the same data gives the same weights, bit by bit.
 ///
-/// Every field has a default, so that a file names only what differs; a field that does not exist is an error. The
-/// defaults are ConViT's recipe (arXiv 2103.10697; the arguments of main.py in facebookresearch/convit) where it does
+/// Every field has a default ([`Recipe::default`]), so that a file names only what differs; a field that does not exist is an
+/// error. The defaults are ConViT's recipe (arXiv 2103.10697; the arguments of main.py in facebookresearch/convit) where it does
 /// not depend on the size of model and data.
 ///
-/// Lengths of time are a number of epochs (`epochs = 20`) or a text (`"2000 steps"`, `"1e6 examples"`, `"5%"`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `docs/recipes.md` and what `inductive recipe` prints are made of the comments and examples here. An example shows a field
+/// that has no value by itself.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
-    /// Registry name of the model. Default `convit_micro`.
+    /// Name of the model; `inductive inspect` lists them.
     pub model: String,
-    /// Blocks with gated positional attention, from the first; 0 is ConViT's DeiT control. Default: the model's.
+    /// ConViT: blocks with gated positional attention, from the first; 0 is its DeiT control. Not set: the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 3)]
     pub local_up_to_layer: Option<usize>,
-    /// Locality strength alpha of the gated layers' initialisation. Default 1.
+    /// ConViT: locality strength alpha with which gated layers begin, above 0. Attention falls off as exp(-alpha distance^2),
+    /// distance in patches.
     pub locality_strength: f64,
-    /// Share of the tokens in queries and keys, the rest is position (`simple_vit_*`), 0 to 1. Default 0.5.
+    /// `simple_vit_*`: share of the tokens in queries and keys, 0 to 1; the rest is position. Not set: 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 0.5)]
     pub content_share: Option<f64>,
-    /// Seed of everything random. Default 0.
+    /// Seed of everything random: initial weights, order of the images, their augmentation, stochastic depth.
     pub seed: u64,
 
-    /// Data: `synthetic`, `synthetic-parity`, `cifar10:PATH`, `cifar100:PATH`, `folder:DIR`; decides the number of classes.
-    /// Default `synthetic`.
+    /// Data: `synthetic`, `synthetic-parity`, `cifar10:PATH`, `cifar100:PATH` (the official archive, binary version, or its
+    /// folder) or `folder:DIR` (with `train/<class>/*` and `val/<class>/*`). They decide the number of classes.
     pub data: String,
-    /// Drawing of an embedded set ([`DataSpec::revision`](inductive_data::DataSpec::revision)); only the one that this
-    /// program makes. Default: that one.
+    /// Which drawing of an embedded set. Only the one that this program makes is accepted; a run writes it down so that an
+    /// earlier drawing is not mistaken for it. Not set: that one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 2)]
     pub data_revision: Option<u32>,
-    /// Training images to use: `all`, `first 10%`, `first 50`, `random 10%` or `random 50`, of each class. Default
-    /// `all`.
+    /// Training images to use, of each class: `all`, `first 10%`, `first 50`, `random 10%` or `random 50`.
+    #[schemars(with = "String")]
     pub subset: SubsetSpec,
-    /// Images per update. Default 128.
+    /// Images per update.
     pub batch_size: usize,
-    /// Whether the last batch of an epoch is left out if it is smaller than the others, as in timm. Default true.
+    /// Whether the last batch of an epoch is left out if it is smaller than the others, as in timm.
     pub drop_last: bool,
 
-    /// Length of the run. Default 20 epochs.
+    /// Length of the run, in any unit but percent.
     #[serde(with = "length")]
+    #[schemars(with = "length::Length")]
     pub epochs: Duration,
-    /// Time between evaluations; each gives a line of metrics and a checkpoint, and so does the end. Default 1 epoch.
+    /// Time between evaluations; each gives a line of metrics and a checkpoint, and so does the end.
     #[serde(with = "length")]
+    #[schemars(with = "length::Length")]
     pub eval_every: Duration,
 
-    /// Learning rate at the top, as it is used. Default 1e-3, unless `lr_base` is given.
+    /// Learning rate at the top, as it is used. Not set: 1e-3, unless `lr_base` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1e-3)]
     pub lr: Option<f64>,
     /// Learning rate for a batch of 512, used as `lr_base * batch_size / 512` in place of `lr`; DeiT and ConViT: 5e-4.
     /// `warmup_lr` and `min_lr` are not scaled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 5e-4)]
     pub lr_base: Option<f64>,
-    /// Learning rate at the start of the warm-up. Default 1e-6.
+    /// Learning rate at the start of the warm-up.
     pub warmup_lr: f64,
-    /// Learning rate at the end of the cosine. Default 1e-5.
+    /// Learning rate at the end of the cosine.
     pub min_lr: f64,
-    /// Length of the linear warm-up, part of `epochs`. Default 5 %; ConViT: 5 of 300 epochs.
+    /// Length of the linear warm-up, part of `epochs`; ConViT: 5 of 300 epochs.
     #[serde(with = "length")]
+    #[schemars(with = "length::Length")]
     pub warmup_epochs: Duration,
     /// How the learning rate follows time: `epoch` changes it with every update; `whole-epoch-one-behind` is what the
     /// published runs saw, one value per epoch and the first two epochs at `warmup_lr`; `whole-epoch` is one value per
-    /// epoch without that delay. Default `epoch`.
+    /// epoch without that delay.
+    #[schemars(with = "String")]
     pub clock: Clock,
 
-    /// AdamW's decoupled weight decay of what [`decays`](crate::decays). Default 0.05.
+    /// AdamW's decoupled weight decay, 0 or more. As in timm, biases, norms, position embedding and class token have none
+    /// ([`decays`](crate::decays)).
     pub weight_decay: f64,
-    /// AdamW's decays of the averages of the gradient and its square. Default [0.9, 0.999].
+    /// AdamW's decays of the averages of the gradient and of its square, 0 or more and less than 1.
     pub betas: (f64, f64),
-    /// Added to the root in AdamW. Default 1e-8.
+    /// Added to the root in AdamW, above 0.
     pub eps: f64,
-    /// Largest global norm of the gradients. Default: no clipping.
+    /// Largest global norm of the gradients, above 0. Not set: no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1.0)]
     pub clip_grad: Option<f64>,
-    /// Share of a target spread over all classes. Default 0.1.
+    /// Share of a target spread over all classes, 0 or more and less than 1.
     pub label_smoothing: f64,
-    /// Stochastic depth: rate of the last block, earlier ones have linearly less. Default 0.1.
+    /// Stochastic depth: rate of the last block, 0 or more and less than 1; earlier ones have linearly less.
     pub drop_path: f64,
 
-    /// Names of parameters that keep their initial values, with `*` for any text: `["blocks.*.0.fn.0.*"]`. Default: none.
+    /// Names of parameters that keep their initial values, with `*` for any text. Not set: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = FROZEN)]
     pub freeze: Vec<String>,
-    /// Initial weights: the name of a strategy ([`inductive_init::Strategy::NAMES`]) or a table with its parts. Default: the
-    /// model's own ([`Entry::init`](inductive_models::Entry::init)): published ones for published sizes, by width for the others.
+    /// Initial weights: the name of a strategy (`inductive init --list` shows them) or a table with its parts. Not set: the
+    /// model's own, which are the published ones for published sizes and by width for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"impulse")]
     pub init: Option<Init<Strategy>>,
-    /// Filters of depthwise convolutions: a name ([`inductive_init::Filters::NAMES`]) or a table with their parts. Default: the
-    /// model's own, PyTorch's.
+    /// Filters of ConvMixer's depthwise convolutions: `random`, `softmax`, `impulse`, `box` or a table with their parts. Not
+    /// set: the model's own, PyTorch's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"impulse")]
     pub filters: Option<Init<Filters>>,
-    /// Moving average of the weights, evaluated beside them: `decay`, and `warmup` (default false). Default: none.
+    /// Exponential moving average of the weights, evaluated beside them and saved as `ema.safetensors`. Not set: none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = EmaDecay { decay: 0.99996, warmup: true })]
     pub ema: Option<EmaDecay>,
-    /// When and how layers leave convolution for attention, in models with such layers (`prs_*`, `resnet*_switch`). Default:
+    /// When and how layers leave convolution for attention, in models with such layers (`prs_*`, `resnet*_switch`). Not set:
     /// they do not.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = SwitchRecipe::example())]
     pub switch: Option<SwitchRecipe>,
     /// Random changes of the training images.
     pub augment: Augment,
-    /// Size of the synthetic set; without meaning for other data.
+    /// Size of an embedded set; without meaning for other data.
     pub synthetic: Synthetic,
-    /// Files to keep.
+    /// Files of the run to keep.
     pub keep: Keep,
 }
 
+/// What the reference of recipes shows for [`Recipe::freeze`].
+const FROZEN: [&str; 1] = ["patch_embed.*"];
+
 /// Random changes of the training images.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
-    /// Random crop out of the image with so many black pixels on each side; 0: none. Default 4.
+    /// Random crop out of the image with so many black pixels on each side; 0: none.
     pub crop_padding: u16,
-    /// Probability of a left-right flip. Default 0.5.
+    /// Probability of a left-right flip, 0 to 1.
     pub flip: f64,
 }
 
@@ -142,15 +164,15 @@ impl Default for Augment {
     }
 }
 
-/// Size of the synthetic set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Size of an embedded set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Synthetic {
-    /// Training images. Default 10,000.
+    /// Training images.
     pub train: usize,
-    /// Test images. Default 2,000.
+    /// Test images.
     pub test: usize,
-    /// Every seed is another set of the same task. Default 0.
+    /// Every seed is another set of the same task.
     pub seed: u64,
 }
 
@@ -162,15 +184,14 @@ impl Default for Synthetic {
 }
 
 /// Which files of a run to keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keep {
-    /// `last.safetensors` (and `ema.safetensors`): the newest weights. Default true.
+    /// `last.safetensors` (and `ema.safetensors`): the newest weights.
     pub last: bool,
-    /// `best.safetensors`: the weights with the best top-1. Default true.
+    /// `best.safetensors`: the weights with the best top-1.
     pub best: bool,
-    /// The optimizer's state after the end; without it `state.safetensors` only says that the run is finished. Default
-    /// true.
+    /// The optimizer's state after the end; without it `state.safetensors` only says that the run is finished.
     pub state: bool,
 }
 

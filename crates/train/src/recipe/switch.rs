@@ -4,7 +4,8 @@ use std::fmt::{Debug, Display};
 
 use inductive_models::{ModelSpec, entries, find_switchable};
 use inductive_nn::{Gate, Positions, Reparameterization};
-use inductive_schedule::{RunSize, SwitchTimes};
+use inductive_schedule::{Duration, RunSize, SwitchTimes};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     seeds::{Purpose, derive},
 };
 
-/// The table `switch` of a recipe (PRS, arXiv 2210.01370):
+/// When and how layers leave convolution (PRS, arXiv 2210.01370).
 ///
 /// ```
 /// # use inductive_train::Recipe;
@@ -25,20 +26,26 @@ use crate::{
 /// assert_eq!(recipe.switch.unwrap().times.to_string(), "late first, 25% to 75%");
 /// # Ok::<(), inductive_train::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchRecipe {
     /// When each layer switches. A layer at `T` is a convolution in the first `T` updates; the learning rate does not notice.
     pub times: SwitchTimes,
-    /// Where its heads look then. Default: each at its place in the kernel, so sharply that the function stays.
+    /// Where its heads look then. Not set: each at its place in the kernel, so sharply that the function stays.
     #[serde(default)]
     pub positions: Positions,
-    /// The gate between position and content. Default: linear from 1, which is position alone.
+    /// The gate between position and content. Not set: linear from 1, which is position alone.
     #[serde(default)]
     pub gate: Gate,
 }
 
 impl SwitchRecipe {
+    /// What the reference of recipes shows: late first, over the middle half of the run.
+    pub(super) fn example() -> Self {
+        let [earliest, latest] = [25.0, 75.0].map(Duration::Percent);
+        Self::new(SwitchTimes::LateFirst { earliest, latest })
+    }
+
     /// At these times, in the way that keeps the function.
     pub fn new(times: SwitchTimes) -> Self {
         Self { times, positions: Positions::default(), gate: Gate::default() }
