@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use inductive_files::shown;
+use inductive_train::ImageSize;
 
 use crate::{help, hint};
 
@@ -201,7 +202,14 @@ pub struct Eval {
     pub weights: Option<PathBuf>,
     #[arg(long, help = help::data("the test images are used; of a run its own if it is not given"))]
     pub data: Option<String>,
-    /// Layers with gated attention (ConViT), if not those of the run, or the model's default.
+    /// Height and width of the images, `48x32` or `48`, if not those of the run or the file, or the model's default: positions are
+    /// resampled, and the images of a folder resized.
+    #[arg(long, value_name = "SIZE")]
+    pub image_size: Option<ImageSize>,
+    /// Blocks of the model, if not those of the run or the file, or the model's default.
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+    /// Layers with gated attention (ConViT), if not those of the run or the file, or the model's default.
     #[arg(long, value_name = "N")]
     pub local_up_to_layer: Option<usize>,
     /// Loads what fits and leaves the rest as initialised, instead of refusing weights that do not match.
@@ -232,7 +240,13 @@ pub struct Fourier {
     /// Where the random numbers of new weights begin, as in `init`.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
-    /// Layers with gated attention (ConViT), if not the model's default.
+    /// Height and width of the images, `48x32` or `48`, if not those of the file, or the model's default.
+    #[arg(long, value_name = "SIZE")]
+    pub image_size: Option<ImageSize>,
+    /// Blocks of the model, if not those of the file, or the model's default.
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+    /// Layers with gated attention (ConViT), if not those of the file, or the model's default.
     #[arg(long, value_name = "N")]
     pub local_up_to_layer: Option<usize>,
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use inductive_checkpoint::LoadReport;
 use inductive_files::{shown, shown_lines};
 use inductive_papers::experiments::{Cell, CellResult, Study, StudyProgress};
 use inductive_train::{Metrics, Progress, RunInfo, StepInfo, SwitchInfo};
@@ -153,6 +154,10 @@ impl Progress for RunView {
             "epoch {:.1}: test top-1 {:.1} %, top-5 {:.1} %, loss {:.3} (training {:.3}), {:.0} images/s",
             m.epoch, m.test_top1, m.test_top5, m.test_loss, m.train_loss, m.images_per_s
         ));
+    }
+
+    fn loaded(&mut self, report: &LoadReport) {
+        self.line(report.to_string().trim_end());
     }
 
     fn warning(&mut self, message: &str) {

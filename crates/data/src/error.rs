@@ -220,10 +220,14 @@ pub enum Error {
         lacks: PathBuf,
     },
     /// Images are requested at an impossible size.
-    #[error("images of {size} pixels were asked for; expected 1 to {limit}")]
+    #[error(
+        "images of {height} x {width} pixels were asked for; expected a height and width of 1 to {limit}"
+    )]
     ImageSize {
-        /// Requested side.
-        size: usize,
+        /// Requested height.
+        height: usize,
+        /// Requested width.
+        width: usize,
         /// Largest side.
         limit: usize,
     },

@@ -19,16 +19,16 @@ const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Reads `root/train/<class>/*` and `root/val/<class>/*` (or `root/test/<class>/*`), JPEG and PNG, into memory.
 ///
-/// Images are expanded to RGB, resized (Catmull-Rom) so that the shorter side is `size` pixels, and cut to the central
-/// `size` x `size`. Transparency is ignored. Classes are the folder names in order; images of a class are in order of
+/// Images are expanded to RGB, resized (Catmull-Rom) so that they just cover `(height, width)` pixels, and cut to the central
+/// `height` x `width`. Transparency is ignored. Classes are the folder names in order; images of a class are in order of
 /// file name. Mean and standard deviation are ImageNet's.
 ///
 /// # Errors
 /// If a folder is missing or has no image, the splits differ in classes, or an image cannot be decoded: the message
 /// names the file.
-pub fn image_folder(root: &Path, size: usize) -> Result<Split, Error> {
-    if !(1..=MAX_SIDE).contains(&size) {
-        return Err(Error::ImageSize { size, limit: MAX_SIDE });
+pub fn image_folder(root: &Path, (height, width): (usize, usize)) -> Result<Split, Error> {
+    if ![height, width].iter().all(|side| (1..=MAX_SIDE).contains(side)) {
+        return Err(Error::ImageSize { height, width, limit: MAX_SIDE });
     }
     let missing = |missing: &str| Error::MissingFile {
         path: root.into(),
@@ -61,8 +61,8 @@ pub fn image_folder(root: &Path, size: usize) -> Result<Split, Error> {
     }
     let info = DatasetInfo {
         spec: format!("folder:{}", root.display()),
-        height: size,
-        width: size,
+        height,
+        width,
         class_names,
         mean: IMAGENET_MEAN,
         std: IMAGENET_STD,
@@ -97,7 +97,7 @@ fn read_split(folder: &Path, info: DatasetInfo) -> Result<ImageSet, Error> {
         let advice = "expected a folder per class with *.jpg, *.jpeg or *.png files".into();
         return Err(Error::MissingFile { path: folder.into(), missing: "class".into(), advice });
     }
-    let size = info.height;
+    let size = (info.height, info.width);
     let decoded: Result<Vec<_>, Error> = files.par_iter().map(|file| decode(file, size)).collect();
     ImageSet::new(info, decoded?.concat(), labels)
 }
@@ -108,10 +108,10 @@ fn is_image(path: &Path) -> bool {
     !hidden && ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// Decodes a JPEG or PNG file to [3, size, size].
+/// Decodes a JPEG or PNG file to [3, height, width].
 ///
 /// The file's first bytes decide the format: photographs in ImageNet are not all what their extension says.
-fn decode(path: &Path, size: usize) -> Result<Vec<u8>, Error> {
+fn decode(path: &Path, size: (usize, usize)) -> Result<Vec<u8>, Error> {
     let file = inductive_files::open(path).map(BufReader::new);
     let reader = file.and_then(|file| ImageReader::new(file).with_guessed_format());
     let mut reader = reader.map_err(|reason| Error::io("read", path, reason))?;
@@ -123,22 +123,27 @@ fn decode(path: &Path, size: usize) -> Result<Vec<u8>, Error> {
     Ok(planar(&resize_and_crop(decoded, size)))
 }
 
-fn resize_and_crop(image: DynamicImage, size: usize) -> RgbImage {
+fn resize_and_crop(image: DynamicImage, (height, width): (usize, usize)) -> RgbImage {
     let image = image.into_rgb8();
-    let (width, height) = (u64::from(image.width()), u64::from(image.height()));
-    let (size, shorter) = (size as u64, width.min(height));
-    // torchvision's Resize(size): the longer side is rounded down. At extreme ratios the strip is cut before it is
-    // resized, so that a hostile image of 1 x 65,535 pixels does not become one of size x 65,535 * size.
-    let longest = shorter * 4;
-    let (cut_width, cut_height) = (width.min(longest), height.min(longest));
-    let (left, top) = ((width - cut_width) / 2, (height - cut_height) / 2);
+    let (of_height, of_width) = (u64::from(image.height()), u64::from(image.width()));
+    let (height, width) = (height as u64, width as u64);
+    // At extreme ratios the strip is cut before it is resized, so that a hostile image of 1 x 65,535 pixels does not become one of
+    // size x 65,535 * size.
+    let cut_height = of_height.min((4 * of_width * height / width).max(1));
+    let cut_width = of_width.min((4 * of_height * width / height).max(1));
+    let (top, left) = ((of_height - cut_height) / 2, (of_width - cut_width) / 2);
     let view =
         image::imageops::crop_imm(&image, left as u32, top as u32, cut_width as u32, cut_height as u32);
-    let (new_width, new_height) = (cut_width * size / shorter, cut_height * size / shorter);
+    // torchvision's Resize(size) where height and width are the same: the side that is cut off is rounded down.
+    let (new_height, new_width) = if height * cut_width >= width * cut_height {
+        (height, cut_width * height / cut_height)
+    } else {
+        (cut_height * width / cut_width, width)
+    };
     let resized =
         image::imageops::resize(&*view, new_width as u32, new_height as u32, FilterType::CatmullRom);
-    let (left, top) = ((new_width - size) / 2, (new_height - size) / 2);
-    image::imageops::crop_imm(&resized, left as u32, top as u32, size as u32, size as u32).to_image()
+    let (top, left) = ((new_height - height) / 2, (new_width - width) / 2);
+    image::imageops::crop_imm(&resized, left as u32, top as u32, width as u32, height as u32).to_image()
 }
 
 /// [height, width, 3] to [3, height, width].

@@ -88,15 +88,15 @@ impl fmt::Display for DataSpec {
 /// What a source needs besides its `--data` string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Side that the images of a folder are resized to, in pixels; default 32.
-    pub folder_size: usize,
+    /// Height and width that the images of a folder are resized to, in pixels; default 32 x 32.
+    pub folder_size: (usize, usize),
     /// Size and seed of the embedded sets.
     pub synthetic: SyntheticConfig,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { folder_size: 32, synthetic: SyntheticConfig::default() }
+        Self { folder_size: (32, 32), synthetic: SyntheticConfig::default() }
     }
 }
 

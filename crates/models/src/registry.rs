@@ -15,6 +15,8 @@ const MAX_CLASSES: usize = 1 << 18;
 const NARROW: usize = 128;
 /// Longest side of an image, pixels.
 const MAX_SIDE: usize = 4096;
+/// Most blocks of a model: deeper ones than any published.
+const MAX_DEPTH: usize = 1024;
 
 /// What may be chosen when a model is built.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +26,8 @@ pub struct BuildOptions {
     /// Height and width of the images, pixels, that the patches cover; `None`: the model's default. To load weights into a model for
     /// images that are not square, tell the loader its grid (`LoadOptions::grid` of `inductive-checkpoint`).
     pub image: Option<(usize, usize)>,
+    /// Blocks, 1 to 1024; `None`: the model's default, which EIT, PRS and ResNet keep.
+    pub depth: Option<usize>,
     /// Blocks with gated positional attention, from the first; `None`: the model's default. 0 is the DeiT control.
     pub local_up_to_layer: Option<usize>,
     /// Locality strength alpha of the gated layers' initialisation.
@@ -40,6 +44,7 @@ impl Default for BuildOptions {
         Self {
             classes: 1000,
             image: None,
+            depth: None,
             local_up_to_layer: None,
             locality_strength: 1.0,
             content_share: 0.5,
@@ -311,15 +316,17 @@ impl Entry {
     /// What is built with these options.
     ///
     /// # Errors
-    /// [`Error::Option`] for no classes, for an image that the patches do not cover, and as [`Entry::choose_local`].
+    /// [`Error::Option`] for no classes, for an image that the patches do not cover, for a depth that the model cannot have, and for
+    /// gated layers that leave none for the class token.
     pub fn choose(&self, options: &BuildOptions) -> Result<ModelSpec> {
         let refuse = |what: String| Err(Error::Option { model: self.spec.name.clone(), what });
-        let local = self.choose_local(options.local_up_to_layer)?;
         if !(1..=MAX_CLASSES).contains(&options.classes) {
             return refuse(format!("{} classes: give 1 to {MAX_CLASSES}", options.classes));
         }
+        let depth = self.choose_depth(options.depth)?;
         let image = options.image.unwrap_or(self.spec.image);
-        let mut spec = ModelSpec { image, classes: options.classes, ..self.spec.clone() };
+        let mut spec = ModelSpec { image, depth, classes: options.classes, ..self.spec.clone() };
+        let local = choose_local(&spec, options.local_up_to_layer)?;
         if let Family::Convit(convit) = &mut spec.family {
             convit.local_up_to_layer = local;
         }
@@ -332,32 +339,47 @@ impl Entry {
             )),
             false => refuse(format!(
                 "images of {}x{} pixels: give a height and width that its patches cover, such as multiples of {}",
-                image.0, image.1, spec.patch
+                image.0,
+                image.1,
+                spec.multiple()
             )),
         }
     }
 
-    /// The number of gated layers if `asked` is asked for; `None` asks for the default.
-    ///
-    /// # Errors
-    /// [`Error::Option`] where no layer is left for the class token.
-    pub fn choose_local(&self, asked: Option<usize>) -> Result<usize> {
-        let ModelSpec { name, depth, .. } = &self.spec;
-        let gated = self.spec.local_up_to_layer();
-        let local = asked.or(gated).unwrap_or(0);
-        let refuse = |what: String| Err(Error::Option { model: name.clone(), what });
-        if gated.is_none() && local > 0 {
-            return refuse(format!("local_up_to_layer {local}: only ConViT has gated layers"));
-        }
-        if local >= *depth {
-            return refuse(format!(
-                "local_up_to_layer {local} with {depth} layers: the class token joins after the last gated layer and \
-                 would never be added; give at most {}",
-                depth - 1
-            ));
-        }
-        Ok(local)
+    /// The number of blocks if `asked` is asked for.
+    fn choose_depth(&self, asked: Option<usize>) -> Result<usize> {
+        let own = self.spec.depth;
+        let depth = asked.unwrap_or(own);
+        let refuse = |why: &str| {
+            Err(Error::Option { model: self.spec.name.clone(), what: format!("depth {depth}: {why}") })
+        };
+        let fixed = match self.spec.family {
+            Family::Eit(_) => "each of its layers has channels of its own",
+            Family::Resnet(_) | Family::Prs(_) => "its blocks are those of its stages",
+            _ if (1..=MAX_DEPTH).contains(&depth) => return Ok(depth),
+            _ => return refuse(&format!("give 1 to {MAX_DEPTH} blocks")),
+        };
+        if depth == own { Ok(own) } else { refuse(&format!("{fixed}, {own} in all; leave depth out")) }
     }
+}
+
+/// The number of gated layers of `spec` if `asked` is asked for; `None` asks for the default.
+fn choose_local(spec: &ModelSpec, asked: Option<usize>) -> Result<usize> {
+    let ModelSpec { name, depth, .. } = spec;
+    let gated = spec.local_up_to_layer();
+    let local = asked.or(gated).unwrap_or(0);
+    let refuse = |what: String| Err(Error::Option { model: name.clone(), what });
+    if gated.is_none() && local > 0 {
+        return refuse(format!("local_up_to_layer {local}: only ConViT has gated layers"));
+    }
+    if local >= *depth {
+        return refuse(format!(
+            "local_up_to_layer {local} with {depth} layers: the class token joins after the last gated layer and would never be \
+             added; give at most {}",
+            depth.saturating_sub(1)
+        ));
+    }
+    Ok(local)
 }
 
 #[cfg(test)]

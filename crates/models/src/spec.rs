@@ -198,17 +198,27 @@ impl ModelSpec {
 
     /// Whether images of `(height, width)` pixels are covered by its patches.
     pub fn covers(&self, (height, width): (usize, usize)) -> bool {
-        // Every stage after the first has half the rows and columns.
-        let halves = match &self.family {
-            Family::Resnet(_) | Family::Other(_) => return height > 0 && width > 0,
+        match &self.family {
+            Family::Resnet(_) | Family::Other(_) => height > 0 && width > 0,
             Family::Eit(EitSpec { overlap: Some(overlap), .. }) => {
-                return overlap.grids((height, width)).is_ok_and(|(_, patches)| patches.tokens() > 0);
+                overlap.grids((height, width)).is_ok_and(|(_, patches)| patches.tokens() > 0)
             }
-            Family::Prs(stages) => stages.blocks.len().saturating_sub(1).min(16),
-            _ => 0,
-        };
-        let side = self.patch.checked_mul(1 << halves).unwrap_or(0);
-        side > 0 && height > 0 && width > 0 && height.is_multiple_of(side) && width.is_multiple_of(side)
+            _ => {
+                let side = self.multiple();
+                side > 0
+                    && height > 0
+                    && width > 0
+                    && height.is_multiple_of(side)
+                    && width.is_multiple_of(side)
+            }
+        }
+    }
+
+    /// Pixels of which height and width of an image are multiples, where patches lie side by side.
+    pub(crate) fn multiple(&self) -> usize {
+        // Every stage after the first has half the rows and columns.
+        let halves = self.stages().map_or(0, |stages| stages.blocks.len().saturating_sub(1).min(16));
+        self.patch.checked_mul(1 << halves).unwrap_or(0)
     }
 
     /// Patches of an image: rows and columns of tokens; the last grid of a ResNet.

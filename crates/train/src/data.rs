@@ -7,8 +7,10 @@ use inductive_data::{
     SyntheticConfig,
 };
 
+use inductive_models::ModelSpec;
+
 use crate::{
-    Error, Recipe, Result,
+    Error, ImageSize, Recipe, Result,
     seeds::{Purpose, derive},
 };
 
@@ -20,9 +22,26 @@ impl Recipe {
     pub fn load_data(&self) -> Result<Split> {
         let spec: DataSpec = self.data.parse()?;
         let crate::Synthetic { train, test, seed } = self.synthetic;
-        let (folder_size, _) = self.model_spec()?.image;
+        let folder_size = self.model_spec()?.image;
         Ok(spec.load(&LoadOptions { folder_size, synthetic: SyntheticConfig { train, test, seed } })?)
     }
+}
+
+/// Refuses images of another size than the model takes.
+///
+/// # Errors
+/// [`Error::ImageSize`].
+pub fn check_size(model: &ModelSpec, data: &dyn Dataset) -> Result<()> {
+    let got = (data.height(), data.width());
+    if got == model.image {
+        return Ok(());
+    }
+    Err(Error::ImageSize {
+        model: model.name.clone(),
+        expected: ImageSize::from(model.image).to_string(),
+        data: data.spec().to_owned(),
+        got: ImageSize::from(got).to_string(),
+    })
 }
 
 /// The loaders of a run.
@@ -44,12 +63,7 @@ impl RunData {
             return Err(Error::WrongData { expected: recipe.data.clone(), got: info.spec.clone() });
         }
         let spec = recipe.model_spec()?;
-        let size = |(height, width): (usize, usize)| format!("{height}x{width} pixels");
-        let got = (info.height, info.width);
-        if got != spec.image {
-            let (expected, got) = (size(spec.image), size(got));
-            return Err(Error::ImageSize { model: spec.name, expected, data: info.spec.clone(), got });
-        }
+        check_size(&spec, &*split.train)?;
         let train = recipe.subset.apply(split.train.clone(), derive(recipe.seed, Purpose::Subset, 0))?;
         let mut pipeline = Pipeline::eval(info);
         if recipe.augment.crop_padding > 0 {

@@ -43,14 +43,15 @@ pub enum Error {
     // ----- data -----
     /// The data are not what the model takes.
     #[error(
-        "{} takes images of {expected}, {} has {got}; choose another model or other data",
+        "{} takes images of {expected} pixels, {} has {got}; choose another model or other data, or the size with `image_size` in a \
+         recipe (`--image-size`)",
         shown(model),
         shown(data)
     )]
     ImageSize {
         /// The model.
         model: String,
-        /// Height and width it takes.
+        /// Height and width it takes, `48x32`.
         expected: String,
         /// The data.
         data: String,

@@ -1,13 +1,15 @@
 //! The weights that a run begins with.
 
 use dfdx::prelude::Cpu;
+use inductive_checkpoint::{LoadOptions, LoadReport};
 use inductive_init::Strategy;
 use inductive_models::{Initialised, Model, Zoo, build, find, initialise, initialise_filters};
-use inductive_nn::ModuleExt;
+use inductive_nn::{ModuleExt, Operator};
 
 use crate::{
-    Init, Recipe, Result,
+    Error, Init, Recipe, Result, check_weights,
     seeds::{Purpose, derive},
+    weights::load_weights,
 };
 
 /// A model before its first update.
@@ -18,6 +20,8 @@ pub struct Initial {
     pub initialised: Initialised,
     /// What model and strategy have to say to the user.
     pub warnings: Vec<String>,
+    /// What was loaded from the recipe's file of weights; `None` without one.
+    pub loaded: Option<LoadReport>,
 }
 
 impl Initial {
@@ -27,10 +31,25 @@ impl Initial {
     ///
     /// # Errors
     /// As [`Recipe::validate`]; [`Error::Model`](crate::Error::Model) for no classes, or too many and for a
-    /// strategy that the model has no place for.
+    /// strategy that the model has no place for; [`Error::Checkpoint`] and [`Error::WeightsNotFinite`] for a file of weights that is
+    /// not the model's.
     pub fn new(
         recipe: &Recipe,
         classes: usize,
+        progress: &(dyn Fn(inductive_init::Progress) + Sync),
+    ) -> Result<Self> {
+        Self::make(recipe, classes, true, progress)
+    }
+
+    /// The same without the weights of the recipe's file, for a run that goes on from weights of its own.
+    pub(crate) fn to_resume(recipe: &Recipe, classes: usize) -> Result<Self> {
+        Self::make(recipe, classes, false, &|_| ())
+    }
+
+    fn make(
+        recipe: &Recipe,
+        classes: usize,
+        read: bool,
         progress: &(dyn Fn(inductive_init::Progress) + Sync),
     ) -> Result<Self> {
         recipe.validate()?;
@@ -39,6 +58,7 @@ impl Initial {
         // The model's own, as if the recipe had named it.
         let strategy = match &recipe.init {
             Some(init) => init.get(),
+            None if recipe.weights.is_some() => None,
             None => find(&recipe.model)?.init().and_then(Strategy::named),
         };
         let seed = derive(recipe.seed, Purpose::Init, 0);
@@ -47,9 +67,11 @@ impl Initial {
         if let Some(filters) = recipe.filters.as_ref().and_then(Init::get) {
             initialise_filters(&mut *built.model, &filters, derive(recipe.seed, Purpose::Init, 1))?;
         }
-        let mut warnings = built.warnings;
+        let mut warnings = if recipe.weights.is_some() { Vec::new() } else { built.warnings };
         warnings.extend(initialised.warnings.iter().cloned());
-        Ok(Self { model: built.model, initialised, warnings })
+        let path = recipe.weights.as_ref().filter(|_| read);
+        let loaded = path.map(|path| begin_with(&mut *built.model, path)).transpose()?;
+        Ok(Self { model: built.model, initialised, warnings, loaded })
     }
 
     /// The same model on another device. recipe: the one that it was made by.
@@ -62,6 +84,23 @@ impl Initial {
         copy_weights(&*self.model, &mut *model)?;
         Ok(model)
     }
+}
+
+/// Loads the weights of a file into a model that will train on.
+fn begin_with(model: &mut dyn Model<f32, Cpu>, path: &str) -> Result<LoadReport> {
+    let report = load_weights(model, path, LoadOptions::new().replace_head())?;
+    check_weights(model)?;
+    if let Some(layer) = model.switchable()?.iter().find(|layer| layer.operator != Operator::Convolution) {
+        return Err(Error::Recipe {
+            field: "weights",
+            got: path.to_owned(),
+            expected: format!(
+                "weights of a model whose layers are convolutions still; `{}` has left it ({})",
+                layer.name, layer.operator
+            ),
+        });
+    }
+    Ok(report)
 }
 
 /// Copies all parameters between two models of one type, on whatever devices.
@@ -82,6 +121,7 @@ impl std::fmt::Debug for Initial {
             .field("model", self.model.spec())
             .field("initialised", &self.initialised)
             .field("warnings", &self.warnings)
+            .field("loaded", &self.loaded)
             .finish()
     }
 }

@@ -49,9 +49,13 @@ impl<D: Zoo> Learner<D> {
     /// Weights are drawn on the CPU and copied, so that a run begins with the same bits on every device.
     ///
     /// # Errors
-    /// As [`Recipe::validate`]; [`Error::Model`] for no classes, or too many.
+    /// Those of [`Initial::new`].
     pub fn new(device: &D, recipe: &Recipe, classes: usize) -> Result<Self> {
-        let initial = Initial::new(recipe, classes, &|_| ())?;
+        Self::begin(device, recipe, Initial::new(recipe, classes, &|_| ())?)
+    }
+
+    /// A learner that begins so. recipe: the one that `initial` was made by.
+    pub(crate) fn begin(device: &D, recipe: &Recipe, initial: Initial) -> Result<Self> {
         let model = initial.on(device, recipe)?;
         let Initial { initialised, warnings, .. } = initial;
         let mut learner = Self::of_model(device, recipe, model, warnings)?;

@@ -5,6 +5,7 @@
 //! | [`Recipe`] | everything that decides a run's result, as TOML |
 //! | [`train`] | makes or continues a run in a folder; [`finished`] reads a stored result |
 //! | [`Initial`] | the weights that a run begins with |
+//! | [`load_weights`] | weights of a file, with positions of another grid resampled |
 //! | [`Learner`] | model, optimizer and average: one update at a time, without files |
 //! | [`AdamW`], [`Ema`], [`decays`] | the parts of an update |
 //! | [`Plan`] | lengths in steps and the learning rate of every step |
@@ -65,7 +66,9 @@ mod switching;
 #[cfg(test)]
 mod switching_tests;
 mod trainer;
+mod weights;
 
+pub use data::check_size;
 pub use diagnose::check_weights;
 pub use ema::Ema;
 pub use environment::Environment;
@@ -83,7 +86,8 @@ pub use plan::Plan;
 pub use probe::{Inside, Probe};
 pub use progress::{Progress, RunInfo, Silent, StepInfo, SwitchInfo};
 pub use recipe::{
-    Augment, Choice, Difference, Init, Keep, Named, Recipe, SubsetSpec, SwitchRecipe, Synthetic,
+    Augment, Choice, Difference, ImageSize, Init, Keep, Named, Recipe, SubsetSpec, SwitchRecipe, Synthetic,
 };
 pub use state::Best;
 pub use trainer::train;
+pub use weights::{build_options_of, load_file, load_weights};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use inductive_checkpoint::LoadReport;
 use inductive_models::ModelSpec;
 
 use crate::{Metrics, Plan, Recipe};
@@ -80,6 +81,10 @@ pub trait Progress {
     /// An evaluation was made; its line has been written.
     fn report(&mut self, metrics: &Metrics) {
         let _ = metrics;
+    }
+    /// The run begins with the weights of a file.
+    fn loaded(&mut self, report: &LoadReport) {
+        let _ = report;
     }
     /// Something the user should know.
     fn warning(&mut self, message: &str) {

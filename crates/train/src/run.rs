@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use inductive_checkpoint::{Metadata, save, write_atomic};
+use inductive_checkpoint::{save, write_atomic};
 use inductive_data::Batches;
 use inductive_models::Zoo;
 
@@ -296,7 +296,7 @@ impl<'a, D: Zoo> Run<'a, D> {
 
     /// Writes a model under timm's names: the averaged weights or the plain ones.
     fn save_weights(&mut self, path: &Path, averaged: bool) -> Result<()> {
-        let mut about = Metadata::new();
+        let mut about = crate::weights::about(self.learner.model().spec());
         let Position { step, .. } = self.header.position;
         let weights = if averaged { "ema" } else { "model" };
         let epoch = self.plan.epoch(step);

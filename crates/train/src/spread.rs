@@ -5,7 +5,7 @@ use std::{borrow::Cow, iter::repeat_n, ops::Range};
 use inductive_data::{Dataset, Image, Normalize};
 use inductive_models::ModelSpec;
 
-use crate::{Error, Result};
+use crate::{Result, data::check_size};
 
 /// `count` images at even distances in a set; which ones depends on both alone.
 pub(crate) struct Spread<'a> {
@@ -26,13 +26,7 @@ impl<'a> Spread<'a> {
         let (height, width) = spec.image;
         let times = height / set.height().max(1);
         if (height, width) != (times * set.height(), times * set.width()) {
-            let size = |height: usize, width: usize| format!("{height} x {width} pixels");
-            return Err(Error::ImageSize {
-                model: spec.name.clone(),
-                expected: size(height, width),
-                data: set.spec().to_owned(),
-                got: size(set.height(), set.width()),
-            });
+            check_size(spec, set)?;
         }
         let normalize = Normalize::new(set.info().mean, set.info().std);
         Ok(Self { set, count: count.min(set.len()), times, normalize })

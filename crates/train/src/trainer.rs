@@ -7,7 +7,8 @@ use inductive_data::Split;
 use inductive_models::Zoo;
 
 use crate::{
-    Environment, Error, Learner, Outcome, Plan, Progress, Recipe, Result, RunInfo, RunResult, TrainOptions,
+    Environment, Error, Initial, Learner, Outcome, Plan, Progress, Recipe, Result, RunInfo, RunResult,
+    TrainOptions,
     data::RunData,
     folder::RunFolder,
     metrics::{read_metrics, write_metrics},
@@ -35,14 +36,19 @@ pub fn train<D: Zoo>(
 ) -> Result<Outcome> {
     let recipe = recipe.resolve()?;
     // Until everything that can be refused has been made, the folder is only looked at.
-    let (_, result) = look(&RunFolder::look(folder.as_ref()), &recipe)?;
+    let (begun, result) = look(&RunFolder::look(folder.as_ref()), &recipe)?;
     if let Some(result) = result {
         return Ok(Outcome::Finished(result));
     }
     let data = RunData::new(&recipe, data)?;
     let fingerprint = data.fingerprint();
     let plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
-    let mut learner = Learner::new(device, &recipe, data.classes)?;
+    let initial = match &begun {
+        Some(_) => Initial::to_resume(&recipe, data.classes)?,
+        None => Initial::new(&recipe, data.classes, &|_| ())?,
+    };
+    let loaded = initial.loaded.clone();
+    let mut learner = Learner::begin(device, &recipe, initial)?;
     let switching = Switching::new(&recipe, &plan, learner.model())?;
     let folder = RunFolder::open(folder.as_ref())?;
     folder.claim(&recipe)?;
@@ -59,11 +65,19 @@ pub fn train<D: Zoo>(
             state.restore(&folder.state(), &mut learner, &switching)?;
             state
         }
+        // The learner has not read the file of the recipe's weights.
+        None if begun.is_some() => {
+            let problem = "it has gone while the run was started".to_owned();
+            return Err(Error::State { path: folder.state(), problem });
+        }
         None => StateHeader { position: Position::default(), recipe: recipe.clone(), data: fingerprint },
     };
     let lines = read_metrics(folder.metrics(), header.position.step)?;
     write_metrics(&folder.metrics(), &lines)?;
     Environment::current::<D>().append(&folder.env())?;
+    if let Some(report) = &loaded {
+        progress.loaded(report);
+    }
     learner.warnings().iter().for_each(|warning| progress.warning(warning));
     if let Some(warning) = switching.warning(&recipe, &plan, learner.model())? {
         progress.warning(&warning);

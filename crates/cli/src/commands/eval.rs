@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use inductive_checkpoint::LoadOptions;
+use inductive_checkpoint::{LoadOptions, describe};
 use inductive_data::{DataSpec, Loader, LoaderConfig, Pipeline};
 use inductive_files::shown;
 use inductive_models::{Zoo, build, find};
-use inductive_train::Recipe;
+use inductive_train::{Recipe, build_options_of, check_size, load_weights};
 
 use crate::{
     args::Eval,
@@ -20,22 +20,14 @@ pub fn run<D: Zoo>(device: &D, args: &Eval) -> Result<Done> {
         return Err(Error::Usage("--batch-size 0: give at least 1".to_owned()));
     }
     let (recipe, weights) = request(args)?;
-    let spec = find(&recipe.model)?.spec;
+    let spec = recipe.model_spec()?;
     let split = recipe.load_data()?;
     split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     let test = &split.test;
-    if (test.height(), test.width()) != spec.image {
-        return Err(inductive_train::Error::ImageSize {
-            model: recipe.model,
-            expected: format!("{} x {} pixels", spec.image.0, spec.image.1),
-            data: recipe.data,
-            got: format!("{} x {}", test.height(), test.width()),
-        }
-        .into());
-    }
+    check_size(&spec, &**test)?;
     let mut model = build(device, &recipe.model, &recipe.build_options(test.num_classes()))?.model;
     let loading = if args.partial { LoadOptions::new().partial() } else { LoadOptions::new() };
-    let report = inductive_checkpoint::load(&mut *model, &weights, &loading)?;
+    let report = load_weights(&mut *model, &weights, loading)?;
     note(report.to_string().trim_end());
     let config = LoaderConfig::eval(recipe.batch_size);
     let loader = Loader::new(test.clone(), Pipeline::eval(test.info()), config)?;
@@ -61,7 +53,16 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
             let Some(data) = args.data.clone() else {
                 return Err(Error::Usage(format!("eval {model}: give --data, the images to measure it on")));
             };
-            (Recipe { model: model.to_owned(), data, ..Recipe::default() }, weights.clone())
+            let own = build_options_of(&describe(weights)?.metadata, model);
+            let recipe = Recipe {
+                model: model.to_owned(),
+                image_size: own.image.map(Into::into),
+                depth: own.depth,
+                local_up_to_layer: own.local_up_to_layer,
+                data,
+                ..Recipe::default()
+            };
+            (recipe, weights.clone())
         }
         _ if args.what.is_dir() => of_run(&args.what, args.weights.as_deref(), args.data.as_ref())?,
         (Some(model), None) => {
@@ -71,6 +72,8 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
         (None, _) => return Err(neither(&args.what)),
     };
     let recipe = Recipe {
+        image_size: args.image_size.or(recipe.image_size),
+        depth: args.depth.or(recipe.depth),
         local_up_to_layer: args.local_up_to_layer.or(recipe.local_up_to_layer),
         batch_size: args.batch_size.unwrap_or(recipe.batch_size),
         ..recipe

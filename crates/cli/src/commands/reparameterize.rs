@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, describe, load, save};
+use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, describe, save};
 use inductive_data::DataSpec;
 use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
 use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization};
 use inductive_report::table::{Cell, Column, Table};
-use inductive_train::{Probe, check_weights};
+use inductive_train::{Probe, build_options_of, check_weights, load_weights};
 
 use crate::{
     args,
@@ -35,9 +35,10 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let (name, weights) = source(device, &args)?;
     let target = find_switchable(&name)?.spec.name;
     let about = describe(&weights)?;
-    let options = BuildOptions { classes: classes(&weights, &about)?, ..BuildOptions::default() };
+    let options =
+        BuildOptions { classes: classes(&weights, &about)?, ..build_options_of(&about.metadata, &name) };
     let mut before = build(device, &name, &options)?.model;
-    let report = load(&mut *before, &weights, &LoadOptions::new())?;
+    let report = load_weights(&mut *before, &weights, LoadOptions::new())?;
     note(report.to_string().trim_end());
     let mut after = build(device, &target, &options)?.model;
     copy(&*before, &mut *after)?;
@@ -53,7 +54,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let data = args
         .data
         .parse::<DataSpec>()?
-        .load(&inductive_data::LoadOptions { folder_size: before.spec().image.0, ..Default::default() })?;
+        .load(&inductive_data::LoadOptions { folder_size: before.spec().image, ..Default::default() })?;
     data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     let probe = Probe::new(&*data.test, &*before)?;
 

@@ -1,5 +1,6 @@
 //! What a run is: everything that decides its result, as one TOML file.
 
+mod image;
 mod init;
 mod subset;
 mod switch;
@@ -15,6 +16,7 @@ use inductive_schedule::{Clock, Duration, EmaDecay, length};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use image::ImageSize;
 pub use init::{Init, Named};
 pub use subset::{Choice, SubsetSpec};
 pub use switch::SwitchRecipe;
@@ -36,6 +38,15 @@ use crate::{Result, optimizer::AdamWConfig};
 pub struct Recipe {
     /// Name of the model; `inductive inspect` lists them.
     pub model: String,
+    /// Height and width of the images that the model takes, in pixels, which its patches must cover: `48` or `[48, 32]`. The images of
+    /// a folder are resized to it. Not set: the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<image::Sides>", example = ImageSize { height: 48, width: 32 })]
+    pub image_size: Option<ImageSize>,
+    /// Blocks of the model. EIT, PRS and ResNet keep their own. Not set: the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 6)]
+    pub depth: Option<usize>,
     /// ConViT: blocks with gated positional attention, from the first; 0 is its DeiT control. Not set: the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = 3)]
@@ -128,6 +139,11 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"impulse")]
     pub filters: Option<Init<Filters>>,
+    /// A `.safetensors` file with timm's names that the run begins with, to train on. A head for another number of classes is new;
+    /// positions of another grid of patches are resampled as timm does. A run that goes on does not need the file. Not set: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"last.safetensors")]
+    pub weights: Option<String>,
     /// Exponential moving average of the weights, evaluated beside them and saved as `ema.safetensors`. Not set: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = EmaDecay { decay: 0.99996, warmup: true })]
@@ -206,6 +222,8 @@ impl Default for Recipe {
         let AdamWConfig { betas, eps, weight_decay, clip_grad } = AdamWConfig::default();
         Self {
             model: "convit_micro".to_owned(),
+            image_size: None,
+            depth: None,
             local_up_to_layer: None,
             locality_strength: 1.0,
             content_share: None,
@@ -232,6 +250,7 @@ impl Default for Recipe {
             freeze: Vec::new(),
             init: None,
             filters: None,
+            weights: None,
             ema: None,
             switch: None,
             augment: Augment::default(),
@@ -274,6 +293,7 @@ impl Recipe {
             lr_base: None,
             data_revision: self.data.parse::<DataSpec>()?.revision(),
             init: match &self.init {
+                None if self.weights.is_some() => None,
                 None => inductive_models::find(&self.model)?.init().map(Init::from),
                 init => init.clone(),
             },
@@ -281,19 +301,20 @@ impl Recipe {
         })
     }
 
-    /// What the model's name stands for, with 1000 classes.
+    /// What the model is with the options of this recipe, for 1000 classes.
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) with the nearest name if there is no such model.
+    /// [`Error::Model`](crate::Error::Model) with the nearest name if there is no such model, and for options that it cannot have.
     pub fn model_spec(&self) -> Result<ModelSpec> {
-        Ok(inductive_models::find(&self.model)?.spec)
+        Ok(inductive_models::find(&self.model)?.choose(&self.build_options(1000))?)
     }
 
     /// How to build the model for so many classes; what it begins with is for [`Initial`](crate::Initial) to write.
     pub fn build_options(&self, classes: usize) -> BuildOptions {
         BuildOptions {
             classes,
-            image: None,
+            image: self.image_size.map(Into::into),
+            depth: self.depth,
             local_up_to_layer: self.local_up_to_layer,
             locality_strength: self.locality_strength,
             content_share: self.content_share.unwrap_or(BuildOptions::default().content_share),

@@ -30,10 +30,10 @@ impl Recipe {
     /// is checked when they meet.
     ///
     /// # Errors
-    /// [`Error::Recipe`]; [`Error::Model`] for a model or number of gated layers that does not exist; [`Error::Data`]
+    /// [`Error::Recipe`]; [`Error::Model`] for a model that does not exist, or an option that it cannot have; [`Error::Data`]
     /// for a data string that names no source.
     pub fn validate(&self) -> Result<()> {
-        inductive_models::find(&self.model)?.choose_local(self.local_up_to_layer)?;
+        let spec = self.model_spec()?;
         self.validate_data()?;
         let strength = self.locality_strength;
         check(
@@ -44,7 +44,7 @@ impl Recipe {
         )?;
         if let Some(share) = self.content_share {
             check("content_share", share, (0.0..=1.0).contains(&share), "a share, 0 to 1")?;
-            if !matches!(self.model_spec()?.family, inductive_models::Family::SimpleVit(_)) {
+            if !matches!(spec.family, inductive_models::Family::SimpleVit(_)) {
                 return refuse(
                     "content_share",
                     share,
@@ -54,8 +54,15 @@ impl Recipe {
         }
         known("init", self.init.as_ref())?;
         known("filters", self.filters.as_ref())?;
+        if let (Some(weights), Some(field)) = (&self.weights, self.designs()) {
+            return refuse(
+                "weights",
+                weights,
+                format!("to be left out: it would replace what `{field}` asks for"),
+            );
+        }
         if let Some(switch) = &self.switch {
-            switch.validate(&self.model_spec()?)?;
+            switch.validate(&spec)?;
         }
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));
@@ -63,6 +70,12 @@ impl Recipe {
         self.validate_lengths()?;
         self.validate_rates()?;
         self.validate_regularisation()
+    }
+
+    /// The field that asks for initial weights, if one does.
+    fn designs(&self) -> Option<&'static str> {
+        let init = self.init.as_ref().map(|_| "init");
+        init.or(self.filters.as_ref().map(|_| "filters"))
     }
 
     fn validate_data(&self) -> Result<()> {

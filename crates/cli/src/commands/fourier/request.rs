@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inductive_checkpoint::{LoadOptions, TensorFile, check_writable, load_tensors};
+use inductive_checkpoint::{LoadOptions, TensorFile, check_writable};
 use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Zoo, build, find};
 use inductive_report::figure::is_figure;
-use inductive_train::{Initial, Recipe, check_weights};
+use inductive_train::{ImageSize, Initial, Recipe, build_options_of, check_weights, load_file};
 
 use crate::{
     args::{Common, Fourier},
@@ -26,7 +26,7 @@ pub struct Request {
     /// The model's name.
     model: String,
     weights: Weights,
-    local_up_to_layer: Option<usize>,
+    options: BuildOptions,
     /// Without the extension.
     out: Option<PathBuf>,
     /// Whether the first figure was named, and not only its folder: an earlier file of this name is meant to be replaced.
@@ -61,10 +61,21 @@ impl Request {
         } else {
             (args.what.clone(), Weights::New { seed: args.seed })
         };
-        find(&model)?.choose_local(args.local_up_to_layer)?;
+        let said = match &weights {
+            Weights::New { .. } => BuildOptions::default(),
+            Weights::File { tensors, .. } => build_options_of(tensors.metadata(), &model),
+        };
+        let options = BuildOptions {
+            classes: CLASSES,
+            image: args.image_size.map(Into::into).or(said.image),
+            depth: args.depth.or(said.depth),
+            local_up_to_layer: args.local_up_to_layer.or(said.local_up_to_layer),
+            ..said
+        };
+        find(&model)?.choose(&options)?;
         let out = args.out.as_deref().map(figures_at);
         let names_first = args.out.as_deref().is_some_and(is_svg);
-        Ok(Self { model, weights, local_up_to_layer: args.local_up_to_layer, out, names_first })
+        Ok(Self { model, weights, options, out, names_first })
     }
 
     /// Makes the folder for the figures, which can be written then: before the images are gone through, which takes its time,
@@ -97,7 +108,9 @@ impl Request {
             Weights::New { seed } => {
                 let recipe = Recipe {
                     model: self.model.clone(),
-                    local_up_to_layer: self.local_up_to_layer,
+                    image_size: self.options.image.map(Into::into),
+                    depth: self.options.depth,
+                    local_up_to_layer: self.options.local_up_to_layer,
                     seed: *seed,
                     ..Recipe::default()
                 };
@@ -106,13 +119,8 @@ impl Request {
                 Ok(initial.on(device, &recipe)?)
             }
             Weights::File { path, tensors } => {
-                let options = BuildOptions {
-                    classes: CLASSES,
-                    local_up_to_layer: self.local_up_to_layer,
-                    ..BuildOptions::default()
-                };
-                let mut model = build(device, &self.model, &options)?.model;
-                load_tensors(&mut *model, tensors, &LoadOptions::new().replace_head())?;
+                let mut model = build(device, &self.model, &self.options)?.model;
+                load_file(&mut *model, tensors, LoadOptions::new().replace_head())?;
                 check_weights(&*model).map_err(of_weights(path))?;
                 Ok(model)
             }
@@ -132,13 +140,20 @@ impl Request {
 
     /// What to do next. args: those that were given.
     pub fn next(&self, args: &Fourier, common: &Common) -> Result<()> {
-        let Self { model, local_up_to_layer, .. } = self;
+        let Self { model, options, .. } = self;
+        // What the model has by itself needs no words.
+        let usual = find(model)?.spec;
+        let size = options.image.filter(|size| *size != usual.image).map(ImageSize::from);
+        let depth = options.depth.filter(|depth| *depth != usual.depth);
+        let local = options.local_up_to_layer.filter(|local| Some(*local) != usual.local_up_to_layer());
         let fourier = |what: &str| {
             Line::new("fourier")
                 .path(what.as_ref())
                 .option("data", &args.data)
                 .set("images", args.images.to_string(), &Fourier::IMAGES.to_string())
-                .given("local-up-to-layer", *local_up_to_layer)
+                .given("image-size", size)
+                .given("depth", depth)
+                .given("local-up-to-layer", local)
                 .common(common)
         };
         say(match &self.weights {

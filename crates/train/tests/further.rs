@@ -1,0 +1,77 @@
+//! Training on from a file: what a run begins with, and that it does not need the file to go on.
+
+mod common;
+
+use std::fs;
+
+use common::{assert_same_run, bytes, run, run_to_end, run_until, tiny_recipe};
+use dfdx::prelude::Cpu;
+use inductive_checkpoint::resample_abs_pos_embed;
+use inductive_models::Model;
+use inductive_nn::ModuleExt;
+use inductive_train::{Error, Initial, Recipe, Silent, TrainOptions};
+
+fn values(model: &dyn Model<f32, Cpu>, name: &str) -> Vec<f32> {
+    let mut values = Vec::new();
+    model
+        .for_each_parameter(&mut |p| {
+            if p.name() == name {
+                values = p.to_vec();
+            }
+            Ok(())
+        })
+        .unwrap();
+    values
+}
+
+fn initial(recipe: &Recipe, classes: usize) -> Initial {
+    Initial::new(recipe, classes, &|_| ()).unwrap()
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_the_file_and_goes_on_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
+    run_to_end(&tiny_recipe(), &first);
+    fs::copy(first.join("last.safetensors"), &file).unwrap();
+    let further = Recipe { weights: Some(file.to_str().unwrap().to_owned()), seed: 9, ..tiny_recipe() };
+
+    // The same weights for the same classes and grid; a head of its own for others.
+    let own = initial(&Recipe { seed: 9, ..tiny_recipe() }, 10);
+    let begun = initial(&further, 10);
+    let report = begun.loaded.as_ref().unwrap();
+    assert!(report.adapted.is_empty() && report.applied.len() == report.parameters, "{report}");
+    assert_ne!(bytes(&*begun.model), bytes(&*own.model));
+    let other_classes = initial(&further, 3).model;
+    assert_eq!(values(&*other_classes, "head.weight").len(), 3 * 96);
+    assert_eq!(values(&*other_classes, "norm.weight"), values(&*begun.model, "norm.weight"));
+    let larger = initial(&Recipe { image_size: Some((48, 24).into()), ..further.clone() }, 10).model;
+    let expected = resample_abs_pos_embed(&values(&*begun.model, "pos_embed"), 96, 0, (8, 8), (12, 6));
+    assert_eq!(values(&*larger, "pos_embed"), expected.unwrap());
+
+    // Stopped, the file gone, and gone on: the run of one that was never stopped.
+    let (whole, stopped) = (dir.path().join("whole"), dir.path().join("stopped"));
+    run_to_end(&further, &whole);
+    run_until(&further, &stopped, 4);
+    fs::remove_file(&file).unwrap();
+    run_to_end(&further, &stopped);
+    assert_same_run(&whole, &stopped);
+    let other = dir.path().join("other");
+    let error = run(&further, &other, &TrainOptions::default(), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("weights.safetensors") && !other.exists(), "{error}");
+}
+
+#[test]
+fn weights_that_are_not_the_models_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join("first");
+    run_to_end(&tiny_recipe(), &first);
+    let weights = Some(first.join("last.safetensors").to_str().unwrap().to_owned());
+    let refused = |recipe: Recipe| Initial::new(&recipe, 10, &|_| ()).unwrap_err();
+    let shallow = Recipe { depth: Some(3), local_up_to_layer: Some(1), ..tiny_recipe() };
+    let error = refused(Recipe { weights: weights.clone(), ..shallow });
+    assert!(matches!(error, Error::Checkpoint(_)), "{error}");
+    assert!(error.to_string().contains("blocks.1.attn.qkv.weight"), "{error}");
+    let error = refused(Recipe { weights, filters: Some("impulse".into()), ..tiny_recipe() });
+    assert!(matches!(error, Error::Recipe { field: "weights", .. }), "{error}");
+}
