@@ -3,7 +3,7 @@
 
 use std::{env, time::Instant};
 
-use inductive_init::{Dims, Initializer, SinCos, Solver, Strategy, learned};
+use inductive_init::{Dims, SinCos, Solver, Strategy, StrategyInitializer, learned};
 use inductive_ops::Grid;
 use rand::SeedableRng;
 
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 gradient.steps = steps;
             }
             let start = Instant::now();
-            let layer = Initializer::new(strategy, dims, &position, 0)?.layer(0)?;
+            let layer = StrategyInitializer::new(strategy, dims, &position, 0)?.layer(0)?;
             let seconds = start.elapsed().as_secs_f64();
             match layer.quality {
                 Some(quality) => println!("{embedding} {name:24} {seconds:7.3} s  {quality}"),

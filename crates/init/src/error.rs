@@ -25,6 +25,12 @@ pub enum Error {
         /// The side that was asked for.
         kernel: usize,
     },
+    /// The name of initial weights to add is not free.
+    #[error("initial weights `{name}`: there are some of this name already; choose another")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// The width is not a multiple of the heads, or one of them is 0.
     #[error("attention: expected a width that {heads} heads divide, got {width}; change one of them")]
     Heads {

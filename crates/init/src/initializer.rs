@@ -43,6 +43,17 @@ pub struct LinearInit {
 }
 
 impl LinearInit {
+    /// A layer of all zeros.
+    pub fn zeros(inputs: usize, outputs: usize) -> Self {
+        Self { weight: vec![0.0; inputs * outputs], bias: vec![0.0; outputs] }
+    }
+
+    /// A layer that passes so many channels on.
+    pub fn identity(width: usize) -> Self {
+        let at = |index: usize| if index.is_multiple_of(width + 1) { 1.0 } else { 0.0 };
+        Self { weight: (0..width * width).map(at).collect(), bias: vec![0.0; width] }
+    }
+
     /// Layers of the same inputs in one: their outputs one after the other.
     pub fn stacked(layers: &[&Self]) -> Self {
         Self {
@@ -71,6 +82,11 @@ pub struct AttentionInit {
 }
 
 impl AttentionInit {
+    /// Weights that aim at nothing in particular.
+    pub fn new(query: LinearInit, key: LinearInit, value: LinearInit, proj: LinearInit) -> Self {
+        Self { query, key, value, proj, targets: Vec::new(), quality: None }
+    }
+
     /// Queries, keys and values in one layer: weight `[3 D, D]`, bias `[3 D]`.
     pub fn qkv(&self) -> LinearInit {
         LinearInit::stacked(&[&self.query, &self.key, &self.value])
@@ -96,7 +112,7 @@ struct Solved {
 
 /// Initial weights of one model: a function of (strategy, dimensions, position embedding, seed), layer by layer in any
 /// order and from any thread.
-pub struct Initializer {
+pub struct StrategyInitializer {
     strategy: Strategy,
     dims: Dims,
     seed: u64,
@@ -106,7 +122,7 @@ pub struct Initializer {
     shared: Mutex<[Option<Arc<Solved>>; 2]>,
 }
 
-impl Initializer {
+impl StrategyInitializer {
     /// position: the model's embedding as drawn, `[tokens, width]`, the class token's row first if there is one.
     ///
     /// # Errors
@@ -144,6 +160,11 @@ impl Initializer {
         Ok(Self { strategy, dims, seed, embedding: None, shared: Mutex::default() })
     }
 
+    /// What the weights are made by.
+    pub fn strategy(&self) -> &Strategy {
+        &self.strategy
+    }
+
     /// The embedding to train on: scaled, `[tokens, width]`; empty without one.
     pub fn position(&self) -> Vec<f32> {
         self.embedding.as_ref().map_or_else(Vec::new, |(position, _)| position.to_f32())
@@ -158,10 +179,10 @@ impl Initializer {
         self.layer_reporting(index, &|_| ())
     }
 
-    /// As [`Initializer::layer`]; `progress` hears of a gradient solve, if one is needed.
+    /// As [`StrategyInitializer::layer`]; `progress` hears of a gradient solve, if one is needed.
     ///
     /// # Errors
-    /// As [`Initializer::layer`].
+    /// As [`StrategyInitializer::layer`].
     pub fn layer_reporting(
         &self,
         index: usize,

@@ -3,7 +3,8 @@
 //! | start reading at | what it is |
 //! |---|---|
 //! | [`Strategy`] | which weights, as data; [`Strategy::named`] has the published ones |
-//! | [`Initializer`] | from a strategy, dimensions and a position embedding to the weights of each layer |
+//! | [`StrategyInitializer`] | from a strategy, dimensions and a position embedding to the weights of each layer |
+//! | [`Initializer`], [`add_initializer`] | initial weights of one's own |
 //! | [`Target`], [`Offsets`] | attention maps to aim at |
 //! | [`SinCos`], [`PseudoInput`], [`Basis`] | what attention is solved on |
 //! | [`ClosedForm`], [`Gradient`] | the two solvers of arXiv 2505.19985 and 2404.01139 |
@@ -14,14 +15,14 @@
 //! All of it works on plain row-major matrices; nothing here knows a tensor, a layer or a model.
 //!
 //! ```
-//! use inductive_init::{Dims, Initializer, SinCos, Solver, Strategy, Gradient};
+//! use inductive_init::{Dims, StrategyInitializer, SinCos, Solver, Strategy, Gradient};
 //! use inductive_ops::Grid;
 //!
 //! let dims = Dims { width: 48, heads: 3, grid: Grid::square(4), class_token: false };
 //! let position = SinCos::Timm.embedding(dims.grid, dims.width)?.to_f32();
 //! let mut strategy = Strategy::impulse_gradient(3);
 //! strategy.impulse_mut().unwrap().solver = Solver::Gradient(Gradient { steps: 200, lr: 1e-2, ..Default::default() });
-//! let layer = Initializer::new(strategy, dims, &position, 0)?.layer(0)?;
+//! let layer = StrategyInitializer::new(strategy, dims, &position, 0)?.layer(0)?;
 //! assert_eq!(layer.qkv().weight.len(), 3 * 48 * 48);
 //! assert!(layer.quality.unwrap().mass() > 0.5);
 //! # Ok::<(), inductive_init::Error>(())
@@ -34,6 +35,7 @@ mod impulse;
 mod initializer;
 mod matrix;
 mod mimetic;
+mod own;
 mod position;
 mod quality;
 mod query_key;
@@ -45,9 +47,10 @@ pub use basis::Basis;
 pub use error::{Error, Result};
 pub use filters::{Amplitude, FilterInit, FilterShape, Filters};
 pub use impulse::{ClosedForm, Gradient, Progress};
-pub use initializer::{AttentionInit, Dims, Initializer, LinearInit};
+pub use initializer::{AttentionInit, Dims, LinearInit, StrategyInitializer};
 pub use matrix::Matrix;
 pub use mimetic::{Mixture, Storage, mimetic_noise, mimetic_query_key, mimetic_value_proj};
+pub use own::{Initializer, MakeInitializer, add_initializer, added_initializer, initializer_names};
 pub use position::{LEARNED_STD, PseudoInput, SinCos, layer_norm, learned};
 pub use quality::{HeadQuality, Quality};
 pub use query_key::QueryKey;

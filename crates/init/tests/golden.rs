@@ -6,8 +6,8 @@
 use std::sync::Mutex;
 
 use inductive_init::{
-    Basis, Dims, Gradient, Initializer, Matrix, Offsets, Progress, Quality, SinCos, Solver, Strategy, Target,
-    layer_norm, learned,
+    Basis, Dims, Gradient, Matrix, Offsets, Progress, Quality, SinCos, Solver, Strategy, StrategyInitializer,
+    Target, layer_norm, learned,
 };
 use inductive_ops::Grid;
 use rand::SeedableRng;
@@ -21,7 +21,7 @@ fn rng(seed: u64) -> ChaCha8Rng {
 fn closed_form(side: usize, width: usize, heads: usize) -> Quality {
     let dims = Dims { width, heads, grid: Grid::square(side), class_token: true };
     let position = learned(dims.tokens(), width, &mut rng(1)).to_f32();
-    let initializer = Initializer::new(Strategy::impulse_closed_form(), dims, &position, 0).unwrap();
+    let initializer = StrategyInitializer::new(Strategy::impulse_closed_form(), dims, &position, 0).unwrap();
     initializer.layer(0).unwrap().quality.unwrap()
 }
 
@@ -48,7 +48,7 @@ fn the_closed_form_is_sharp_where_heads_have_many_channels_for_the_patches() {
 fn the_closed_form_leaves_an_embedding_of_sines_and_cosines_nearly_uniform() {
     let dims = Dims { width: 192, heads: 3, grid: Grid::square(14), class_token: false };
     let position = SinCos::Timm.embedding(dims.grid, dims.width).unwrap().to_f32();
-    let initializer = Initializer::new(Strategy::impulse_closed_form(), dims, &position, 0).unwrap();
+    let initializer = StrategyInitializer::new(Strategy::impulse_closed_form(), dims, &position, 0).unwrap();
     let quality = initializer.layer(0).unwrap().quality.unwrap();
     assert!(quality.mass() < 1.5 * quality.uniform_mass(), "{quality}");
     assert!(quality.mse() > 0.99 * quality.uniform_mse(), "{quality}");
@@ -59,7 +59,7 @@ fn with_content(side: usize, scale: f64, content: f64) -> f64 {
     let dims = Dims { width: 192, heads: 3, grid: Grid::square(side), class_token: false };
     let position = learned(dims.tokens(), 192, &mut rng(1)).to_f32();
     let strategy = Strategy { position_scale: scale, ..Strategy::impulse_closed_form() };
-    let initializer = Initializer::new(strategy, dims, &position, 0).unwrap();
+    let initializer = StrategyInitializer::new(strategy, dims, &position, 0).unwrap();
     let layer = initializer.layer(0).unwrap();
     let weights = layer.query_key(3).unwrap();
     let mut input = Matrix::from_f32(dims.tokens(), 192, &initializer.position()).unwrap();
@@ -128,7 +128,7 @@ fn mixed(steps: usize) -> Quality {
     if let Solver::Gradient(gradient) = &mut strategy.impulse_mut().unwrap().solver {
         gradient.steps = steps;
     }
-    let initializer = Initializer::new(strategy, dims, &position, 0).unwrap();
+    let initializer = StrategyInitializer::new(strategy, dims, &position, 0).unwrap();
     initializer.layer(0).unwrap().quality.unwrap()
 }
 
@@ -151,7 +151,8 @@ fn mimetic_heads_look_at_the_patch_itself() {
     let own = |position: &Matrix, side| {
         let dims = Dims { width: 192, heads: 3, grid: Grid::square(side), class_token: false };
         let initializer =
-            Initializer::new(Strategy::named("mimetic").unwrap(), dims, &position.to_f32(), 0).unwrap();
+            StrategyInitializer::new(Strategy::named("mimetic").unwrap(), dims, &position.to_f32(), 0)
+                .unwrap();
         initializer.layer(0).unwrap().quality.unwrap().mass()
     };
     assert_near("learned, 14x14", own(&learned(196, 192, &mut rng(1)), 14), 0.92, 0.02);
@@ -166,7 +167,8 @@ fn scrambled_impulses_are_as_sharp_as_near_ones_on_a_learned_embedding_and_not_o
     let dims = Dims { width: 192, heads: 3, grid: Grid::square(8), class_token: false };
     let position = learned(64, 192, &mut rng(1)).to_f32();
     for name in ["impulse", "impulse-scrambled", "impulse-anywhere"] {
-        let initializer = Initializer::new(Strategy::named(name).unwrap(), dims, &position, 0).unwrap();
+        let initializer =
+            StrategyInitializer::new(Strategy::named(name).unwrap(), dims, &position, 0).unwrap();
         let quality = initializer.layer(3).unwrap().quality.unwrap();
         assert!(quality.mass() > 0.99, "{name}: {quality}");
     }
@@ -174,7 +176,7 @@ fn scrambled_impulses_are_as_sharp_as_near_ones_on_a_learned_embedding_and_not_o
     let mut strategy = Strategy::impulse_gradient(3);
     strategy.impulse_mut().unwrap().solver = Solver::Gradient(Gradient { steps: 500, ..Default::default() });
     let quality = |strategy: Strategy| {
-        let layer = Initializer::new(strategy, dims, &sines, 0).unwrap().layer(0).unwrap();
+        let layer = StrategyInitializer::new(strategy, dims, &sines, 0).unwrap().layer(0).unwrap();
         layer.quality.unwrap()
     };
     // no position embedding of few directions can express a random order

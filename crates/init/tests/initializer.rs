@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use inductive_init::{
-    AttentionInit, Dims, Error, Gradient, Initializer, Linear, Offsets, PseudoInput, SinCos, Solver, Strategy,
+    AttentionInit, Dims, Error, Gradient, Linear, Offsets, PseudoInput, SinCos, Solver, Strategy,
+    StrategyInitializer,
 };
 use inductive_ops::Grid;
 
@@ -25,8 +26,8 @@ fn strategy(name: &str) -> Strategy {
     strategy
 }
 
-fn initializer(strategy: Strategy, seed: u64) -> Initializer {
-    Initializer::new(strategy, DIMS, &position(), seed).unwrap()
+fn initializer(strategy: Strategy, seed: u64) -> StrategyInitializer {
+    StrategyInitializer::new(strategy, DIMS, &position(), seed).unwrap()
 }
 
 fn layer(name: &str, seed: u64, index: usize) -> AttentionInit {
@@ -108,7 +109,7 @@ fn controls_differ_from_their_strategy_in_one_part_only() {
 fn the_class_tokens_row_is_not_looked_at() {
     let mut other = position();
     other[..24].fill(5.0);
-    let other = Initializer::new(strategy("impulse"), DIMS, &other, 3).unwrap();
+    let other = StrategyInitializer::new(strategy("impulse"), DIMS, &other, 3).unwrap();
     assert_eq!(other.layer(0).unwrap(), layer("impulse", 3, 0));
 }
 
@@ -149,7 +150,8 @@ fn controls_aim_at_the_same_keys_in_all_layers_and_random_offsets_at_new_ones() 
 
 #[test]
 fn dimensions_that_do_not_fit_are_errors_that_say_what_to_do() {
-    let new = |dims: Dims, position: &[f32]| Initializer::new(strategy("impulse"), dims, position, 0).err();
+    let new =
+        |dims: Dims, position: &[f32]| StrategyInitializer::new(strategy("impulse"), dims, position, 0).err();
     let got = new(Dims { heads: 5, ..DIMS }, &position());
     assert_eq!(got, Some(Error::Heads { width: 24, heads: 5 }));
     assert!(got.unwrap().to_string().contains("expected a width that 5 heads divide, got 24"));
@@ -163,6 +165,6 @@ fn dimensions_that_do_not_fit_are_errors_that_say_what_to_do() {
     even.impulse_mut().unwrap().kernel = 4;
     assert_eq!(initializer(even, 0).layer(0), Err(Error::EvenKernel { kernel: 4 }));
     let unscaled = Strategy { position_scale: f64::NAN, ..Strategy::plain(Linear::Kaiming) };
-    assert!(matches!(Initializer::new(unscaled, DIMS, &position(), 0), Err(Error::Constant { .. })));
+    assert!(matches!(StrategyInitializer::new(unscaled, DIMS, &position(), 0), Err(Error::Constant { .. })));
     assert!(SinCos::Timm.embedding(DIMS.grid, 26).unwrap_err().to_string().contains("26"));
 }

@@ -43,7 +43,7 @@ pub use convmixer::{ConvMixer, ConvMixerBlock, ConvMixerStem};
 pub use error::{Error, Result};
 pub use families::halve_linear_weights;
 pub use inductive_nn::{BatchStatistics, BlockRecord, Context, Images, Module, Overlap, Record};
-pub use initialise::{Initialised, LayerInitialised, initialise, initialise_filters};
+pub use initialise::{Initialised, LayerInitialised, initialise, initialise_filters, initialise_with};
 pub use model::{Logits, Model, block_drop_paths};
 pub use registry::{
     BuildOptions, Builder, Built, Entry, Registry, Zoo, build, entries, find, find_switchable,

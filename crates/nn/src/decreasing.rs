@@ -18,6 +18,15 @@ use crate::{
 ///
 /// `C = E_CONV + A`. The convolution passes a class token on unchanged: its channels are those of the normalised input. It
 /// has no bias, activation or projection. [`conv_channels`] gives the paper's split. A layer without convolution is [`Mhsa`].
+/// Queries, keys and values have a bias, as in all released models. A layer without attention does not compile:
+///
+/// ```compile_fail
+/// # use dfdx::prelude::*;
+/// use inductive_nn::{Build, ConvAttention};
+/// ConvAttention::<10, 10, 0, 2, f32, Cpu>::new(&Cpu::default())?;
+/// # Ok::<(), inductive_ops::Error>(())
+/// ```
+///
 /// Equivalent in the authors' code: `EIT_T` beside `Attention` in `Block`; state-dict names `eit_t.conv1` and `attn`.
 #[derive(Clone, Debug)]
 pub struct ConvAttention<
@@ -50,6 +59,7 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
         visitor: &mut V,
     ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         const { assert!(E_CONV + A == C, "the channels of convolution and attention must add up") };
+        const { assert!(A > 0, "a layer without attention has nothing that mixes distant patches") };
         visitor.visit_fields(
             (
                 Self::module("attn", |s| &s.attn, |s| &mut s.attn),

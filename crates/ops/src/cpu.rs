@@ -8,6 +8,7 @@ use crate::{
     AdamWStep, Affine, Backend, Border, Branch, ChannelStatistics, ConvAsAttentionWeights, Error,
     GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window,
     adamw, attention, batch_norm, branch, channels, conv_as_attention, conv2d, cross_entropy,
+    custom::run,
     depthwise_conv2d,
     erase::{Erase, erased, typed},
     gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual,
@@ -80,14 +81,16 @@ impl Backend<f32> for Cpu {
         &self,
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        typed("gelu", gelu_on_cpu(self, erased(x))?)
+        let out = *x.shape();
+        run(gelu::Gelu, x, &[], out)
     }
 
     fn relu<S: Erase, T: Tape<f32, Self>>(
         &self,
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
-        typed("relu", relu::on_cpu(self, erased(x))?)
+        let out = *x.shape();
+        run(relu::Relu, x, &[], out)
     }
 
     fn mlp<S: Erase, const C: usize, const HIDDEN: usize, T: Tape<f32, Self>>(
@@ -107,7 +110,8 @@ impl Backend<f32> for Cpu {
         x: Tensor<S, f32, Self, T>,
     ) -> Result<Tensor<S, f32, Self, T>> {
         let (_, width) = softmax::check(x.shape())?;
-        typed("softmax", softmax_on_cpu(self, width, erased(x))?)
+        let out = *x.shape();
+        run(softmax::Softmax { width }, x, &[], out)
     }
 
     fn cross_entropy<L: Erase, T: Tape<f32, Self>>(
@@ -436,47 +440,6 @@ fn layer_norm_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
             layer_norm::backward(values(&x), values(&weight), &statistics, &dy, dx, dparameters);
             dweight.give(gradients, &weight)?;
             dbias.give(gradients, &bias)
-        });
-    }
-    Ok(y.put_tape(tape))
-}
-
-fn gelu_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
-    device: &Cpu,
-    x: Tensor<S, f32, Cpu, T>,
-) -> Result<Tensor<S, f32, Cpu, T>> {
-    let x = contiguous("gelu", x)?;
-    let (x, mut tape) = x.split_tape();
-    let mut y = buffer(x.shape().num_elements());
-    gelu::forward(values(&x), &mut y);
-    let y = tensor("gelu", device, y, *x.shape())?;
-    if T::OWNS_TAPE {
-        let y = y.clone();
-        tape.add_backward_op(move |gradients| {
-            let dy = take_gradient(gradients, &y)?;
-            gelu::backward(values(&x), &dy, gradient_of(gradients, &x)?);
-            Ok(())
-        });
-    }
-    Ok(y.put_tape(tape))
-}
-
-fn softmax_on_cpu<S: Shape, T: Tape<f32, Cpu>>(
-    device: &Cpu,
-    width: usize,
-    x: Tensor<S, f32, Cpu, T>,
-) -> Result<Tensor<S, f32, Cpu, T>> {
-    let x = contiguous("softmax", x)?;
-    let (x, mut tape) = x.split_tape();
-    let mut y = values(&x).to_vec();
-    softmax::forward(width, &mut y);
-    let y = tensor("softmax", device, y, *x.shape())?;
-    if T::OWNS_TAPE {
-        let y = y.clone();
-        tape.add_backward_op(move |gradients| {
-            let dy = take_gradient(gradients, &y)?;
-            softmax::backward(width, values(&y), &dy, gradient_of(gradients, &x)?);
-            Ok(())
         });
     }
     Ok(y.put_tape(tape))

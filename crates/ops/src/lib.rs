@@ -5,7 +5,7 @@
 //! vectorised for the machine at hand. [`Backend`] is the trait that chooses: its default methods are the
 //! compositions, and `Cpu` replaces them for `f32`.
 //!
-//! One folder (or file) per operation: documentation, shape rule, composition, kernel, tests.
+//! One folder (or file) per operation: documentation, shape rule, composition, kernel, tests. [`custom`] is for operations of one's own.
 //!
 //! ```
 //! use dfdx::prelude::*;
@@ -38,6 +38,7 @@ mod channels;
 mod conv2d;
 mod conv_as_attention;
 mod cross_entropy;
+pub mod custom;
 mod depthwise_conv2d;
 mod gated_attention;
 mod gelu;

@@ -2,8 +2,7 @@
 
 use dfdx::prelude::Cpu;
 use inductive_checkpoint::{LoadOptions, LoadReport};
-use inductive_init::Strategy;
-use inductive_models::{Initialised, Model, Zoo, build, find, initialise, initialise_filters};
+use inductive_models::{Initialised, Model, Zoo, build, find, initialise_filters, initialise_with};
 use inductive_nn::{ModuleExt, Operator};
 
 use crate::{
@@ -56,14 +55,18 @@ impl Initial {
         let device = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
         let mut built = build(&device, &recipe.model, &recipe.build_options(classes))?;
         // The model's own, as if the recipe had named it.
-        let strategy = match &recipe.init {
-            Some(init) => init.get(),
+        let init = match &recipe.init {
+            Some(init) => Some(init.clone()),
             None if recipe.weights.is_some() => None,
-            None => find(&recipe.model)?.init().and_then(Strategy::named),
+            None => find(&recipe.model)?.init().map(Init::from),
         };
-        let seed = derive(recipe.seed, Purpose::Init, 0);
-        let design = |strategy| initialise(&mut *built.model, &strategy, seed, progress);
-        let initialised = strategy.map(design).transpose()?.unwrap_or_default();
+        let initialised = match init.and_then(|init| init.initializer()) {
+            Some(make) => {
+                let seed = derive(recipe.seed, Purpose::Init, 0);
+                initialise_with(&mut *built.model, &*make, seed, progress)?
+            }
+            None => Initialised::default(),
+        };
         if let Some(filters) = recipe.filters.as_ref().and_then(Init::get) {
             initialise_filters(&mut *built.model, &filters, derive(recipe.seed, Purpose::Init, 1))?;
         }

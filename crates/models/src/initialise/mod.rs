@@ -7,8 +7,8 @@ use inductive_nn::ModuleExt;
 use std::collections::BTreeMap;
 
 use inductive_init::{
-    AttentionInit, Dims, FilterInit, Filters, GatedValue, Initializer, LinearInit, Progress, Quality,
-    QueryKeyChoice, Solver, Strategy, Target, ValueProjChoice,
+    AttentionInit, Dims, FilterInit, Filters, GatedValue, LinearInit, MakeInitializer, Progress, Quality,
+    Strategy, Target,
 };
 use inductive_ops::Backend;
 
@@ -51,31 +51,51 @@ pub fn initialise<D: Backend<f32>>(
     seed: u64,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Initialised> {
+    initialise_with(model, strategy, seed, progress)
+}
+
+/// As [`initialise`], by whatever makes an initializer: a strategy, or a function of one's own. What it gives no weights
+/// stays as it is.
+///
+/// # Errors
+/// As [`initialise`]; [`Error::Option`] for weights of another number than the parameter has.
+pub fn initialise_with<D: Backend<f32>>(
+    model: &mut dyn Model<f32, D>,
+    make: &dyn MakeInitializer,
+    seed: u64,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Initialised> {
     let spec = model.spec().clone();
     let parts = Parts::of(model)?;
     let dims = parts.dims(&spec);
-    let attention = parts.attention_layers(&spec, is_plain(strategy))?;
-    if attention.is_empty() && !is_plain(strategy) {
+    let attention = parts.attention_layers(&spec, !make.designs_attention())?;
+    if attention.is_empty() && make.designs_attention() {
         let what = "this initialisation is for attention, which the model has none of; take `kaiming` or `trunc-normal`, or \
                     a transformer";
         return Err(Error::Option { model: spec.name, what: what.to_owned() });
     }
-    let initializer = match &parts.position {
-        Some((_, values)) => Initializer::new(strategy.clone(), dims, values, seed)?,
-        None => Initializer::without_position(strategy.clone(), dims, seed)?,
-    };
+    let position = parts.position.as_ref().map(|(_, values)| values.as_slice());
+    let initializer = make.make(dims, position, seed)?;
     let mut done = Initialised::default();
-    let mut values = BTreeMap::new();
+    let (mut values, mut left) = (BTreeMap::new(), Vec::new());
     for (layer, name) in attention {
-        let init = initializer.layer_reporting(layer, progress)?;
-        done.warnings.extend(init.quality.as_ref().and_then(|quality| warning(&name, strategy, quality)));
-        parts.put_attention(&name, &init, strategy.gated_value, &mut values);
+        let Some(init) = initializer.attention(layer, progress)? else {
+            left.push(format!("{name}."));
+            continue;
+        };
+        let warning = init.quality.as_ref().and_then(|quality| initializer.warning(quality));
+        done.warnings.extend(warning.map(|what| format!("{name}: {what}")));
+        parts.put_attention(&name, &init, initializer.gated_value(), &mut values);
         let AttentionInit { targets, quality, .. } = init;
         done.layers.push(LayerInitialised { name, targets, quality });
     }
     for (number, (name, &(outputs, inputs))) in parts.linear.iter().enumerate() {
-        if !values.contains_key(&format!("{name}.weight")) {
-            parts.put(name, initializer.linear(number, inputs, outputs), &mut values);
+        let designed = values.contains_key(&format!("{name}.weight"));
+        if !designed
+            && !left.iter().any(|it| name.starts_with(it))
+            && let Some(init) = initializer.linear(number, inputs, outputs)
+        {
+            parts.put(name, init, &mut values);
         }
     }
     for (number, (name, &(outputs, inputs))) in parts.mixers.iter().enumerate() {
@@ -83,12 +103,12 @@ pub fn initialise<D: Backend<f32>>(
             parts.put(name, init, &mut values);
         }
     }
-    if let Some((names, _)) = parts.position.as_ref().filter(|_| strategy.position_scale != 1.0) {
-        values.extend(names.iter().map(|name| (name.clone(), initializer.position())));
+    if let (Some((names, _)), Some(position)) = (&parts.position, initializer.position()) {
+        values.extend(names.iter().map(|name| (name.clone(), position.clone())));
     }
     if let Some((name, _)) = values.iter().find(|(_, values)| values.iter().any(|v| !v.is_finite())) {
         let what =
-            format!("the strategy's constants are too large: `{name}` would not be finite; lower them");
+            format!("the initial weights' constants are too large: `{name}` would not be finite; lower them");
         return Err(Error::Option { model: spec.name, what });
     }
     model.for_each_parameter_mut(&mut |p| match values.remove(p.name()) {
@@ -131,28 +151,6 @@ pub fn initialise_filters<D: Backend<f32>>(
         Some(new) => p.copy_from(&new),
         None => Ok(()),
     })?)
-}
-
-/// Whether nothing is designed.
-fn is_plain(strategy: &Strategy) -> bool {
-    matches!(strategy.query_key, QueryKeyChoice::Linear)
-        && matches!(strategy.value_proj, ValueProjChoice::Linear)
-        && strategy.position_scale == 1.0
-}
-
-/// What there is to say of impulses that did not come out: attention little sharper than uniform.
-fn warning(name: &str, strategy: &Strategy, quality: &Quality) -> Option<String> {
-    let impulse = strategy.impulse().filter(|_| quality.mass() < 2.0 * quality.uniform_mass())?;
-    let advice = match impulse.solver {
-        Solver::ClosedForm(_) => {
-            "The closed form wants a random position embedding; for sines and cosines take `impulse3`"
-        }
-        Solver::Gradient(_) => {
-            "The solver wants positions that tell patches apart, and targets that they can express: more steps, another \
-             pseudo-input, targets that are not scrambled"
-        }
-    };
-    Some(format!("{name}: {quality}. {advice}"))
 }
 
 /// The parameters of a model that initial weights are written to.
@@ -237,7 +235,7 @@ impl Parts {
             self.put(&format!("{name}.qk"), LinearInit::stacked(&[&init.query, &init.key]), values);
             let value = match gated_value {
                 GatedValue::ValueProj => init.value.clone(),
-                GatedValue::Identity => identity(init.value.bias.len()),
+                GatedValue::Identity => LinearInit::identity(init.value.bias.len()),
             };
             self.put(&format!("{name}.v"), value, values);
         }
@@ -250,10 +248,4 @@ impl Parts {
             values.insert(format!("{layer}.bias"), init.bias);
         }
     }
-}
-
-/// A layer that passes so many channels on.
-fn identity(width: usize) -> LinearInit {
-    let at = |index: usize| if index.is_multiple_of(width + 1) { 1.0 } else { 0.0 };
-    LinearInit { weight: (0..width * width).map(at).collect(), bias: vec![0.0; width] }
 }

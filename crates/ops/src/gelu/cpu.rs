@@ -2,17 +2,39 @@
 
 use rayon::prelude::*;
 
-use crate::simd::{Kernel, dispatch, erf, exp, fma};
+use crate::{
+    custom::{Input, Operation},
+    simd::{Kernel, dispatch, erf, exp, fma},
+    tape::buffer,
+};
 
 const CHUNK: usize = 1 << 14;
 
+pub(crate) struct Gelu;
+
+impl Operation for Gelu {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+        let mut y = buffer(inputs[0].values.len());
+        forward(inputs[0].values, &mut y);
+        y
+    }
+
+    fn backward(&self, inputs: &[Input<'_>], _: &[f32], dy: &[f32], gradients: &mut [&mut [f32]]) {
+        backward(inputs[0].values, dy, gradients[0]);
+    }
+}
+
 /// `y = gelu(x)`; `y` is overwritten.
-pub(crate) fn forward(x: &[f32], y: &mut [f32]) {
+fn forward(x: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| dispatch(Forward { x, y }));
 }
 
 /// `dx += dy gelu'(x)`.
-pub(crate) fn backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+fn backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
     dx.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK)))
         .for_each(|(dx, (x, dy))| dispatch(Backward { x, dy, dx }));

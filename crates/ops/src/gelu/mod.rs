@@ -4,7 +4,7 @@ mod cpu;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{backward, forward, value, with_derivative};
+pub(crate) use cpu::{Gelu, value, with_derivative};
 
 /// dfdx's value is right; its derivative, on CPU and CUDA, is `Phi(x) + sqrt(2) x phi(x)`: a factor too much on the
 /// density phi. The second term has the value 0 and the derivative that is missing, `(1 - sqrt(2)) x phi(x)`.
@@ -26,9 +26,9 @@ mod tests {
     use super::*;
     use crate::{Backend, testing::*};
 
-    struct Gelu;
+    struct OfGelu;
 
-    impl Case for Gelu {
+    impl Case for OfGelu {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
             let x = leaf(dev, (inputs[0].len(),), &inputs[0]);
             let (y, mut g) = differentiate(dev, dev.gelu(x.leaky_trace()).unwrap());
@@ -39,10 +39,10 @@ mod tests {
     #[test]
     fn kernel_and_composition_agree() {
         let x: Vec<f64> = random(1000, 1).iter().map(|v| v * 6.0).collect();
-        check_case(&Gelu, &[x]);
+        check_case(&OfGelu, &[x]);
         // More than one task computes.
         let x: Vec<f64> = random(40_000, 1).iter().map(|v| v * 6.0).collect();
-        check_kernel(&Gelu, &[x]);
+        check_kernel(&OfGelu, &[x]);
     }
 
     #[test]

@@ -1,14 +1,31 @@
-//! ReLU on the CPU: one pass over memory, tied into dfdx's tape.
+//! ReLU on the CPU: one pass over memory.
 
-use dfdx::prelude::*;
 use rayon::prelude::*;
 
 use crate::{
-    Result,
-    tape::{buffer, contiguous, gradient_of, take_gradient, tensor, values},
+    custom::{Input, Operation},
+    tape::buffer,
 };
 
 const CHUNK: usize = 1 << 14;
+
+pub(crate) struct Relu;
+
+impl Operation for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+        let mut y = buffer(inputs[0].values.len());
+        forward(inputs[0].values, &mut y);
+        y
+    }
+
+    fn backward(&self, _: &[Input<'_>], y: &[f32], dy: &[f32], gradients: &mut [&mut [f32]]) {
+        backward(y, dy, gradients[0]);
+    }
+}
 
 /// `y = relu(x)`; `y` is overwritten.
 fn forward(x: &[f32], y: &mut [f32]) {
@@ -24,23 +41,4 @@ fn backward(y: &[f32], dy: &[f32], dx: &mut [f32]) {
             .zip(y.iter().zip(dy))
             .for_each(|(dx, (y, dy))| *dx += if *y <= 0.0 { 0.0 } else { *dy });
     });
-}
-
-pub(crate) fn on_cpu<S: Shape, T: Tape<f32, Cpu>>(
-    device: &Cpu,
-    x: Tensor<S, f32, Cpu, T>,
-) -> Result<Tensor<S, f32, Cpu, T>> {
-    let (x, mut tape) = contiguous("relu", x)?.split_tape();
-    let mut y = buffer(x.shape().num_elements());
-    forward(values(&x), &mut y);
-    let y = tensor("relu", device, y, *x.shape())?;
-    if T::OWNS_TAPE {
-        let y = y.clone();
-        tape.add_backward_op(move |gradients| {
-            let dy = take_gradient(gradients, &y)?;
-            backward(values(&y), &dy, gradient_of(gradients, &x)?);
-            Ok(())
-        });
-    }
-    Ok(y.put_tape(tape))
 }

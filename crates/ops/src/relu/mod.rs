@@ -4,7 +4,7 @@ mod cpu;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::on_cpu;
+pub(crate) use cpu::Relu;
 
 /// dfdx's own turns a NaN into 0, which would hide it. The derivative at 0 is 0, as in PyTorch.
 pub(crate) fn composition<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
@@ -20,9 +20,9 @@ mod tests {
     use super::*;
     use crate::{Backend, testing::*};
 
-    struct Relu;
+    struct OfRelu;
 
-    impl Case for Relu {
+    impl Case for OfRelu {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
             let x = leaf(dev, (inputs[0].len(),), &inputs[0]);
             let (y, mut g) = differentiate(dev, dev.relu(x.leaky_trace()).unwrap());
@@ -32,9 +32,9 @@ mod tests {
 
     #[test]
     fn kernel_and_composition_agree() {
-        check_case(&Relu, &[random(1000, 1)]);
+        check_case(&OfRelu, &[random(1000, 1)]);
         // More than one task computes.
-        check_kernel(&Relu, &[random(40_000, 1)]);
+        check_kernel(&OfRelu, &[random(40_000, 1)]);
     }
 
     #[test]

@@ -2,17 +2,40 @@
 
 use rayon::prelude::*;
 
-use crate::simd::{Kernel, dispatch, dot, fma, softmax_row};
+use crate::{
+    custom::{Input, Operation},
+    simd::{Kernel, dispatch, dot, fma, softmax_row},
+};
 
 const CHUNK: usize = 64;
 
+pub(crate) struct Softmax {
+    pub(crate) width: usize,
+}
+
+impl Operation for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+        let mut y = inputs[0].values.to_vec();
+        forward(self.width, &mut y);
+        y
+    }
+
+    fn backward(&self, _: &[Input<'_>], y: &[f32], dy: &[f32], gradients: &mut [&mut [f32]]) {
+        backward(self.width, y, dy, gradients[0]);
+    }
+}
+
 /// Softmax of each row of `width` elements, in place.
-pub(crate) fn forward(width: usize, y: &mut [f32]) {
+fn forward(width: usize, y: &mut [f32]) {
     y.par_chunks_mut(CHUNK * width).for_each(|y| rows(width, y));
 }
 
 /// `dx += y (dy - sum_j y_j dy_j)`, row by row, from the result `y` of the forward pass.
-pub(crate) fn backward(width: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+fn backward(width: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     dx.par_chunks_mut(CHUNK * width)
         .zip(y.par_chunks(CHUNK * width).zip(dy.par_chunks(CHUNK * width)))
         .for_each(|(dx, (y, dy))| dispatch(Backward { width, y, dy, dx }));

@@ -4,7 +4,7 @@ mod cpu;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{backward, forward, rows, rows_backward};
+pub(crate) use cpu::{Softmax, rows, rows_backward};
 
 use crate::{Error, Result};
 
@@ -29,9 +29,9 @@ mod tests {
     use super::*;
     use crate::{Backend, testing::*};
 
-    struct Softmax(usize);
+    struct OfWidth(usize);
 
-    impl Case for Softmax {
+    impl Case for OfWidth {
         fn run<E: Dtype, D: Backend<E>>(&self, dev: &D, inputs: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
             let x = leaf(dev, (inputs[0].len() / self.0, self.0), &inputs[0]);
             let (y, mut g) = differentiate(dev, dev.softmax(x.leaky_trace()).unwrap());
@@ -43,11 +43,11 @@ mod tests {
     fn kernel_and_composition_agree() {
         for width in [1, 9, 64] {
             let x: Vec<f64> = random(width * 30, 1).iter().map(|v| v * 20.0).collect();
-            check_case(&Softmax(width), &[x]);
+            check_case(&OfWidth(width), &[x]);
         }
         // More rows than one task computes.
         let x: Vec<f64> = random(9 * 200, 1).iter().map(|v| v * 20.0).collect();
-        check_kernel(&Softmax(9), &[x]);
+        check_kernel(&OfWidth(9), &[x]);
     }
 
     #[test]

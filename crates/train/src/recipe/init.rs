@@ -1,8 +1,8 @@
 //! Which initial weights a recipe asks for: by name, or in all their parts.
 
-use std::{fmt, marker::PhantomData, path::Path};
+use std::{fmt, marker::PhantomData, path::Path, sync::Arc};
 
-use inductive_init::{Filters, Strategy};
+use inductive_init::{Filters, MakeInitializer, Strategy, added_initializer};
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -19,6 +19,11 @@ pub trait Named: Sized + Clone {
 
     /// What the name stands for.
     fn named(name: &str) -> Option<Self>;
+
+    /// Names that others added, which stand for something else than parts.
+    fn added() -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Named for Strategy {
@@ -26,6 +31,11 @@ impl Named for Strategy {
 
     fn named(name: &str) -> Option<Self> {
         Self::named(name)
+    }
+
+    fn added() -> Vec<String> {
+        let names = inductive_init::initializer_names().into_iter().map(|(name, _)| name);
+        names.skip(Self::NAMES.len()).collect()
     }
 }
 
@@ -65,11 +75,30 @@ impl<T: Named> Init<T> {
         Ok(Self::Given(Box::new(parts)))
     }
 
-    /// What is asked for; `None` for a name that does not exist.
+    /// Whether there is what is asked for.
+    pub fn exists(&self) -> bool {
+        match self {
+            Self::Named(name) => T::named(name).is_some() || T::added().contains(name),
+            Self::Given(_) => true,
+        }
+    }
+
+    /// The parts of what is asked for; `None` for a name that has none.
     pub fn get(&self) -> Option<T> {
         match self {
             Self::Named(name) => T::named(name),
             Self::Given(parts) => Some((**parts).clone()),
+        }
+    }
+}
+
+impl Init<Strategy> {
+    /// What makes the weights; `None` for a name that does not exist.
+    pub fn initializer(&self) -> Option<Arc<dyn MakeInitializer>> {
+        match (self.get(), self) {
+            (Some(strategy), _) => Some(Arc::new(strategy)),
+            (None, Self::Named(name)) => added_initializer(name),
+            (None, Self::Given(_)) => None,
         }
     }
 }

@@ -19,8 +19,11 @@ fn check(field: &'static str, got: f64, ok: bool, expected: &str) -> Result<()> 
 
 /// Refuses a name that does not exist.
 fn known<T: Named>(field: &'static str, init: Option<&Init<T>>) -> Result<()> {
-    match init.filter(|init| init.get().is_none()) {
-        Some(init) => refuse(field, init, format!("one of {}", T::NAMES.join(", "))),
+    match init.filter(|init| !init.exists()) {
+        Some(init) => {
+            let names: Vec<_> = T::NAMES.iter().map(|it| (*it).to_owned()).chain(T::added()).collect();
+            refuse(field, init, format!("one of {}", names.join(", ")))
+        }
         None => Ok(()),
     }
 }

@@ -1,6 +1,8 @@
 //! What is left of the closed form's impulses once images are added to the position embedding.
 
-use inductive_init::{Dims, Initializer, LEARNED_STD, Matrix, Quality, Strategy, layer_norm, learned};
+use inductive_init::{
+    Dims, LEARNED_STD, Matrix, Quality, Strategy, StrategyInitializer, layer_norm, learned,
+};
 use inductive_ops::Grid;
 
 use super::{
@@ -59,7 +61,7 @@ fn with_content(side: usize, factor: f64, deviation: f64, seed: u64) -> Result<f
     let position = learned(dims.tokens(), WIDTH, &mut rng).to_f32();
     let images = learned(dims.tokens(), WIDTH, &mut rng);
     let strategy = Strategy { position_scale: factor, ..Strategy::impulse_closed_form() };
-    let initializer = Initializer::new(strategy, dims, &position, seed)?;
+    let initializer = StrategyInitializer::new(strategy, dims, &position, seed)?;
     let layer = initializer.layer(0)?;
     let weights = layer.query_key(3)?;
     let mut input = Matrix::from_f32(dims.tokens(), WIDTH, &initializer.position())?;

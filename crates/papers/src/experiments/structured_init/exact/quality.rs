@@ -1,8 +1,8 @@
 //! What all initial weights reach on all grids, by number of heads.
 
 use inductive_init::{
-    ClosedForm, Dims, Gradient, Initializer, Linear, Mixture, Offsets, Quality, QueryKeyChoice, SinCos,
-    Solver, Strategy, Target, layer_norm, learned,
+    ClosedForm, Dims, Gradient, Linear, Mixture, Offsets, Quality, QueryKeyChoice, SinCos, Solver, Strategy,
+    StrategyInitializer, Target, layer_norm, learned,
 };
 use inductive_ops::Grid;
 
@@ -69,7 +69,7 @@ fn reached(arm: &Arm, grid: Grid, heads: usize) -> Result<Quality> {
         true => SinCos::Timm.embedding(grid, WIDTH)?,
         false => learned(dims.tokens(), WIDTH, &mut rng(0)),
     };
-    let initializer = Initializer::new(arm.strategy.clone(), dims, &position.to_f32(), 0)?;
+    let initializer = StrategyInitializer::new(arm.strategy.clone(), dims, &position.to_f32(), 0)?;
     let layer = initializer.layer(0)?;
     if let Some(quality) = layer.quality {
         return Ok(quality);

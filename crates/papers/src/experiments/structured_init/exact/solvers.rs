@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Mutex, time::Instant};
 
 use dfdx::prelude::Cpu;
 use inductive_init::{
-    Basis, Dims, Gradient, Initializer, Offset, Progress, Quality, SinCos, Strategy, Target, layer_norm,
-    learned,
+    Basis, Dims, Gradient, Offset, Progress, Quality, SinCos, Strategy, StrategyInitializer, Target,
+    layer_norm, learned,
 };
 use inductive_ops::Grid;
 use inductive_train::Environment;
@@ -178,7 +178,8 @@ fn solve(solve: Solve, seed: u64) -> Result<Reached> {
             (dims, SinCos::Timm.embedding(dims.grid, WIDTH)?)
         }
     };
-    let initializer = Initializer::new(Strategy::impulse_closed_form(), dims, &position.to_f32(), seed)?;
+    let initializer =
+        StrategyInitializer::new(Strategy::impulse_closed_form(), dims, &position.to_f32(), seed)?;
     let quality = initializer.layer(0)?.quality.unwrap_or(Quality { heads: Vec::new() });
     Ok(Reached { quality, losses: BTreeMap::new() })
 }

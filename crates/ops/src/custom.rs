@@ -1,0 +1,294 @@
+//! Operations of one's own on the CPU in `f32`: values and gradients as slices, tied into dfdx's tapes.
+//!
+//! An [`Operation`] says how its result follows from its inputs and how their gradients follow from the result's; [`run`] does the
+//! rest. [`Backend::gelu`](crate::Backend::gelu), `relu` and `softmax` are such operations. On another device, or in `f64`, an
+//! operation is a composition of dfdx's: a trait of one's own with that composition as its default method, and an
+//! `impl` for [`Cpu`] in `f32` that calls [`run`], is what [`Backend`](crate::Backend) is too.
+//!
+//! ```
+//! use dfdx::prelude::*;
+//! use inductive_ops::custom::{Input, Operation, run};
+//!
+//! /// `y = x * scale`, with one factor for each channel.
+//! struct Scale;
+//!
+//! impl Operation for Scale {
+//!     fn name(&self) -> &'static str {
+//!         "scale"
+//!     }
+//!
+//!     fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+//!         let [x, scale] = inputs else { unreachable!("two inputs") };
+//!         x.values.iter().zip(scale.values.iter().cycle()).map(|(x, s)| x * s).collect()
+//!     }
+//!
+//!     fn backward(&self, inputs: &[Input<'_>], _: &[f32], dy: &[f32], gradients: &mut [&mut [f32]]) {
+//!         let ([x, scale], [dx, dscale]) = (inputs, gradients) else { unreachable!("two inputs") };
+//!         let channels = scale.values.len();
+//!         for (i, dy) in dy.iter().enumerate() {
+//!             dx[i] += dy * scale.values[i % channels];
+//!             dscale[i % channels] += dy * x.values[i];
+//!         }
+//!     }
+//! }
+//!
+//! let dev = Cpu::default();
+//! let x: Tensor<Rank2<2, 3>, f32, _> = dev.ones();
+//! let scale: Tensor<Rank1<3>, f32, _> = dev.tensor([1.0, 2.0, 3.0]);
+//! let y = run(Scale, x.leaky_trace(), &[&scale], *x.shape())?;
+//! let gradients = y.sum::<Rank0, _>().backward();
+//! assert_eq!(gradients.get(&x).array(), [[1.0, 2.0, 3.0]; 2]);
+//! assert_eq!(gradients.get(&scale).array(), [2.0; 3]);
+//! # Ok::<(), inductive_ops::Error>(())
+//! ```
+
+use dfdx::prelude::{Cpu, Gradients, HasShape, PutTape, Shape, SplitTape, Tape, Tensor};
+use dfdx::tensor::CpuError;
+
+use crate::{
+    Error, Result,
+    erase::{Erase, erased, typed},
+    tape::{
+        Borrowed, CpuTensor, check_parameters, contiguous, held, is_contiguous, take_gradient, tensor, values,
+    },
+};
+
+/// An input as an operation sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Its extents.
+    pub shape: &'a [usize],
+    /// Its elements, row-major.
+    pub values: &'a [f32],
+}
+
+/// A differentiable operation: a result from one input on a tape and any number of parameters.
+pub trait Operation: 'static {
+    /// What errors call it.
+    fn name(&self) -> &'static str;
+
+    /// Whether the inputs fit each other and the result. Unless written, all do.
+    ///
+    /// `inputs`: the extents of x, then of each parameter; `out`: those the caller wants.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words, of which [`run`] makes an [`Error::Argument`].
+    fn check(&self, inputs: &[&[usize]], out: &[usize]) -> Result<(), String> {
+        let _ = (inputs, out);
+        Ok(())
+    }
+
+    /// The result, row-major. `inputs`: x, then the parameters.
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32>;
+
+    /// Adds to the gradient of each input what the gradient `dy` of the result `y` gives it. All are row-major and as long as what
+    /// they are gradients of.
+    fn backward(&self, inputs: &[Input<'_>], y: &[f32], dy: &[f32], gradients: &mut [&mut [f32]]);
+}
+
+/// A parameter of an [`Operation`]: any dfdx tensor on the CPU in `f32`, without tape. It gets its gradient by identity, as
+/// everywhere in dfdx.
+pub trait Parameter {
+    #[doc(hidden)]
+    fn hold(&self) -> Box<dyn Held>;
+}
+
+impl<S: Erase> Parameter for CpuTensor<S> {
+    fn hold(&self) -> Box<dyn Held> {
+        Box::new(held(self))
+    }
+}
+
+/// An input that waits for the backward pass.
+#[doc(hidden)]
+pub trait Held {
+    fn dims(&self) -> Vec<usize>;
+    fn elements(&self) -> &[f32];
+    fn contiguous(&self) -> bool;
+    fn lend(&self, gradients: &mut Gradients<f32, Cpu>) -> Result<Vec<f32>, CpuError>;
+    fn give(&self, gradient: Vec<f32>, gradients: &mut Gradients<f32, Cpu>) -> Result<(), CpuError>;
+}
+
+impl<S: Shape> Held for CpuTensor<S> {
+    fn dims(&self) -> Vec<usize> {
+        self.shape().concrete().into_iter().collect()
+    }
+
+    fn elements(&self) -> &[f32] {
+        values(self)
+    }
+
+    fn contiguous(&self) -> bool {
+        is_contiguous(self)
+    }
+
+    fn lend(&self, gradients: &mut Gradients<f32, Cpu>) -> Result<Vec<f32>, CpuError> {
+        Borrowed::take(gradients, self).map(|it| it.0)
+    }
+
+    fn give(&self, gradient: Vec<f32>, gradients: &mut Gradients<f32, Cpu>) -> Result<(), CpuError> {
+        Borrowed(gradient).give(gradients, self)
+    }
+}
+
+/// The inputs of an operation: x, then its parameters.
+struct Inputs(Vec<Box<dyn Held>>);
+
+impl Inputs {
+    fn with<R>(&self, run: impl FnOnce(&[Input<'_>]) -> R) -> R {
+        let dims: Vec<_> = self.0.iter().map(|it| it.dims()).collect();
+        let seen = |(it, shape)| Input { shape, values: Held::elements(it) };
+        run(&self.0.iter().map(|it| &**it).zip(dims.iter().map(Vec::as_slice)).map(seen).collect::<Vec<_>>())
+    }
+}
+
+/// `operation` of `x` and `parameters`, a tensor of shape `out`, with gradients for all of them.
+///
+/// x is copied if it is a permuted or broadcast view.
+///
+/// # Errors
+/// What [`Operation::check`] refuses; a result that is not as long as `out` says; a parameter that is a permuted or broadcast view.
+pub fn run<X: Erase, Y: Erase, T: Tape<f32, Cpu>>(
+    operation: impl Operation,
+    x: Tensor<X, f32, Cpu, T>,
+    parameters: &[&dyn Parameter],
+    out: Y,
+) -> Result<Tensor<Y, f32, Cpu, T>> {
+    let name = operation.name();
+    typed(name, run_erased(Box::new(operation), erased(x), parameters, out.erase())?)
+}
+
+fn run_erased<X: Shape, Y: Shape, T: Tape<f32, Cpu>>(
+    operation: Box<dyn Operation>,
+    x: Tensor<X, f32, Cpu, T>,
+    parameters: &[&dyn Parameter],
+    out: Y,
+) -> Result<Tensor<Y, f32, Cpu, T>> {
+    let name = operation.name();
+    let (x, mut tape) = contiguous(name, x)?.split_tape();
+    let device = x.device().clone();
+    let mut inputs: Vec<Box<dyn Held>> = vec![Box::new(x)];
+    inputs.extend(parameters.iter().map(|it| it.hold()));
+    check_parameters(name, &inputs.iter().map(|it| it.contiguous()).collect::<Vec<_>>())?;
+    let inputs = Inputs(inputs);
+    let y = inputs.with(|inputs| {
+        let shapes: Vec<_> = inputs.iter().map(|it| it.shape).collect();
+        operation
+            .check(&shapes, out.concrete().as_ref())
+            .map_err(|what| Error::Argument { op: name, what })?;
+        Ok(operation.forward(inputs))
+    })?;
+    if y.len() != out.num_elements() {
+        return Err(Error::shape(name, format!("a result of {} numbers", out.num_elements()), y.len()));
+    }
+    let y = tensor(name, &device, y, out)?;
+    if T::OWNS_TAPE {
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| backward(&*operation, &inputs, &y, gradients));
+    }
+    Ok(y.put_tape(tape))
+}
+
+fn backward<Y: Shape>(
+    operation: &dyn Operation,
+    inputs: &Inputs,
+    y: &CpuTensor<Y>,
+    gradients: &mut Gradients<f32, Cpu>,
+) -> Result<(), CpuError> {
+    let dy = take_gradient(gradients, y)?;
+    let mut lent = inputs.0.iter().map(|it| it.lend(gradients)).collect::<Result<Vec<_>, _>>()?;
+    let mut slices: Vec<_> = lent.iter_mut().map(Vec::as_mut_slice).collect();
+    inputs.with(|inputs| operation.backward(inputs, values(y), &dy, &mut slices));
+    inputs.0.iter().zip(lent).try_for_each(|(it, gradient)| it.give(gradient, gradients))
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::prelude::*;
+
+    use super::*;
+
+    /// `y_ij = x_ij w_j`, of as many columns as `w` has elements.
+    struct Scale;
+
+    impl Operation for Scale {
+        fn name(&self) -> &'static str {
+            "scale"
+        }
+
+        fn check(&self, inputs: &[&[usize]], out: &[usize]) -> Result<(), String> {
+            match inputs {
+                [x, [w]] if x.last() == Some(w) && *x == out => Ok(()),
+                _ => Err(format!("x [.., C] and w [C] give [.., C]; these are {inputs:?} and {out:?}")),
+            }
+        }
+
+        fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+            let columns = inputs[1].values;
+            inputs[0].values.iter().zip(columns.iter().cycle()).map(|(x, w)| x * w).collect()
+        }
+
+        fn backward(&self, inputs: &[Input<'_>], _: &[f32], dy: &[f32], gradients: &mut [&mut [f32]]) {
+            let columns = inputs[1].values.len();
+            for (i, dy) in dy.iter().enumerate() {
+                gradients[0][i] += dy * inputs[1].values[i % columns];
+                gradients[1][i % columns] += dy * inputs[0].values[i];
+            }
+        }
+    }
+
+    /// A result that is one short.
+    struct Short;
+
+    impl Operation for Short {
+        fn name(&self) -> &'static str {
+            "short"
+        }
+
+        fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+            inputs[0].values[1..].to_vec()
+        }
+
+        fn backward(&self, _: &[Input<'_>], _: &[f32], _: &[f32], _: &mut [&mut [f32]]) {
+            unreachable!("it has no result")
+        }
+    }
+
+    #[test]
+    fn an_input_given_twice_gets_both_gradients() {
+        let x = Cpu::default().tensor([1.0f32, -2.0, 3.0]);
+        let y = run(Scale, x.leaky_trace(), &[&x], *x.shape()).unwrap();
+        assert_eq!(y.array(), [1.0, 4.0, 9.0]);
+        assert_eq!(y.sum::<Rank0, _>().backward().get(&x).array(), [2.0, -4.0, 6.0]);
+    }
+
+    #[test]
+    fn a_permuted_input_is_read_in_its_own_order() {
+        let dev = Cpu::default();
+        let x: Tensor<dfdx::prelude::Rank2<2, 3>, f32, _> = dev.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        let w = dev.tensor([1.0f32, 10.0]);
+        let turned = x.leaky_trace().permute::<dfdx::prelude::Rank2<3, 2>, _>();
+        let y = run(Scale, turned, &[&w], dfdx::prelude::Rank2::<3, 2>::default()).unwrap();
+        assert_eq!(y.array(), [[1.0, 40.0], [2.0, 50.0], [3.0, 60.0]]);
+        let gradients = y.sum::<Rank0, _>().backward();
+        assert_eq!(gradients.get(&x).array(), [[1.0; 3], [10.0; 3]]);
+        assert_eq!(gradients.get(&w).array(), [6.0, 15.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_in_the_operations_words() {
+        let dev = Cpu::default();
+        let x: Tensor<dfdx::prelude::Rank2<2, 3>, f32, _> = dev.zeros();
+        let error = |result: Result<Tensor<_, f32, Cpu>>| result.unwrap_err().to_string();
+        let two = dev.tensor([1.0f32, 2.0]);
+        let got = error(run(Scale, x.clone(), &[&two], *x.shape()));
+        assert_eq!(got, "scale: x [.., C] and w [C] give [.., C]; these are [[2, 3], [2]] and [2, 3]");
+        assert_eq!(
+            error(run(Short, x.clone(), &[], *x.shape())),
+            "short: expected a result of 6 numbers, got 5"
+        );
+        let view = two.broadcast::<dfdx::prelude::Rank2<2, 3>, Axis<1>>();
+        let got = error(run(Scale, x.clone(), &[&view], *x.shape()));
+        assert!(got.starts_with("scale: a parameter is a permuted or broadcast view"), "{got}");
+    }
+}
