@@ -91,7 +91,7 @@ fn is_wrong_model(error: &inductive_models::Error) -> bool {
 
 fn is_wrong_source(error: &inductive_data::Error) -> bool {
     use inductive_data::Error::*;
-    matches!(error, UnknownSource { .. } | MissingPath { .. } | UnexpectedPath { .. })
+    matches!(error, UnknownSource { .. } | MissingArgument { .. } | UnexpectedArgument { .. })
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

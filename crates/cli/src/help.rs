@@ -1,6 +1,6 @@
 //! What help shows to choose from: papers, tables, models, strategies and data, as the crates list them.
 
-use inductive_data::DataSpec;
+use inductive_data::sources;
 use inductive_init::Strategy;
 use inductive_models::{entries, find_switchable};
 use inductive_papers::experiments::{Preset, protocols};
@@ -32,7 +32,7 @@ fn quoted<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> impl Iter
 
 /// What `--data` takes, and what becomes of it.
 pub fn data(use_of_it: &str) -> String {
-    format!("{}; {use_of_it}", one_of(quoted(DataSpec::FORMS)))
+    format!("{}; {use_of_it}", one_of(quoted(sources().forms())))
 }
 
 /// The papers that can be reproduced.

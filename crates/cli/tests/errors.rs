@@ -211,7 +211,8 @@ fn help_lists_whatever_there_is_to_choose_from() {
 
     has("init", &strings(&inductive_init::Strategy::NAMES));
     has("train", &strings(&inductive_init::Strategy::NAMES));
+    let forms: Vec<String> = inductive_data::sources().forms().iter().map(ToString::to_string).collect();
     for command in ["reproduce", "init", "reparameterize", "train", "eval", "fourier", "data"] {
-        has(command, &strings(&inductive_data::DataSpec::FORMS));
+        has(command, &forms);
     }
 }

@@ -1,7 +1,7 @@
 //! CIFAR-10 and CIFAR-100 in the official binary version, from the archive or the unpacked folder.
 
+use crate::archive::{Files, Member};
 use crate::descriptor::Descriptor;
-use crate::source::{Member, Source};
 use crate::{Error, ImageSet, Split};
 use inductive_files::shown;
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ struct Records {
 
 fn read(path: &Path, layout: &Layout) -> Result<Split, Error> {
     let descriptor = (layout.descriptor)();
-    let source = Source::open(path, layout.folder, layout.archive)?;
+    let source = Files::open(path, layout.folder, layout.archive)?;
     let (mut files, mut names, mut foreign) = (BTreeMap::new(), None, None);
     // Twice the size of the official data sets, which have about 185 MB.
     source.visit(400_000_000, &mut |member| {
@@ -226,13 +226,13 @@ fn other_version(name: &str) -> Option<&'static str> {
     }
 }
 
-fn missing(source: &Source, layout: &Layout, file: &str, foreign: Option<&'static str>) -> Error {
+fn missing(source: &Files, layout: &Layout, file: &str, foreign: Option<&'static str>) -> Error {
     let path = source.path().to_path_buf();
     let url = (layout.descriptor)().url.as_deref().unwrap_or_default();
     let Some(found) = foreign else {
         let missing = format!("{file} of {}", layout.name);
         let advice = match source {
-            Source::Folder(folder) if folder.join(layout.archive).is_file() => {
+            Files::Folder(folder) if folder.join(layout.archive).is_file() => {
                 format!("give the archive itself: {}", folder.join(layout.archive).display())
             }
             _ => format!("give {} ({url}) or the folder {} unpacked from it", layout.archive, layout.folder),
@@ -248,7 +248,7 @@ fn missing(source: &Source, layout: &Layout, file: &str, foreign: Option<&'stati
     Error::WrongDataset { path, found, expected, advice }
 }
 
-fn notices(layout: &Layout, source: &Source, present: &[&str], (train, test): (usize, usize)) -> Vec<String> {
+fn notices(layout: &Layout, source: &Files, present: &[&str], (train, test): (usize, usize)) -> Vec<String> {
     let descriptor = (layout.descriptor)();
     if (train, test) == (descriptor.train, descriptor.test) {
         return Vec::new();

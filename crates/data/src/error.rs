@@ -13,29 +13,54 @@ pub enum Error {
     #[error(
         "data source `{given}` is not supported: expected {forms}",
         given = shown(given),
-        forms = crate::DataSpec::FORMS.join(", ")
+        forms = shown(forms.join(", "))
     )]
     UnknownSource {
         /// What was given.
         given: String,
+        /// What there is.
+        forms: Vec<String>,
     },
     /// The source needs something after the colon.
-    #[error("data source `{name}` needs a path: write `{name}:PATH`, where PATH is {what}")]
-    MissingPath {
-        /// Name of the source.
-        name: &'static str,
-        /// What the path should be.
-        what: &'static str,
-    },
-    /// An embedded set was given something after a colon.
     #[error(
-        "data source `{given}` takes no path: it is generated, write `{name}`",
+        "data source `{name}` needs more: write `{form}`, where {called} is {what}",
+        name = shown(name), form = shown(form), called = shown(called), what = shown(what)
+    )]
+    MissingArgument {
+        /// Name of the source.
+        name: String,
+        /// How it is written, `folder:DIR`.
+        form: String,
+        /// How what is missing is called there.
+        called: String,
+        /// What it should be.
+        what: String,
+    },
+    /// A source that needs nothing was given something after a colon.
+    #[error(
+        "data source `{given}` takes nothing after its name: write `{name}`",
         given = shown(given),
         name = shown(given.split(':').next().unwrap_or_default())
     )]
-    UnexpectedPath {
+    UnexpectedArgument {
         /// What was given.
         given: String,
+    },
+    /// A source cannot be added under this name.
+    #[error("a data source `{name}` cannot be added: {problem}", name = shown(name))]
+    SourceName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// What a source from outside this crate has to say.
+    #[error("data `{source_id}`: {problem}", source_id = shown(id), problem = shown(problem))]
+    Source {
+        /// The `--data` string.
+        id: String,
+        /// What is wrong.
+        problem: String,
     },
 
     // ---- files and archives ----
@@ -319,6 +344,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong with the data `id`, for a [`Source`](crate::Source) of one's own.
+    pub fn source(id: impl Into<String>, problem: impl std::fmt::Display) -> Self {
+        Self::Source { id: id.into(), problem: problem.to_string() }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, reason: io::Error) -> Self {
         Self::Io { action, path: path.into(), reason }
     }

@@ -1,6 +1,6 @@
 //! A folder of images: `train/<class>/*.{jpg,jpeg,png}` and `val/<class>/*` or `test/<class>/*`.
 
-use crate::source::sorted_entries;
+use crate::archive::sorted_entries;
 use crate::{DatasetInfo, Error, ImageSet, Split};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits, RgbImage};

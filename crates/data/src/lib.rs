@@ -1,7 +1,7 @@
 //! Image data sets, transforms and a deterministic loader, with embedded synthetic sets.
 //!
-//! A [`DataSpec`] names a data set (`synthetic`, `cifar10:PATH`, `cifar100:PATH`, `folder:DIR`) and loads it into a
-//! [`Split`] of two [`Dataset`]s: labelled uint8 images, [3, height, width], all of one size. A [`Subset`] takes a few
+//! A [`DataSpec`] names a data set (`synthetic`, `cifar10:PATH`, `cifar100:PATH`, `folder:DIR`), a [`Source`], of which others can
+//! [add](Sources::add) their own, and loads it into a [`Split`] of two [`Dataset`]s: labelled uint8 images, [3, height, width], all of one size. A [`Subset`] takes a few
 //! images per class. A [`Loader`] turns a set into shuffled batches of normalised f32 images through a [`Pipeline`] of
 //! [`Transform`]s. Facts about the known data sets are [`Descriptor`]s.
 //!
@@ -29,6 +29,7 @@
 //! # Ok::<(), inductive_data::Error>(())
 //! ```
 
+mod archive;
 mod cifar;
 mod dataset;
 mod descriptor;
@@ -36,6 +37,7 @@ mod error;
 mod folder;
 mod loader;
 mod random;
+mod registry;
 mod source;
 mod spec;
 mod subset;
@@ -48,8 +50,11 @@ pub use descriptor::Descriptor;
 pub use error::Error;
 pub use folder::image_folder;
 pub use loader::{Batch, Batches, Loader, LoaderConfig};
+pub use rand;
 pub use random::SampleRng;
-pub use spec::{DataSpec, LoadOptions};
+pub use registry::{Form, Sources, sources};
+pub use source::{LoadOptions, Source};
+pub use spec::DataSpec;
 pub use subset::{PerClass, Subset};
 pub use synthetic::{SyntheticConfig, synthetic, synthetic_parity};
 pub use transform::{HorizontalFlip, Image, Normalize, Pipeline, RandomCrop, Transform};

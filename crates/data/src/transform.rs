@@ -96,7 +96,27 @@ impl<'a> Image<'a> {
     }
 }
 
-/// A random change of an image, drawn from the generator it is given and from nothing else.
+/// A change of an image that a [`Pipeline`] makes before it normalises.
+///
+/// What it does is a function of the image, the generator and what the transform itself holds: not of earlier calls, which other
+/// threads may make in between. Random numbers come from the generator alone ([`rand`](crate::rand) has its methods), which is the
+/// same for every image of the same seed, epoch and position. The size of the image stays. Its `Debug` text tells it from others:
+/// a run that goes on with another is refused.
+///
+/// ```
+/// use inductive_data::{Image, SampleRng, Transform, rand::Rng};
+///
+/// /// Another brightness for each image.
+/// #[derive(Debug)]
+/// struct Brightness(i16);
+///
+/// impl Transform for Brightness {
+///     fn apply(&self, image: &mut Image<'_>, rng: &mut SampleRng) {
+///         let change = rng.gen_range(-self.0..=self.0);
+///         image.pixels_mut().iter_mut().for_each(|pixel| *pixel = (i16::from(*pixel) + change).clamp(0, 255) as u8);
+///     }
+/// }
+/// ```
 pub trait Transform: Debug + Send + Sync {
     /// Changes `image`.
     fn apply(&self, image: &mut Image<'_>, rng: &mut SampleRng);
@@ -194,8 +214,13 @@ impl Pipeline {
     }
 
     /// Adds a transform after those there are.
-    pub fn then(mut self, step: impl Transform + 'static) -> Self {
-        self.steps.push(Arc::new(step));
+    pub fn then(self, step: impl Transform + 'static) -> Self {
+        self.then_shared(Arc::new(step))
+    }
+
+    /// [`then`](Self::then) of a transform that others have too.
+    pub fn then_shared(mut self, step: Arc<dyn Transform>) -> Self {
+        self.steps.push(step);
         self
     }
 

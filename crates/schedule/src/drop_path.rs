@@ -4,8 +4,9 @@ use crate::{Result, error::setting};
 
 /// The drop path rate of each layer: `linspace(0, rate, depth)`, the first layer never dropped.
 ///
-/// timm equivalent: `[x.item() for x in torch.linspace(0, drop_path_rate, depth)]`. Computed in `f32` from both ends to
-/// the middle, as torch does, so that the rates have torch's bits.
+/// timm equivalent: `[x.item() for x in torch.linspace(0, drop_path_rate, depth)]`. Computed in `f32` as torch's
+/// kernel for the CPU is written: from the start in the first half, from the end in the second, to which the middle of an odd
+/// depth belongs. (A compiler that fuses its multiplication and subtraction may round the second half otherwise.)
 ///
 /// # Errors
 /// When `rate` is not in `0 <= rate < 1`.
@@ -15,7 +16,11 @@ pub fn drop_path_rates(rate: f32, depth: usize) -> Result<Vec<f32>> {
     let step = if last == 0 { 0.0 } else { rate / last as f32 };
     Ok((0..depth)
         .map(|layer| {
-            if layer < depth.div_ceil(2) { step * layer as f32 } else { rate - step * (last - layer) as f32 }
+            if last == 0 || layer < depth / 2 {
+                step * layer as f32
+            } else {
+                rate - step * (last - layer) as f32
+            }
         })
         .collect())
 }
@@ -30,6 +35,14 @@ mod tests {
             let rates = drop_path_rates(0.3, depth).unwrap();
             assert_eq!((rates[0], rates[depth - 1], rates.len()), (0.0, 0.3, depth));
             assert!(rates.is_sorted());
+        }
+    }
+
+    #[test]
+    fn the_middle_of_an_odd_depth_is_counted_from_the_end() {
+        // end - step (steps - i - 1) where i is not below steps / 2, worked out in exact arithmetic, rounded after each operation.
+        for (depth, bits) in [(7, 0x3d4c_cccc), (11, 0x3d4c_ccce), (13, 0x3d4c_cccc), (21, 0x3d4c_ccce)] {
+            assert_eq!(drop_path_rates(0.1, depth).unwrap()[depth / 2].to_bits(), bits, "{depth} layers");
         }
     }
 

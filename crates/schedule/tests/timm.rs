@@ -113,7 +113,7 @@ fn per_update_values_pass_through_the_per_epoch_values_and_equal_a_schedule_coun
 }
 
 #[test]
-fn drop_path_rates_have_torchs_bits() {
+fn drop_path_rates_of_12_layers_have_torchs_bits() {
     for (key, want) in fixture().drop_path {
         let (depth, rate) = key.split_once('_').unwrap();
         let rates = drop_path_rates(rate.parse().unwrap(), depth.parse().unwrap()).unwrap();

@@ -18,12 +18,17 @@ impl Recipe {
     /// Reads or makes the data that this recipe names; the images of a folder are resized to what the model takes.
     ///
     /// # Errors
-    /// [`Error::Data`], [`Error::Model`].
+    /// [`Error::Data`]; [`Error::Model`]; [`Error::ImageSize`] for data of another size than the model takes.
     pub fn load_data(&self) -> Result<Split> {
         let spec: DataSpec = self.data.parse()?;
+        let model = self.model_spec()?;
+        // Before anything is read, which takes its time.
+        if let Some(size) = spec.source().image_size() {
+            same_size(&model, &self.data, size)?;
+        }
         let crate::Synthetic { train, test, seed } = self.synthetic;
-        let folder_size = self.model_spec()?.image;
-        Ok(spec.load(&LoadOptions { folder_size, synthetic: SyntheticConfig { train, test, seed } })?)
+        let synthetic = SyntheticConfig { train, test, seed };
+        Ok(spec.load(&LoadOptions { image_size: model.image, synthetic })?)
     }
 }
 
@@ -32,14 +37,17 @@ impl Recipe {
 /// # Errors
 /// [`Error::ImageSize`].
 pub fn check_size(model: &ModelSpec, data: &dyn Dataset) -> Result<()> {
-    let got = (data.height(), data.width());
+    same_size(model, data.spec(), (data.height(), data.width()))
+}
+
+fn same_size(model: &ModelSpec, data: &str, got: (usize, usize)) -> Result<()> {
     if got == model.image {
         return Ok(());
     }
     Err(Error::ImageSize {
         model: model.name.clone(),
         expected: ImageSize::from(model.image).to_string(),
-        data: data.spec().to_owned(),
+        data: data.to_owned(),
         got: ImageSize::from(got).to_string(),
     })
 }

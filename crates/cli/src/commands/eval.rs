@@ -99,7 +99,7 @@ fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Resul
     let mut recipe = Recipe::read(&path)?;
     match data {
         Some(data) => recipe = recipe.on_data(data.clone()),
-        None if recipe.data_revision != recipe.data.parse::<DataSpec>()?.revision() => {
+        None if recipe.data_revision != recipe.data.parse::<DataSpec>()?.source().revision() => {
             let problem = format!("the run was made on another drawing of `{}`", shown(&recipe.data));
             let advice = "give --data; runs of the first versions were made on `synthetic-parity`, then called `synthetic`";
             return Err(Error::Usage(format!("{}: {problem}; {advice}", shown(folder.display()))));

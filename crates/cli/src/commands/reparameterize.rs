@@ -54,7 +54,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let data = args
         .data
         .parse::<DataSpec>()?
-        .load(&inductive_data::LoadOptions { folder_size: before.spec().image, ..Default::default() })?;
+        .load(&inductive_data::LoadOptions { image_size: before.spec().image, ..Default::default() })?;
     data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     let probe = Probe::new(&*data.test, &*before)?;
 

@@ -291,7 +291,7 @@ impl Recipe {
             local_up_to_layer: Some(self.local_up_to_layer.or(spec.local_up_to_layer()).unwrap_or(0)),
             lr: Some(self.learning_rate()),
             lr_base: None,
-            data_revision: self.data.parse::<DataSpec>()?.revision(),
+            data_revision: self.data.parse::<DataSpec>()?.source().revision(),
             init: match &self.init {
                 None if self.weights.is_some() => None,
                 None => inductive_models::find(&self.model)?.init().map(Init::from),

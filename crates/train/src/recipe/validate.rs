@@ -82,7 +82,7 @@ impl Recipe {
     }
 
     fn validate_data(&self) -> Result<()> {
-        let ours = self.data.parse::<DataSpec>()?.revision();
+        let ours = self.data.parse::<DataSpec>()?.source().revision();
         match (self.data_revision, ours) {
             (None, _) => Ok(()),
             (given, ours) if given == ours => Ok(()),

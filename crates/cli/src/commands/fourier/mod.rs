@@ -26,7 +26,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Don
     let data: DataSpec = args.data.parse()?;
     let request = Request::new(&args)?;
     let model = request.model(device)?;
-    let split = data.load(&LoadOptions { folder_size: model.spec().image, ..Default::default() })?;
+    let split = data.load(&LoadOptions { image_size: model.spec().image, ..Default::default() })?;
     split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
 
     let images = args.images.min(split.test.len());
