@@ -95,7 +95,7 @@ pub struct Reproduce {
     /// Paired seeds; the preset's if it is not given.
     #[arg(long, value_name = "N")]
     pub seeds: Option<u64>,
-    /// The table, as listed below; the paper's first if it is not given.
+    /// The table, as listed below; the paper's main one if it is not given.
     #[arg(long)]
     pub table: Option<String>,
     /// Shows what can be reproduced, and runs nothing.

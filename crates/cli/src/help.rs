@@ -3,7 +3,7 @@
 use inductive_data::sources;
 use inductive_init::Strategy;
 use inductive_models::{entries, find_switchable};
-use inductive_papers::experiments::{Preset, protocols};
+use inductive_papers::experiments::{Preset, Registry};
 use inductive_report::text::{one_of, wrap};
 use inductive_train::Recipe;
 
@@ -37,14 +37,15 @@ pub fn data(use_of_it: &str) -> String {
 
 /// The papers that can be reproduced.
 fn papers() -> Vec<String> {
-    let mut papers: Vec<String> = protocols().iter().map(|it| it.paper.to_owned()).collect();
-    papers.dedup();
-    papers
+    Registry::shared().unwrap_or_default().papers()
 }
 
 /// What `reproduce` takes.
 pub fn paper() -> String {
-    format!("The paper: {}", one_of(quoted(papers())))
+    format!(
+        "The paper: {}; or an experiment of your own, a path that ends in `.toml`",
+        one_of(quoted(papers()))
+    )
 }
 
 /// The presets and how long they take.
@@ -54,7 +55,9 @@ pub fn presets() -> String {
 
 /// All tables, a line each.
 pub fn tables() -> String {
-    let names = protocols().into_iter().map(|it| (format!("{} --table {}", it.paper, it.table), it.about));
+    let registry = Registry::shared().unwrap_or_default();
+    let names =
+        registry.experiments().map(|it| (format!("{} --table {}", it.paper, it.name), it.about.as_str()));
     listed("What can be reproduced", names)
 }
 

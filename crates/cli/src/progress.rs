@@ -186,10 +186,10 @@ impl StudyProgress for StudyView {
         self.cells = study.cells.len();
         self.stored = finished;
         self.begun = Instant::now();
-        let (protocol, folder) = (&study.protocol, shown(study.folder.display()));
+        let (experiment, folder) = (&study.experiment, shown(study.folder.display()));
         note(&match self.cells {
-            0 => format!("{} {}: trains nothing, written to {folder}", protocol.paper, protocol.table),
-            runs => format!("{} {}: {runs} runs in {folder}", protocol.paper, protocol.table),
+            0 => format!("{} {}: trains nothing, written to {folder}", experiment.paper, experiment.name),
+            runs => format!("{} {}: {runs} runs in {folder}", experiment.paper, experiment.name),
         });
         if finished > 0 {
             note(&format!("{finished} of them are finished from an earlier start"));

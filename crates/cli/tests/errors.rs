@@ -31,8 +31,38 @@ fn unknown_papers_tables_presets_and_seeds() {
     refuses(d, &["reproduce", "convit", "--preset", "paper"], USAGE, &["not built"]);
     refuses(d, &["reproduce", "convit", "--seeds", "0"], USAGE, &["at least 1"]);
     refuses(d, &["reproduce", "convit", "--resume"], USAGE, &["nothing to go on with"]);
+    refuses(d, &["reproduce", "nowhere.toml"], USAGE, &["nowhere.toml", "cannot be read"]);
     refuses(d, &["--device", "tpu", "inspect"], USAGE, &["cpu or cuda"]);
     assert!(fs::read_dir(d).unwrap().next().is_none(), "nothing was written");
+}
+
+#[test]
+fn experiments_that_cannot_be_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let reproduce = |text: &str, says: &[&str]| {
+        fs::write(d.join("mine.toml"), text).unwrap();
+        refuses(d, &["reproduce", "mine.toml", "--preset", "smoke"], USAGE, says);
+    };
+    let good = include_str!("../../papers/tests/own-experiment.toml");
+    reproduce("paper = 3", &["mine.toml: line 1", "expected a string"]);
+    reproduce(&good.replace("title =", "titel ="), &["mine.toml: line ", "unknown field `titel`", "`title`"]);
+    reproduce(
+        &good.replace("local_up_to_layer", "gates"),
+        &["arm `plain`", "unknown field `gates`", "local_up_to_layer"],
+    );
+    reproduce(
+        &good.replace("gates(arm)", "gate(arm)"),
+        &["table `accuracy`", "column `gates`", "no measure", "gates"],
+    );
+    reproduce(
+        &format!("base = \"mine.toml\"\n{good}"),
+        &["mine.toml: line ", "unknown field", "`statement`"],
+    );
+    fs::write(d.join("mine.toml"), good).unwrap();
+    refuses(d, &["reproduce", "mine.toml", "--table", "gates"], USAGE, &["leave --table out"]);
+    refuses(d, &["reproduce", "mine.toml", "--preset", "small"], USAGE, &["mine.toml", "[preset.small]"]);
+    assert_eq!(fs::read_dir(d).unwrap().count(), 1, "nothing was written");
 }
 
 #[test]
@@ -180,17 +210,17 @@ fn help_lists_whatever_there_is_to_choose_from() {
     };
     let strings = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
 
-    let protocols = inductive_papers::experiments::protocols();
-    assert!(protocols.iter().any(|it| it.paper == "convit"));
-    let papers: Vec<String> = protocols.iter().map(|it| it.paper.to_owned()).collect();
+    let registry = inductive_papers::experiments::Registry::shared().unwrap();
+    let papers = registry.papers();
+    assert!(papers.iter().any(|it| it == "convit"));
     has("", &papers);
     let text = has("reproduce", &papers);
     let paper = text.split_once("The paper: ").unwrap().1.split("Options:").next().unwrap();
     assert!(papers.iter().all(|it| paper.contains(&format!("`{it}`"))), "{paper}");
-    for protocol in &protocols {
-        let line = format!("  {} --table {} ", protocol.paper, protocol.table);
+    for experiment in registry.experiments() {
+        let line = format!("  {} --table {} ", experiment.paper, experiment.name);
         assert!(
-            text.contains(&line) && text.contains(protocol.about.split(' ').next().unwrap()),
+            text.contains(&line) && text.contains(experiment.about.split(' ').next().unwrap()),
             "{line}: {text}"
         );
     }

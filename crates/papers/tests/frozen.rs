@@ -8,21 +8,14 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use inductive_papers::{
     Report,
-    experiments::{Preset, Request, Study, protocols},
+    experiments::{Preset, Registry, Request, Study},
 };
 use inductive_report::figure::{Axis, Figure, Origin};
 use inductive_train::Recipe;
 
 fn study(paper: &str, table: &str, preset: Preset, data: &str) -> Study {
-    let request = Request {
-        paper: paper.to_owned(),
-        table: Some(table.to_owned()),
-        data: data.to_owned(),
-        preset,
-        seeds: None,
-        runs: "runs".into(),
-        command: String::new(),
-    };
+    let request =
+        Request { table: Some(table.to_owned()), data: data.to_owned(), preset, ..Request::new(paper) };
     Study::new(request).unwrap()
 }
 
@@ -66,8 +59,8 @@ fn cells(study: &Study) -> String {
 
 #[test]
 fn every_table_runs_the_cells_it_ran() {
-    for protocol in protocols() {
-        let (paper, table) = (protocol.paper, protocol.table);
+    for experiment in Registry::shared().unwrap().experiments() {
+        let (paper, table) = (experiment.paper.as_str(), experiment.name.as_str());
         let mut out = String::new();
         for preset in Preset::ALL {
             let _ = writeln!(out, "== {preset}\n{}", cells(&study(paper, table, preset, "synthetic")));
@@ -109,16 +102,16 @@ fn reported(report: &Report) -> String {
 
 #[test]
 fn every_table_reports_what_it_reported() {
-    for protocol in protocols() {
+    for experiment in Registry::shared().unwrap().experiments() {
         for preset in [Preset::Quick, Preset::Small] {
-            let study = study(protocol.paper, protocol.table, preset, "synthetic");
+            let study = study(&experiment.paper, &experiment.name, preset, "synthetic");
             // What is computed anew stands in tests of its own.
             if study.cells.is_empty() {
                 continue;
             }
             let results: Vec<_> = study.cells.iter().map(made_up::run).collect();
             let report = study.measured(&results).unwrap();
-            let name = format!("report-{}-{}-{preset}", protocol.paper, protocol.table);
+            let name = format!("report-{}-{}-{preset}", experiment.paper, experiment.name);
             insta::assert_snapshot!(name, reported(&report));
         }
     }

@@ -14,7 +14,8 @@ const EACH: usize = 50;
 /// Models that there are weights of, for ten classes.
 const WEIGHTS: [&str; 2] = ["convit_tiny", "eit_mini"];
 
-/// Makes all of them in `folder`: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, `images`, `recipe.toml` and weights.
+/// Makes all of them in `folder`: `cifar-10-binary.tar.gz`, `cifar-100-binary.tar.gz`, `images`, `recipe.toml`,
+/// `my-experiment.toml` and weights.
 pub fn make(folder: &Path) {
     cifar(folder, "cifar-10", "cifar-10-batches-bin", ("data_batch_1.bin", "test_batch.bin"), 10, 10 * EACH);
     cifar(folder, "cifar-100", "cifar-100-binary", ("train.bin", "test.bin"), 100, EACH);
@@ -24,6 +25,8 @@ pub fn make(folder: &Path) {
         let new = build(&Cpu::seed_from_u64(0), model, &options).unwrap().model;
         save(&*new, folder.join(format!("{model}.safetensors")), &Metadata::new()).unwrap();
     }
+    let experiment = include_str!("../../../papers/tests/own-experiment.toml");
+    fs::write(folder.join("my-experiment.toml"), experiment).unwrap();
     fs::write(
         folder.join("recipe.toml"),
         "model = \"convit_micro\"\nepochs = \"4 steps\"\nbatch_size = 8\n[synthetic]\ntrain = 40\ntest = 20\n",

@@ -35,6 +35,14 @@ pub enum Error {
         /// Why it is not there, if there is more to say.
         why: String,
     },
+    /// An experiment's file that cannot be read or meant.
+    #[error("{}: {}", shown(file), shown(problem))]
+    Experiment {
+        /// The file.
+        file: String,
+        /// What is wrong, where, and what to do.
+        problem: String,
+    },
     /// The preset does not fit the request.
     #[error("{}", shown(_0))]
     Request(String),
@@ -64,9 +72,20 @@ impl From<inductive_train::Error> for Error {
 }
 
 impl Error {
+    pub(crate) fn experiment(file: &str, problem: String) -> Self {
+        Self::Experiment { file: file.to_owned(), problem }
+    }
+
     /// Whether the request was wrong, not the machine or the data.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Paper { .. } | Self::Table { .. } | Self::Preset { .. } | Self::Request(_))
+        matches!(
+            self,
+            Self::Paper { .. }
+                | Self::Table { .. }
+                | Self::Preset { .. }
+                | Self::Experiment { .. }
+                | Self::Request(_)
+        )
     }
 }
 

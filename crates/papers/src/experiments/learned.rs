@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::{
         Published, Seeded,
-        experiments::{Cell, results::finished},
+        experiments::{Cell, tests::finished},
         verdict::{ClaimTest, Comparison},
     };
     use inductive_report::{
@@ -131,9 +131,12 @@ mod tests {
         text::Terminal,
     };
 
-    fn run(variant: &'static str, model: &str, seed: u64, top1: f64) -> CellResult {
+    fn run(variant: &str, model: &str, seed: u64, top1: f64) -> CellResult {
         let recipe = Recipe { model: model.to_owned(), ..Recipe::default() };
-        finished(Cell { name: variant.to_owned(), variant, fraction: 0.1, seed, recipe }, top1)
+        finished(
+            Cell { name: variant.to_owned(), variant: variant.to_owned(), fraction: 0.1, seed, recipe },
+            top1,
+        )
     }
 
     fn report() -> Report {

@@ -1,29 +1,88 @@
 //! The experiments: which runs re-measure a published table, at which size, and what is made of their results.
 //!
-//! A [`Study`] is a list of [`Cell`]s (a model at a size of data with a seed), each a run of [`inductive_train`]. Cells
-//! that are finished are not run again, an interrupted one goes on where it was. A [`Protocol`] turns the results into a
-//! [`Report`].
+//! An [`Experiment`] is a file: arms (what differs in their recipes), sizes, and the tables, figures and claims that are made of
+//! results. A [`Study`] of it is a list of [`Cell`]s (a model at a size of data with a seed), each a run of [`inductive_train`].
+//! Cells that are finished are not run again, an interrupted one goes on where it was. What a file cannot say is Rust and has a
+//! name in the [`Registry`]: what is read off a run ([`Measure`]), and what is computed without one.
+//!
+//! Others add to it:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use inductive_papers::experiments::{Experiment, Preset, Registry, Request};
+//!
+//! let experiment = Experiment::from_toml(
+//!     r#"
+//!     paper = "mine"
+//!     name = "width"
+//!     about = "whether two heads are enough"
+//!     title = "Width, on {data}"
+//!
+//!     [[arm]]
+//!     name = "gated"
+//!     label = "gated"
+//!
+//!     [[arm]]
+//!     name = "plain"
+//!     label = "plain"
+//!     recipe = { local_up_to_layer = 0 }
+//!
+//!     [preset.smoke]
+//!     seeds = 2
+//!     recipe = { epochs = "2 steps", batch_size = 8, synthetic = { train = 40, test = 20 } }
+//!
+//!     [[table]]
+//!     name = "losses"
+//!     title = "Test loss per hour"
+//!     rows = "arms"
+//!     columns = [{ head = "model", text = "{label}" }, { head = "loss / hour", value = "test_loss(arm) / hours(arm)" }]
+//!     "#,
+//!     "width.toml",
+//! )?;
+//! let mut registry = Registry::builtin()?;
+//! registry.measures.number("hours", |at| Some(at.metrics()?.seconds / 3600.0));
+//! registry.add(experiment)?;
+//! let study = Arc::new(registry).study(Request { preset: Preset::Smoke, ..Request::new("mine") })?;
+//! assert_eq!(study.cells.len(), 4);
+//! # Ok::<(), inductive_papers::experiments::Error>(())
+//! ```
 
-mod convit;
-mod eit;
+mod context;
+mod correlation;
 mod error;
+mod evaluate;
+mod exact;
+mod expression;
+mod facts;
 mod learned;
-mod prs;
-mod results;
+mod make;
+mod measure;
+mod registry;
+mod rows;
 mod run;
-mod structured_init;
+mod size;
+mod spec;
+mod study;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use inductive_train::{Choice, Recipe, RunResult, SubsetSpec};
+use inductive_train::{Recipe, RunResult};
+use serde::Deserialize;
 
 pub use error::{Error, Result};
+pub use measure::{At, Measure, Measures, Moment};
+pub use registry::Registry;
 pub use run::{Ended, StudyProgress, run};
-
-use crate::Report;
+pub use spec::Experiment;
+pub use study::Study;
 
 /// How much is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Seconds: only shows that it runs.
     Smoke,
@@ -79,9 +138,9 @@ impl FromStr for Preset {
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The paper: see [`protocols`].
+    /// The paper: see [`Registry::experiments`]; or an experiment's file, a path that ends in `.toml`.
     pub paper: String,
-    /// The table; `None`: the paper's first.
+    /// The experiment of the paper; `None`: its main one.
     pub table: Option<String>,
     /// Data as `--data` takes it.
     pub data: String,
@@ -99,6 +158,19 @@ pub struct Request {
 const MAX_SEEDS: u64 = 1000;
 
 impl Request {
+    /// A paper, or a file, on the embedded data at preset `quick`.
+    pub fn new(paper: impl Into<String>) -> Self {
+        Self {
+            paper: paper.into(),
+            table: None,
+            data: "synthetic".to_owned(),
+            preset: Preset::Quick,
+            seeds: None,
+            runs: PathBuf::from("runs"),
+            command: String::new(),
+        }
+    }
+
     /// The number of seeds: what was asked for, or else `preset`.
     fn seeds_or(&self, preset: u64) -> Result<u64> {
         match self.seeds.unwrap_or(preset) {
@@ -118,32 +190,13 @@ fn percent(fraction: f64) -> String {
     format!("{}%", (fraction * 1e4).round() / 100.0)
 }
 
-/// Images of CIFAR, which may be there in part.
-const CIFAR: f64 = 50_000.0;
-
-/// The share of the data: of CIFAR a number of images for each class, so that it means the same where only a part is there.
-fn subset(data: &str, fraction: f64) -> SubsetSpec {
-    let classes = match data.split(':').next() {
-        Some("cifar10") => Some(10.0),
-        Some("cifar100") => Some(100.0),
-        _ => None,
-    };
-    match classes {
-        _ if fraction >= 1.0 => SubsetSpec::All,
-        Some(classes) => {
-            SubsetSpec::Part { choice: Choice::First, amount: CIFAR * fraction / classes, percent: false }
-        }
-        None => SubsetSpec::Part { choice: Choice::First, amount: 100.0 * fraction, percent: true },
-    }
-}
-
 /// One run of a study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     /// Name without the seed, also of its folder: `convit-10pct`.
     pub name: String,
-    /// The side of the comparison it belongs to.
-    pub variant: &'static str,
+    /// The arm of the experiment.
+    pub variant: String,
     /// Share of the training images, in (0, 1].
     pub fraction: f64,
     /// Seed; runs of one seed are paired.
@@ -159,110 +212,4 @@ pub struct CellResult {
     pub cell: Cell,
     /// What came out.
     pub result: RunResult,
-}
-
-/// A table that can be measured again.
-#[derive(Clone, Copy)]
-pub struct Protocol {
-    /// The paper, as it is asked for.
-    pub paper: &'static str,
-    /// The table, as `published.toml` names it, or what is measured where no table is published.
-    pub table: &'static str,
-    /// What it shows, one line.
-    pub about: &'static str,
-    cells: fn(&Request) -> Result<Vec<Cell>>,
-    report: fn(&Request, &[CellResult]) -> Result<Report>,
-    exact: Option<fn(&mut Report, &Request) -> Result<()>>,
-}
-
-/// All tables that can be measured again.
-pub fn protocols() -> Vec<Protocol> {
-    vec![
-        convit::TABLE2,
-        eit::CLAIMS,
-        eit::EXACT,
-        structured_init::CLAIMS,
-        structured_init::EXACT,
-        structured_init::HEADS,
-        structured_init::CONVMIXER,
-        structured_init::FULL,
-        prs::SCHEDULE,
-        prs::EXACT,
-        prs::GATES,
-        prs::FRACTIONS,
-        prs::ABLATION,
-        prs::OFFSETS,
-    ]
-}
-
-/// A request, resolved: what will run and where.
-pub struct Study {
-    /// What was asked for.
-    pub request: Request,
-    /// The table.
-    pub protocol: Protocol,
-    /// All runs, in order.
-    pub cells: Vec<Cell>,
-    /// The study's folder: `<runs>/<paper>-<preset>-<data>` for its first table, `<runs>/<paper>-<table>-<preset>-<data>`
-    /// for the others; `<runs>/<paper>-<table>` where nothing is trained.
-    pub folder: PathBuf,
-}
-
-impl Study {
-    /// Finds the protocol and lists its runs.
-    ///
-    /// # Errors
-    /// A paper or table that does not exist or is not built; a preset that does not fit the data; data that do not parse.
-    pub fn new(request: Request) -> Result<Self> {
-        let known = protocols();
-        let of_paper: Vec<&Protocol> = known.iter().filter(|p| p.paper == request.paper).collect();
-        if of_paper.is_empty() {
-            let mut papers: Vec<_> = known.iter().map(|p| p.paper.to_owned()).collect();
-            papers.dedup();
-            return Err(Error::Paper { name: request.paper, known: papers });
-        }
-        let found = match &request.table {
-            None => of_paper.first().copied(),
-            Some(table) => of_paper.iter().copied().find(|p| p.table == table),
-        };
-        let Some(&protocol) = found else {
-            let table = request.table.unwrap_or_default();
-            let tables = of_paper.iter().map(|p| p.table.to_owned()).collect();
-            return Err(Error::Table { paper: request.paper, table, known: tables });
-        };
-        let spec: inductive_data::DataSpec = request.data.parse().map_err(inductive_train::Error::from)?;
-        let kind = spec.to_string();
-        let kind = kind.split(':').next().unwrap_or("data");
-        let cells = (protocol.cells)(&request)?;
-        let folder = match cells.is_empty() {
-            true => format!("{}-{}", request.paper, protocol.table),
-            false if of_paper[0].table == protocol.table => {
-                format!("{}-{}-{kind}", request.paper, request.preset)
-            }
-            false => format!("{}-{}-{}-{kind}", request.paper, protocol.table, request.preset),
-        };
-        let folder = request.runs.join(folder);
-        Ok(Self { request, protocol, cells, folder })
-    }
-
-    /// What the results of the runs say: tables, figures, verdicts.
-    ///
-    /// # Errors
-    /// A registry without a claim that the table is about; a model that cannot be built.
-    pub fn measured(&self, results: &[CellResult]) -> Result<Report> {
-        (self.protocol.report)(&self.request, results)
-    }
-
-    /// Adds what is computed without a run; nothing for a table without such a part.
-    ///
-    /// # Errors
-    /// Initial weights that cannot be computed, a model that cannot be built.
-    pub fn compute(&self, report: &mut Report) -> Result<()> {
-        self.protocol.exact.map_or(Ok(()), |exact| exact(report, &self.request))
-    }
-
-    /// The folder of a cell.
-    pub fn cell_folder(&self, cell: &Cell) -> PathBuf {
-        self.folder.join(format!("{}-s{}", cell.name, cell.seed))
-    }
 }

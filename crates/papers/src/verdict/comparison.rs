@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    stats::{Interval, Seeded},
+    stats::{Interval, Seeded, t_quantile},
     verdict::Verdict,
 };
 
@@ -44,10 +44,31 @@ const BELOW: &str = "the whole 95 % interval is below 0";
 const NO_SPREAD: &str = "all seeds give the same difference, so their spread is unknown; run more seeds";
 const AROUND: &str = "the 95 % interval contains 0";
 
+/// The most seeds worth naming.
+const MANY_SEEDS: usize = 10_000;
+
 /// Width of an interval, relative to its middle, that is nothing but the rounding of differences.
 const ROUNDING: f64 = 1e-9;
 
 impl Judged {
+    /// Whether two sides are within `bound` of each other: `None` where the seeds cannot say.
+    pub fn is_within(&self, bound: f64) -> Option<bool> {
+        let interval = self.interval?;
+        if -bound <= interval.low && interval.high <= bound {
+            return Some(true);
+        }
+        (self.verdict != Verdict::Undecided).then_some(false)
+    }
+
+    /// How many paired seeds would decide an undecided comparison if mean and spread of the differences stayed as they are.
+    pub fn seeds_needed(&self) -> Option<usize> {
+        let (difference, interval) = (self.difference?.abs(), self.interval?);
+        let half = 0.5 * (interval.high - interval.low);
+        let deviation = half * (self.n as f64).sqrt() / t_quantile(0.975, self.n - 1);
+        let decides = |n: &usize| t_quantile(0.975, n - 1) * deviation / (*n as f64).sqrt() < difference;
+        (self.verdict == Verdict::Undecided).then(|| (self.n + 1..=MANY_SEEDS).find(decides))?
+    }
+
     /// Whether the reason says no more than the interval does.
     pub(super) fn interval_says_why(&self) -> bool {
         [ABOVE, BELOW, AROUND].contains(&self.reason.as_str())

@@ -1,0 +1,131 @@
+//! What an expression or a text of an experiment stands in: the results, the sizes, and the row at hand.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use inductive_train::Recipe;
+
+use super::{
+    CellResult, Moment, Request,
+    facts::{Facts, classes},
+    registry::Registry,
+    rows::Row,
+    size::Size,
+    spec::{Arm, CallArms, Experiment},
+};
+
+/// A result, or what is wrong in words.
+pub(crate) type Said<T> = Result<T, String>;
+
+/// What an expression stands in.
+#[derive(Clone)]
+pub(crate) struct Context<'a> {
+    pub registry: &'a Registry,
+    pub experiment: &'a Experiment,
+    pub request: &'a Request,
+    pub size: Rc<Size<'a>>,
+    /// The recipe of the first run; `None` where nothing is trained.
+    pub recipe: Option<&'a Recipe>,
+    pub results: &'a [CellResult],
+    /// The share of the data at hand.
+    pub fraction: f64,
+    /// The moment at hand.
+    pub moment: Moment,
+    /// The words of the row at hand.
+    pub words: BTreeMap<String, String>,
+    facts: Rc<RefCell<BTreeMap<String, Rc<Facts>>>>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(
+        registry: &'a Registry,
+        experiment: &'a Experiment,
+        request: &'a Request,
+        recipe: Option<&'a Recipe>,
+        results: &'a [CellResult],
+    ) -> Said<Self> {
+        let size = experiment.size(request.preset)?;
+        Ok(Self {
+            registry,
+            experiment,
+            request,
+            fraction: size.fractions.first().copied().unwrap_or(1.0),
+            size: Rc::new(size),
+            recipe,
+            results,
+            moment: Moment::End,
+            words: BTreeMap::new(),
+            facts: Rc::default(),
+        })
+    }
+
+    /// The same in a row.
+    pub fn at(&self, row: &Row) -> Self {
+        let mut here = self.clone();
+        here.words.extend(row.words.clone());
+        here.fraction = row.fraction.unwrap_or(here.fraction);
+        here.moment = row.moment.unwrap_or(here.moment);
+        here
+    }
+
+    /// The arm of this name, or that a word of the row names.
+    pub fn arm(&self, name: &str) -> Said<&'a Arm> {
+        let name = self.words.get(name).map_or(name, String::as_str);
+        self.experiment.arms.iter().find(|arm| arm.name == name).ok_or_else(|| {
+            let known: Vec<_> = self.experiment.arms.iter().map(|arm| arm.name.as_str()).collect();
+            let words: Vec<_> = self.words.keys().map(String::as_str).collect();
+            let here =
+                if words.is_empty() { String::new() } else { format!("; words here: {}", words.join(", ")) };
+            format!("there is no arm `{name}`; there are {}{here}", known.join(", "))
+        })
+    }
+
+    /// Whether this preset runs the arm.
+    pub fn runs(&self, arm: &Arm) -> bool {
+        self.size.arms.iter().any(|it| it.name == arm.name)
+    }
+
+    /// How a statement calls the arm.
+    pub fn called<'b>(&self, arm: &'b Arm) -> &'b str {
+        match self.experiment.call_arms {
+            CallArms::ByLabel => &arm.label,
+            CallArms::ByName => &arm.name,
+        }
+    }
+
+    /// The registry name of an arm's model.
+    pub fn model(&self, arm: &Arm) -> Said<String> {
+        let of = |table: &toml::Table| Some(table.get("model")?.as_str()?.to_owned());
+        let named = of(&arm.recipe).or_else(|| of(&self.experiment.recipe));
+        Ok(named.unwrap_or_else(|| Recipe::default().model))
+    }
+
+    /// What an arm's model is, with a head for the classes of the data.
+    pub fn facts(&self, arm: &Arm) -> Said<Rc<Facts>> {
+        let model = self.model(arm)?;
+        if let Some(facts) = self.facts.borrow().get(&model) {
+            return Ok(Rc::clone(facts));
+        }
+        let facts = Facts::of(&model, classes(&self.request.data)).map_err(|error| error.to_string())?;
+        let facts = Rc::new(facts);
+        self.facts.borrow_mut().insert(model, Rc::clone(&facts));
+        Ok(facts)
+    }
+
+    /// The moment of this name, or that a word of the row names.
+    pub fn moment(&self, name: &str) -> Said<Moment> {
+        match self.words.get(name).map_or(name, String::as_str) {
+            "start" => Ok(Moment::Start),
+            "early" => Ok(Moment::Evaluation(0)),
+            "end" => Ok(Moment::End),
+            other => Err(format!(
+                "there is no moment `{other}`; there are start, early (the first evaluation) and end"
+            )),
+        }
+    }
+
+    /// Finished runs of an arm at the share of the data at hand.
+    pub fn runs_of(&self, arm: &'a Arm) -> impl Iterator<Item = &'a CellResult> + use<'a> {
+        let fraction = self.fraction;
+        self.results.iter().filter(move |run| run.cell.variant == arm.name && run.cell.fraction == fraction)
+    }
+}

@@ -1,0 +1,230 @@
+//! Texts with names in braces: `{label}`, `{top1(eit):1}`, `{published convit | table2 | 10% | DeiT-S top1}`.
+
+use inductive_report::text::signed;
+use inductive_schedule::Duration;
+
+use super::{
+    context::{Context, Said},
+    evaluate::Value,
+    facts::classes,
+    percent,
+    spec::{AlikeText, BestText, EachText, Text},
+};
+use crate::{Published, published::PublishedValue, verdict::Comparison};
+
+impl<'a> Context<'a> {
+    /// `text` with everything in braces filled in; `None` where something in it was not measured or published.
+    pub fn fill(&self, text: &str) -> Said<Option<String>> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(open) = rest.find('{') {
+            out.push_str(&rest[..open]);
+            let inside = &rest[open + 1..];
+            let Some(close) = closing(inside) else { return Err(format!("`{text}`: `}}` is missing")) };
+            let Some(name) = self.fill(&inside[..close])? else { return Ok(None) };
+            let Some(filled) = self.in_braces(&name).map_err(|problem| format!("`{text}`: {problem}"))?
+            else {
+                return Ok(None);
+            };
+            out.push_str(&filled);
+            rest = &inside[close + 1..];
+        }
+        out.push_str(rest);
+        Ok(Some(out))
+    }
+
+    /// `text` filled in, in which everything has to be known.
+    pub fn filled(&self, text: &str) -> Said<String> {
+        Ok(self.fill(text)?.unwrap_or_default())
+    }
+
+    /// `texts` filled in: one that is nothing but the name of several lines stands for all of them, and one that names what was not
+    /// measured is left out.
+    pub fn lines(&self, texts: &[String]) -> Said<Vec<String>> {
+        let mut lines = Vec::new();
+        for text in texts {
+            let name = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
+            match name.and_then(|name| self.experiment.text.get(name)) {
+                Some(Text::Lines(several)) => lines.extend(self.lines(several)?),
+                _ => lines.extend(self.fill(text)?),
+            }
+        }
+        Ok(lines)
+    }
+
+    /// What stands in braces.
+    fn in_braces(&self, name: &str) -> Said<Option<String>> {
+        if let Some(cell) = name.strip_prefix("published ") {
+            return self.cited(cell, |it| it.value.to_string());
+        }
+        if let Some(cell) = name.strip_prefix("cited ") {
+            return self.cited(cell, |it| format!("{} ({})", it.value, it.source));
+        }
+        if let Some(expression) = name.strip_prefix("by seed ") {
+            let (expression, format) = formatted(expression);
+            return Ok(match self.value(expression)? {
+                Value::Seeded(seeded) if !seeded.is_empty() => {
+                    let each =
+                        seeded.iter().map(|(seed, value)| format!("{} (seed {seed})", set(value, format)));
+                    Some(each.collect::<Vec<_>>().join(", "))
+                }
+                _ => None,
+            });
+        }
+        if let Some(word) = self.word(name)? {
+            return Ok(Some(word));
+        }
+        if let Some(text) = self.experiment.text.get(name) {
+            return self.text(text);
+        }
+        let (expression, format) = formatted(name);
+        if let Some(word) = self.words.get(expression) {
+            return Ok(Some(word.parse().map_or_else(|_| word.clone(), |number| set(number, format))));
+        }
+        if !expression.contains('(') {
+            let known = self.words.keys().chain(self.experiment.text.keys()).map(String::as_str);
+            let known: Vec<_> = known.chain(WORDS).collect();
+            return Err(format!("nothing is called `{name}`; there are {}", known.join(", ")));
+        }
+        Ok(match self.value(expression)?.in_the_mean() {
+            Value::Number(number) => Some(set(number, format)),
+            _ => None,
+        })
+    }
+
+    /// A word of the row or of the request.
+    fn word(&self, name: &str) -> Said<Option<String>> {
+        if let Some(word) = self.words.get(name) {
+            return Ok(Some(word.clone()));
+        }
+        let request = self.request;
+        let recipe = self.recipe.cloned().unwrap_or_default();
+        Ok(Some(match name {
+            "data" => request.data.clone(),
+            "source" => request.data.split(':').next().unwrap_or_default().to_owned(),
+            "preset" => request.preset.to_string(),
+            "fraction" => percent(self.fraction),
+            "subset" => self.experiment.subset(&request.data, self.fraction).to_string(),
+            "shares" => {
+                let share = |&fraction: &f64| {
+                    let subset = self.experiment.subset(&request.data, fraction);
+                    format!("{} of the training images ({subset} of each class)", percent(fraction))
+                };
+                self.size.fractions.iter().map(share).collect::<Vec<_>>().join(", ")
+            }
+            "length" => recipe.epochs.to_string(),
+            "updates" => match recipe.epochs {
+                Duration::Steps(updates) => updates.to_string(),
+                other => {
+                    return Err(format!(
+                        "{{updates}}: the runs have no number of updates, their length is {other}"
+                    ));
+                }
+            },
+            "classes" => classes(&request.data).to_string(),
+            "batch" => recipe.batch_size.to_string(),
+            "seed" => self.results.first().map_or(0, |it| it.cell.seed).to_string(),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Published numbers, each as `show` has it.
+    fn cited(&self, cell: &str, show: impl Fn(&PublishedValue) -> String) -> Said<Option<String>> {
+        let values = self.published(cell)?;
+        let shown: Vec<_> = values.into_iter().map(show).collect();
+        Ok((!shown.is_empty()).then(|| shown.join(", ")))
+    }
+
+    /// What `paper | table | row | column` was published as; empty for an empty text.
+    pub fn published(&self, cell: &str) -> Said<Vec<&'static PublishedValue>> {
+        let filled = self.filled(cell)?;
+        let parts: Vec<_> = filled.split(" | ").map(str::trim).collect();
+        match parts.as_slice() {
+            [""] => Ok(Vec::new()),
+            [paper, table, row, column] => {
+                let published = Published::embedded().map_err(|error| error.to_string())?;
+                Ok(published.value(paper, table, row, column))
+            }
+            _ => Err(format!("`{filled}` names no published number; write `paper | table | row | column`")),
+        }
+    }
+
+    fn text(&self, text: &Text) -> Said<Option<String>> {
+        match text {
+            Text::Line(line) => self.fill(line),
+            Text::Lines(lines) => Ok(Some(self.lines(lines)?.join(" "))),
+            Text::Each(EachText { each, line, join }) => {
+                let lines =
+                    self.rows(each)?.iter().map(|row| self.at(row).fill(line)).collect::<Said<Vec<_>>>()?;
+                Ok(Some(lines.into_iter().flatten().collect::<Vec<_>>().join(join)))
+            }
+            Text::Alike(AlikeText { alike, within, yes, no, open }) => {
+                let [a, b] = [self.value(&alike[0])?, self.value(&alike[1])?];
+                let judged = Comparison::new("", "", a.side(&b)?, b.side(&a)?).judge();
+                let said = match judged.is_within(*within) {
+                    Some(true) => yes,
+                    Some(false) => no,
+                    None => open,
+                };
+                if judged.n == 0 { Ok(None) } else { self.fill(said) }
+            }
+            Text::Best(BestText { best, value, line, none }) => {
+                let mut top: Option<(f64, Self)> = None;
+                for row in self.rows(best)? {
+                    let mut here = self.at(&row);
+                    if let Value::Number(value) = here.value(value)?.in_the_mean()
+                        && top.as_ref().is_none_or(|(most, _)| value.total_cmp(most).is_ge())
+                    {
+                        here.words.insert("value".to_owned(), value.to_string());
+                        top = Some((value, here));
+                    }
+                }
+                top.map_or_else(|| self.fill(none), |(_, here)| here.fill(line))
+            }
+        }
+    }
+}
+
+/// Words that every experiment has.
+const WORDS: [&str; 11] = [
+    "data", "classes", "source", "preset", "fraction", "subset", "shares", "length", "updates", "batch",
+    "seed",
+];
+
+/// Where the brace closes that was open before `text`.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    text.char_indices().find_map(|(at, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => return Some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+        None
+    })
+}
+
+/// Decimals of a number, and whether it has a sign: `1`, `+2`.
+#[derive(Clone, Copy)]
+struct Format {
+    decimals: Option<usize>,
+    sign: bool,
+}
+
+/// An expression, and the format behind its last colon.
+fn formatted(text: &str) -> (&str, Format) {
+    let split = text.rsplit_once(':').and_then(|(expression, format)| {
+        let sign = format.starts_with('+');
+        Some((expression, Format { decimals: Some(format.trim_start_matches('+').parse().ok()?), sign }))
+    });
+    split.unwrap_or((text, Format { decimals: None, sign: false }))
+}
+
+fn set(number: f64, format: Format) -> String {
+    match format {
+        Format { decimals: None, .. } => number.to_string(),
+        Format { decimals: Some(decimals), sign: false } => format!("{number:.decimals$}"),
+        Format { decimals: Some(decimals), sign: true } => signed(number, decimals),
+    }
+}

@@ -1,0 +1,78 @@
+//! What a file can get wrong, and what is said then.
+
+use super::*;
+
+const GOOD: &str = r#"
+paper = "mine"
+name = "width"
+about = "x"
+title = "A study"
+[[arm]]
+name = "a"
+label = "A"
+[[arm]]
+name = "b"
+label = "B"
+recipe = { local_up_to_layer = 0 }
+[preset.smoke]
+seeds = 2
+recipe = { epochs = "2 steps" }
+[[table]]
+name = "t"
+title = "T"
+rows = "arms"
+columns = [{ head = "top-1", value = "top1(arm)" }]
+[[claim]]
+id = "convit.1"
+compare = ["a > b"]
+"#;
+
+fn resolved(text: &str) -> Result<Study> {
+    let mut registry = Registry::builtin()?;
+    registry.add(Experiment::from_toml(text, "mine.toml")?)?;
+    std::sync::Arc::new(registry).study(Request { preset: Preset::Smoke, ..Request::new("mine") })
+}
+
+#[test]
+fn a_file_without_a_mistake_is_read() {
+    let study = resolved(GOOD).unwrap();
+    assert_eq!(study.cells.len(), 4);
+    assert_eq!(study.folder, PathBuf::from("runs/mine-smoke-synthetic"));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_the_file_the_place_and_what_there_is() {
+    for (good, bad, said) in [
+        ("title = \"A study\"", "titel = \"A study\"", &["line 5", "titel", "title"][..]),
+        ("label = \"A\"\n", "", &["line 6", "label"]),
+        ("rows = \"arms\"", "rows = \"sides\"", &["table `t`", "`sides`", "fractions"]),
+        ("top1(arm)", "top1(c)", &["table `t`", "`top-1`", "no arm `c`", "a, b"]),
+        ("top1(arm)", "accuracy(arm)", &["`accuracy`", "test_loss", "depth_correlation"]),
+        ("top1(arm)", "top1(arm", &["`)` is missing"]),
+        ("top1(arm)", "gates(arm) - gates(b)", &["mean(..)"]),
+        ("title = \"T\"", "title = \"{nobody}\"", &["`nobody`", "preset"]),
+        ("convit.1", "convit.77", &["convit.77", "convit.10"]),
+        ("\"a > b\"", "\"a\"", &["claim `convit.1`", "left > right"]),
+        ("\"a > b\"", "\"mean(gates(a)) > gates(b)\"", &["claim `convit.1`", "mean(..)"]),
+        ("\"a > b\"", "{ compare = \"a > b\", say = \"x\" }", &["line 23", "`say`", "`says`"]),
+        ("local_up_to_layer", "local_up_to", &["arm `b`", "local_up_to", "local_up_to_layer"]),
+        ("{ local_up_to_layer = 0 }", "{ seed = 3 }", &["arm `b`", "`seed`", "--seeds"]),
+        ("{ local_up_to_layer = 0 }", "{ model = \"convit_micr\" }", &["arm `b`", "convit_micro"]),
+        ("seeds = 2", "fractions = [0.0]", &["preset.smoke", "above 0"]),
+        ("[preset.smoke]", "[preset.quick]", &["[preset.smoke]"]),
+        ("[preset.smoke]", "[preset.smok]", &["line 13", "smok", "smoke"]),
+        ("about = \"x\"", "about = \"x\"\ncompute = [\"magic\"]", &["`magic`", "prs"]),
+        ("about = \"x\"", "about = \"x\"\nbase = \"other.toml\"", &["base", "in place"]),
+        (
+            "paper = \"mine\"\nname = \"width\"",
+            "paper = \"convit\"\nname = \"table2\"",
+            &["convit.toml", "another `name`"],
+        ),
+    ] {
+        assert!(GOOD.contains(good), "{good}");
+        let error = resolved(&GOOD.replace(good, bad)).err().unwrap_or_else(|| panic!("{bad}"));
+        let text = error.to_string();
+        assert!(error.is_usage() && text.starts_with("mine.toml: "), "{text}");
+        assert!(said.iter().all(|it| text.contains(it)), "{said:?}: {text}");
+    }
+}
