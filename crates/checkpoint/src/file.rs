@@ -7,13 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use inductive_files::nearest;
 use safetensors::{Dtype, tensor::TensorInfo};
 
 use crate::{
     Element, Error, Result,
     element::{FLOATS, Floats},
     header::{Header, read_header},
-    load::nearest,
 };
 
 /// A safetensors file, read and checked.
@@ -98,7 +98,7 @@ impl TensorFile {
         found.map(|(name, info)| self.view(name, info)).ok_or_else(|| Error::NoTensor {
             path: self.path.clone(),
             name: name.to_owned(),
-            nearest: nearest(name, self.header.tensors.keys().map(String::as_str)),
+            nearest: nearest(name, self.header.tensors.keys().map(String::as_str)).map(str::to_owned),
         })
     }
 

@@ -42,7 +42,18 @@ pub fn terminal() -> Terminal {
         .is_none_or(|v| v.to_ascii_lowercase().replace('-', "").contains("utf8"));
     let is_terminal = std::io::stdout().is_terminal();
     let color = is_terminal && std::env::var_os("NO_COLOR").is_none();
-    let columns = std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()).filter(|_| is_terminal);
     let charset = if utf8 { Charset::Unicode } else { Charset::Ascii };
-    Terminal { charset, color, width: columns.unwrap_or(80) }
+    Terminal { charset, color, width: columns() }
 }
+
+/// Columns of the output: what the environment says, else the terminal's, else 80.
+fn columns() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|it| it.parse().ok()).filter(|it| *it > 0);
+    let own = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    said.or_else(own).unwrap_or(80).clamp(FEWEST, MOST)
+}
+
+/// No table fits fewer.
+const FEWEST: usize = 40;
+/// Lines that are longer are hard to follow.
+const MOST: usize = 160;

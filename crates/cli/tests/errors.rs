@@ -4,7 +4,7 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{FAILURE, USAGE, inductive, refuses, succeeds};
+use common::{FAILURE, USAGE, refuses, succeeds, write_recipe};
 
 /// A `.tar.gz` with empty files of these names.
 fn archive(path: &Path, names: &[&str]) {
@@ -28,6 +28,9 @@ fn unknown_papers_tables_presets_and_seeds() {
     refuses(d, &["reproduce", "convit", "--table", "table9"], USAGE, &["table9", "table2"]);
     refuses(d, &["reproduce", "eit", "--table", "table2"], USAGE, &["table2", "claims, exact"]);
     refuses(d, &["reproduce", "convit", "--preset", "huge"], USAGE, &["smoke, quick or small"]);
+    refuses(d, &["reproduce", "convit", "--preset", "smokey"], USAGE, &["; did you mean `smoke`?"]);
+    refuses(d, &["reproduce", "convitt"], USAGE, &["; did you mean `convit`?"]);
+    refuses(d, &["reproduce", "convit", "--table", "tabel2"], USAGE, &["; did you mean `table2`?"]);
     refuses(d, &["reproduce", "convit", "--preset", "paper"], USAGE, &["not built"]);
     refuses(d, &["reproduce", "convit", "--seeds", "0"], USAGE, &["at least 1"]);
     refuses(d, &["reproduce", "convit", "--resume"], USAGE, &["nothing to go on with"]);
@@ -75,6 +78,7 @@ fn data_that_are_not_there_or_not_what_they_should_be() {
     reproduce("cifar100:nowhere", FAILURE, &["nowhere", "does not exist"]);
     reproduce("cifar100", USAGE, &["cifar100:PATH"]);
     reproduce("mnist:x", USAGE, &["mnist", "cifar10:PATH"]);
+    reproduce("cifar1000:x", USAGE, &["; did you mean `cifar100`?"]);
     archive(
         &d.join("python.tar.gz"),
         &["cifar-100-python/meta", "cifar-100-python/test", "cifar-100-python/train"],
@@ -103,7 +107,7 @@ fn recipes_that_cannot_be_meant() {
         refuses(d, &["train", "recipe.toml"], code, says);
     };
     refuses(d, &["train", "missing.toml"], FAILURE, &["missing.toml"]);
-    train("modell = \"convit_micro\"", USAGE, &["modell", "recipe.toml"]);
+    train("modell = \"convit_micro\"", USAGE, &["modell", "recipe.toml", "; did you mean `model`?"]);
     train("lr = -1.0", USAGE, &["`lr`"]);
     train("batch_size = 0", USAGE, &["`batch_size`"]);
     train("model = \"convit_mikro\"", USAGE, &["did you mean `convit_micro`?"]);
@@ -126,11 +130,8 @@ fn weights_that_do_not_fit() {
     eval("hostile.safetensors", &["hostile.safetensors"]);
     fs::write(d.join("model.pth"), b"PK\x03\x04 and so on").unwrap();
     eval("model.pth", &["save_file"]);
-    let recipe =
-        "model = \"deit_micro\"\nepochs = \"1 steps\"\nbatch_size = 8\n[synthetic]\ntrain = 20\ntest = 20\n";
-    fs::write(d.join("recipe.toml"), recipe).unwrap();
-    let output = inductive(d, &["train", "recipe.toml", "--out", "run"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    write_recipe(d, "deit_micro", 1, "batch_size = 8\n");
+    succeeds(d, &["train", "recipe.toml", "--out", "run"]);
     eval("run/last.safetensors", &["missing", "unused"]);
 }
 
@@ -168,10 +169,7 @@ fn a_printed_recipe_can_be_trained() {
 /// What `--help` prints.
 fn help(command: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let output =
-        inductive(dir.path(), &[&[command][..], &["--help"]].concat()[usize::from(command.is_empty())..]);
-    assert!(output.status.success(), "{command}");
-    String::from_utf8(output.stdout).unwrap()
+    succeeds(dir.path(), &[command, "--help"][usize::from(command.is_empty())..])
 }
 
 const COMMANDS: [&str; 10] =

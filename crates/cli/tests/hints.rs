@@ -3,22 +3,23 @@
 
 #![cfg(unix)]
 
+mod common;
+
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Output},
 };
 
-/// How `cargo xtask` starts the program.
-const STARTED_AS: &str = "INDUCTIVE_STARTED_AS";
+use common::{INTERRUPTED, STARTED_AS, USAGE, end, in_time, refused, send, succeeded, text, wait_for};
+
 /// A name that a shell does not take as it is.
 const ODD: &str = "it's a \"$HOME\" run";
 
 /// The program as a user has it, started as `started_as` says.
 fn program(folder: &Path, started_as: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inductive"));
-    command.current_dir(folder).env(STARTED_AS, started_as).stdin(Stdio::null());
+    let mut command = common::program(folder, &[]);
+    command.env(STARTED_AS, started_as);
     command
 }
 
@@ -29,23 +30,9 @@ fn paste(folder: &Path, line: &str) -> Output {
     let cargo = format!(
         "cargo() {{ [ \"$1\" = xtask ] && shift && {STARTED_AS}='cargo xtask' inductive \"$@\"; }}\n"
     );
-    Command::new("bash")
-        .args(["-c", &(cargo + line)])
-        .current_dir(folder)
-        .env("PATH", path)
-        .env_remove(STARTED_AS)
-        .output()
-        .unwrap()
-}
-
-#[track_caller]
-fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &(cargo + line)]).current_dir(folder).env("PATH", path).env_remove(STARTED_AS);
+    in_time(&mut bash)
 }
 
 /// The command that is printed after `before`.
@@ -118,13 +105,7 @@ fn a_run_on_another_drawing_of_the_set_is_measured_only_on_data_that_are_named()
     assert!(resolved.contains(line), "{resolved}");
     for other in ["", "data_revision = 1\n"] {
         fs::write(d.join("run/recipe.toml"), resolved.replace(line, other)).unwrap();
-        let output = inductive(&["eval", "run"]);
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{message}");
-        assert!(
-            message.contains("another drawing of `synthetic`") && message.contains("--data"),
-            "{message}"
-        );
+        refused(&inductive(&["eval", "run"]), USAGE, &["another drawing of `synthetic`", "--data"]);
         succeeded(&inductive(&["eval", "run", "--data", "synthetic-parity"]));
     }
     let parity = ["train", "run/recipe.toml", "--data", "synthetic-parity", "--out", "other"];
@@ -147,10 +128,7 @@ fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
     assert!(succeeded(&inductive(&by_name)).contains("(2000 test images)"));
 
     let refused = |args: &[&str], code: i32, parts: &[&str]| {
-        let output = inductive(args);
-        let text = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-        assert!(parts.iter().all(|part| text.contains(part)), "{args:?}: {text}");
+        refused(&inductive(args), code, parts);
     };
     refused(&["eval"], 2, &["RUN|MODEL"]);
     refused(&["eval", "deit_micro"], 2, &["--weights FILE", "the folder of a run"]);
@@ -168,15 +146,11 @@ fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
 
 /// Starts the program, interrupts it once `begun` is there, and returns what it printed.
 fn interrupted(mut command: Command, begun: &Path) -> String {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let start = Instant::now();
-    while !begun.exists() {
-        assert!(start.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stdout));
+    let mut child = command.spawn().unwrap();
+    wait_for(begun, &mut child);
+    send(&child, "INT");
+    let output = end(child);
+    assert_eq!(output.status.code(), Some(INTERRUPTED), "{output:?}");
     text(&output.stdout)
 }
 
@@ -313,10 +287,7 @@ fn help_and_errors_say_what_was_typed() {
             (&["reproduce"], "reproduce convit"),
             (&["inspect", "no_such_model_at_all"], "inspect` lists all"),
         ] {
-            let output = output(args);
-            let errors = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
-            assert!(errors.contains(part) && errors.contains(name), "{args:?}: {errors}");
+            refused(&output(args), USAGE, &[part, name]);
         }
     }
 }

@@ -4,16 +4,14 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{FAILURE, USAGE, inductive, refuses, succeeds};
+use common::{FAILURE, USAGE, inductive, refuses, succeeded, succeeds, text, write_recipe};
 use inductive_checkpoint::{TensorFile, TensorWriter};
 
 /// What it prints, and what it says beside that.
 #[track_caller]
 fn both(folder: &Path, args: &[&str]) -> [String; 2] {
     let output = inductive(folder, args);
-    let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    assert!(output.status.success(), "{args:?}: {errors}");
-    [out, errors]
+    [succeeded(&output), text(&output.stderr)]
 }
 
 #[track_caller]
@@ -24,11 +22,7 @@ fn refused(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
 
 /// The weights of a short run in `folder/RUN/last.safetensors`.
 fn train(folder: &Path, model: &str) -> String {
-    let recipe = format!(
-        "model = \"{model}\"\nepochs = \"12 steps\"\neval_every = \"12 steps\"\nbatch_size = 16\nlr = 0.003\ndrop_path = 0.0\n\
-         [synthetic]\ntrain = 100\ntest = 40\n"
-    );
-    fs::write(folder.join("recipe.toml"), recipe).unwrap();
+    write_recipe(folder, model, 12, "batch_size = 16\nlr = 0.003\ndrop_path = 0.0\n");
     succeeds(folder, &["train", "recipe.toml", "--out", model]);
     format!("{model}/last.safetensors")
 }
@@ -125,6 +119,7 @@ fn requests_that_cannot_be_meant_write_nothing() {
     let out = ["--out", "out.safetensors"];
     usage(&["--layers", "layer1", out[0], out[1]], &["--layers layer1", "layer3.0.conv1"]);
     usage(&["--layers", "layer4,layer", out[0], out[1]], &["--layers layer:"]);
+    usage(&["--layers", "layer4.0.conv3", out[0], out[1]], &["did you mean `layer4.0.conv1`?"]);
     usage(&["--layers", "all", "--gate", "open", out[0], out[1]], &["linear:SHARE"]);
     usage(&["--layers", "all", "--gate", "linear:1.5", out[0], out[1]], &["1.5", "0 to 1"]);
     usage(&["--layers", "all", "--alpha", "-2", out[0], out[1]], &["alpha is -2"]);

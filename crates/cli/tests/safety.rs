@@ -9,10 +9,11 @@ use std::{
     os::unix::fs::{FileTypeExt, symlink},
     path::Path,
     process::{Command, Output, Stdio},
-    time::{Duration, Instant},
 };
 
-use common::{FAILURE, PATIENCE, USAGE, end, inductive, refuses, succeeds};
+use common::{
+    FAILURE, INTERRUPTED, USAGE, end, inductive, refuses, send, succeeds, text, wait_for, write_recipe,
+};
 use inductive_checkpoint::{TensorFile, TensorWriter};
 
 fn fifo(path: impl AsRef<Path>) {
@@ -20,11 +21,7 @@ fn fifo(path: impl AsRef<Path>) {
 }
 
 fn recipe(folder: &Path, steps: usize) {
-    let text = format!(
-        "model = \"deit_micro\"\nepochs = \"{steps} steps\"\neval_every = \"{steps} steps\"\nbatch_size = 8\n\
-         [synthetic]\ntrain = 40\ntest = 20\n"
-    );
-    fs::write(folder.join("recipe.toml"), text).unwrap();
+    write_recipe(folder, "deit_micro", steps, "batch_size = 8\n");
 }
 
 const INIT: [&str; 6] = ["init", "deit_micro", "--strategy", "own", "--classes", "10"];
@@ -69,14 +66,10 @@ fn train_and_send(folder: &Path, script: &str, signal: &str) -> Output {
     recipe(folder, STEPS);
     let mut command = shell(script, &[env!("CARGO_BIN_EXE_inductive")]);
     command.current_dir(folder);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
-    while !folder.join("run/env.json").exists() {
-        assert!(begun.elapsed() < PATIENCE, "the run never began");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let id = child.id().to_string();
-    assert!(shell("kill -s \"$0\" \"$1\"", &[signal, &id]).status().unwrap().success());
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&folder.join("run/env.json"), &mut child);
+    send(&child, signal);
     end(child)
 }
 
@@ -95,7 +88,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let output = train_and_send(dir.path(), &shell, signal);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = text(&output.stdout);
         assert!(output.status.success() && text.contains("finished:"), "{shell}: {output:?}");
     }
 }
@@ -113,8 +106,8 @@ fn a_signal_that_nobody_ignores_stops_the_run_with_everything_saved() {
         }
         let dir = tempfile::tempdir().unwrap();
         let output = train_and_send(dir.path(), &shell, signal);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(130), "{shell} {signal}: {output:?}");
+        let text = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(INTERRUPTED), "{shell} {signal}: {output:?}");
         assert!(text.contains(&format!("of {STEPS} updates")), "{text}");
         let state = TensorFile::open(dir.path().join("run/state.safetensors")).unwrap();
         assert!(state.entries().any(|entry| entry.name.starts_with("exp_avg/")));

@@ -1,8 +1,13 @@
 //! What can go wrong, written for the person who typed the command.
 
-use inductive_files::shown;
+use inductive_files::{did_you_mean, shown};
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// The name of a source, before the colon.
+fn name_of(text: &str) -> &str {
+    text.split(':').next().unwrap_or_default()
+}
 
 /// An error of this crate. Each message is complete by itself: it contains its cause.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +16,10 @@ pub enum Error {
     // ---- `--data` ----
     /// The name before the colon is no data source.
     #[error(
-        "data source `{given}` is not supported: expected {forms}",
+        "data source `{given}` is not supported: expected {forms}{nearest}",
         given = shown(given),
-        forms = shown(forms.join(", "))
+        forms = shown(forms.join(", ")),
+        nearest = did_you_mean(name_of(given), forms.iter().map(|it| name_of(it)))
     )]
     UnknownSource {
         /// What was given.
@@ -40,7 +46,7 @@ pub enum Error {
     #[error(
         "data source `{given}` takes nothing after its name: write `{name}`",
         given = shown(given),
-        name = shown(given.split(':').next().unwrap_or_default())
+        name = shown(name_of(given))
     )]
     UnexpectedArgument {
         /// What was given.

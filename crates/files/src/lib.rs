@@ -8,8 +8,10 @@
 //!   replaced.
 //! - **Print** ([`shown`], [`shown_lines`]): characters that steer a terminal, break a line or turn the order of a text around
 //!   become escapes.
+//! - **Suggest** ([`nearest`], [`did_you_mean`]): the name that was probably meant.
 
 mod kind;
+mod nearest;
 mod open;
 mod text;
 mod write;
@@ -17,6 +19,7 @@ mod write;
 use std::{io, path::PathBuf};
 
 pub use kind::names_a_file;
+pub use nearest::{did_you_mean, nearest};
 pub use open::{open, open_lock, read, read_to_string};
 pub use text::{Shown, is_harmful, shown, shown_lines};
 pub use write::{check_writable, destination, write_atomic, write_with};

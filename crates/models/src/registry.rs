@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use dfdx::prelude::*;
+use inductive_files::nearest;
 use inductive_init::Strategy;
 use inductive_nn::Uniform;
 use inductive_ops::Backend;
@@ -262,23 +263,7 @@ pub fn find_switchable(name: &str) -> Result<Entry> {
 }
 
 fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
-    let nearest = known.into_iter().map(|known| (edit_distance(known, name), known)).min();
-    let nearest = nearest.filter(|(distance, _)| *distance <= name.len().max(4) / 2);
-    Error::UnknownModel { name: name.to_owned(), nearest: nearest.map(|(_, name)| name.to_owned()) }
-}
-
-/// Levenshtein distance.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[row.len() - 1]
+    Error::UnknownModel { name: name.to_owned(), nearest: nearest(name, known).map(str::to_owned) }
 }
 
 impl Entry {

@@ -15,16 +15,12 @@
 //! |---|---|
 //! | `progress` | where a run is, and the clocks that read it |
 //! | `cosine` | timm's cosine with warm-up |
-//! | `combine` | constant, linear, warm-up, chain, delay |
-//! | `curve` | any of these as a configuration value |
 //! | `drop_path`, `ema` | rates over depth, decay over updates |
 //! | `duration` | "300 epochs", "5%", ... rounded once to steps |
 //! | [`length`] | a duration in a recipe, where a number is epochs |
 //! | `switch` | when each layer leaves convolution (PRS) |
 
-mod combine;
 mod cosine;
-mod curve;
 mod drop_path;
 mod duration;
 mod ema;
@@ -33,9 +29,7 @@ pub mod length;
 mod progress;
 mod switch;
 
-pub use combine::{Chain, Constant, Delayed, Linear, Segment, Warmup};
 pub use cosine::CosineWarmup;
-pub use curve::Curve;
 pub use drop_path::drop_path_rates;
 pub use duration::{Duration, RunSize};
 pub use ema::EmaDecay;

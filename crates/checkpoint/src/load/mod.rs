@@ -1,6 +1,5 @@
 //! Loading: everything is checked against the model first, and only then is anything of the model changed.
 
-mod nearest;
 mod options;
 mod plan;
 mod pos_embed;
@@ -12,7 +11,6 @@ use std::path::Path;
 use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 
-pub(crate) use nearest::nearest;
 pub use options::{Head, LoadOptions};
 pub use report::{Adaptation, Adapted, LoadReport, Unmatched, WrongDtype, WrongShape};
 pub use resample::resample_abs_pos_embed;

@@ -2,8 +2,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use inductive_files::nearest;
+
 use super::{
-    Adaptation, Adapted, Head, LoadOptions, LoadReport, Unmatched, WrongDtype, WrongShape, nearest, pos_embed,
+    Adaptation, Adapted, Head, LoadOptions, LoadReport, Unmatched, WrongDtype, WrongShape, pos_embed,
 };
 use crate::{Entry, Error, Result, TensorFile, element::Floats};
 
@@ -179,7 +181,10 @@ fn fit<'f>(
 fn unmatched(names: &[&str], others: &[&str]) -> Vec<Unmatched> {
     let similar = |(i, name): (usize, &&str)| Unmatched {
         name: (*name).to_owned(),
-        nearest: if i < MAX_LOOKUPS { nearest(name, others.iter().copied()) } else { None },
+        nearest: (i < MAX_LOOKUPS)
+            .then(|| nearest(name, others.iter().copied()))
+            .flatten()
+            .map(str::to_owned),
     };
     names.iter().enumerate().map(similar).collect()
 }

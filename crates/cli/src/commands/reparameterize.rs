@@ -7,7 +7,7 @@ use std::{
 
 use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, describe, save};
 use inductive_data::DataSpec;
-use inductive_files::{names_a_file, shown};
+use inductive_files::{did_you_mean, names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
 use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization};
 use inductive_report::table::{Cell, Column, Table};
@@ -194,9 +194,10 @@ fn copy<D: Zoo>(from: &dyn Model<f32, D>, to: &mut dyn Model<f32, D>) -> Result<
 /// Numbers of the layers that `text` names and that are convolutions; those that are attention keep what they learned.
 fn choose(layers: &[Switchable], text: &str) -> Result<Vec<usize>> {
     let mut chosen = vec![false; layers.len()];
-    let refuse = |what: String| {
-        let names: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
-        Err(Error::Usage(format!("{what}; these can leave convolution: {}", names.join(", "))))
+    let names: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
+    let refuse = |what: String, name: &str| {
+        let meant = did_you_mean(name, names.iter().copied());
+        Err(Error::Usage(format!("{what}; these can leave convolution: {}{meant}", names.join(", "))))
     };
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let begins = |name: &str| {
@@ -206,17 +207,18 @@ fn choose(layers: &[Switchable], text: &str) -> Result<Vec<usize>> {
         let found: Vec<bool> = layers.iter().map(|layer| begins(&layer.name)).collect();
         chosen.iter_mut().zip(&found).for_each(|(chosen, found)| *chosen |= found);
         if !found.contains(&true) {
-            return refuse(format!("--layers {part}: there is no layer of this name"));
+            return refuse(format!("--layers {part}: there is no layer of this name"), part);
         }
     }
     let is_convolution = |index: &usize| layers[*index].operator == Operator::Convolution;
     let (now, left): (Vec<usize>, Vec<usize>) =
         (0..layers.len()).filter(|index| chosen[*index]).partition(is_convolution);
     if now.is_empty() {
-        return refuse(match left.is_empty() {
+        let what = match left.is_empty() {
             true => "--layers names no layer".to_owned(),
             false => format!("--layers {text}: all of them are attention already"),
-        });
+        };
+        return refuse(what, "");
     }
     if !left.is_empty() {
         let names: Vec<&str> = left.iter().map(|index| layers[*index].name.as_str()).collect();

@@ -1,39 +1,25 @@
 //! `inductive bench`: what it refuses, what it writes, and how it deals with a peer. No PyTorch is needed: a fake Python
 //! keeps to the protocol, or does not.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+#[path = "../common/mod.rs"]
+mod common;
 
+use std::{fs, path::Path, process::Output};
+
+use common::{FAILURE, USAGE, inductive, refused, text};
 use serde_json::Value;
 
-const USAGE: i32 = 2;
-const FAILURE: i32 = 1;
-
 fn bench(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_inductive"))
-        .arg("bench")
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .unwrap()
+    inductive(folder, &[&["bench"], args].concat())
 }
 
 fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    text(&output.stderr)
 }
 
 #[track_caller]
 fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) {
-    let output = bench(folder, args);
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    for part in says {
-        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
-    }
+    refused(&bench(folder, args), code, says);
 }
 
 /// Arguments of a measurement that is over soon.
@@ -97,7 +83,7 @@ fn a_python_that_is_not_there() {
 
 #[test]
 fn a_worker_that_is_not_started_by_bench_says_so() {
-    let output = Command::new(env!("CARGO_BIN_EXE_inductive")).args(["bench-worker", "{}"]).output().unwrap();
+    let output = inductive(Path::new("."), &["bench-worker", "{}"]);
     assert_eq!(output.status.code(), Some(USAGE));
     assert!(stderr(&output).contains("inductive bench"), "{}", stderr(&output));
 }

@@ -4,7 +4,7 @@ use super::*;
 use dfdx::prelude::Cpu;
 use inductive_models::{BuildOptions, build};
 use inductive_nn::ModuleExt;
-use std::{os::unix::fs::PermissionsExt, process::Stdio};
+use std::os::unix::fs::PermissionsExt;
 
 /// Puts a shell script where [`ARGS`] look for Python; `$ready` is the line that a peer begins with.
 fn fake(folder: &Path, parameters: usize, script: &str) {
@@ -34,12 +34,7 @@ fn parameters() -> usize {
 
 #[track_caller]
 fn fails(output: &Output, says: &[&str]) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(FAILURE), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for part in says {
-        assert!(text.contains(part), "no `{part}` in {text}");
-    }
+    refused(output, FAILURE, says);
 }
 
 #[test]
@@ -53,7 +48,7 @@ while read -r line; do
 done"#;
     let output = beside(dir.path(), parameters(), script, &["--json", "a.json", "--csv", "a.csv"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let shown = text(&output.stdout);
     assert!(shown.contains("inductive beside Fake 1.0"), "{shown}");
 
     let all = json(&dir.path().join("a.json"));
@@ -136,7 +131,7 @@ fn a_late_failure_leaves_what_was_finished() {
     let dir = tempfile::tempdir().unwrap();
     let output = beside(dir.path(), parameters(), ONCE, &["convit_micro", "--json", "a.json"]);
     fails(&output, &["exit status: 7", "RuntimeError: late"]);
-    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let shown = text(&output.stdout);
     assert!(shown.contains("inductive beside Fake 1.0") && shown.contains("written: a.json"), "{shown}");
     let all = json(&dir.path().join("a.json"));
     assert_eq!(all["complete"], false);
@@ -158,17 +153,10 @@ fn a_closed_output_does_not_hide_that_a_file_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("gone")).unwrap();
     fake(dir.path(), parameters(), &format!("rmdir gone\n{ONCE}"));
-    let mut child = Command::new(env!("CARGO_BIN_EXE_inductive"))
-        .arg("bench")
-        .args(short(&ARGS))
-        .args(["--json", "gone/a.json"])
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = common::program(dir.path(), &["bench"]);
+    let mut child = command.args(short(&ARGS)).args(["--json", "gone/a.json"]).spawn().unwrap();
     drop(child.stdout.take());
-    fails(&child.wait_with_output().unwrap(), &["gone"]);
+    fails(&common::end(child), &["gone"]);
 }
 
 #[test]

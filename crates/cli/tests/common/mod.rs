@@ -11,12 +11,23 @@ use std::{
 
 pub const USAGE: i32 = 2;
 pub const FAILURE: i32 = 1;
+/// As a shell reports what an interrupt has ended.
+pub const INTERRUPTED: i32 = 130;
 /// Nothing that is tested here takes as long on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How `cargo xtask` starts the program.
+pub const STARTED_AS: &str = "INDUCTIVE_STARTED_AS";
+
+/// The program in a folder, with nothing to read and everything it says kept, in lines that are long enough for every table.
+pub fn program(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inductive"));
+    command.args(args).current_dir(folder).env("COLUMNS", "120");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
 
 pub fn inductive(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inductive"));
-    in_time(command.args(args).current_dir(folder))
+    in_time(&mut program(folder, args))
 }
 
 /// Waits for the end; fails if it does not come.
@@ -38,21 +49,62 @@ pub fn in_time(command: &mut Command) -> Output {
     end(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
+/// Waits until a file is there; fails if the process ends before.
+#[track_caller]
+pub fn wait_for(file: &Path, child: &mut Child) {
+    let begun = Instant::now();
+    while !file.exists() {
+        assert!(begun.elapsed() < PATIENCE, "{} never came", file.display());
+        assert!(child.try_wait().unwrap().is_none(), "it ended before {} was there", file.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Sends a signal by its name.
+#[cfg(unix)]
+pub fn send(child: &Child, signal: &str) {
+    let kill = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What it printed, if it succeeded.
+#[track_caller]
+pub fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
 #[track_caller]
 pub fn succeeds(folder: &Path, args: &[&str]) -> String {
-    let output = inductive(folder, args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    succeeded(&inductive(folder, args))
+}
+
+/// What it said beside its output, if it ended with this code and said all of it, without a panic.
+#[track_caller]
+pub fn refused(output: &Output, code: i32, says: &[&str]) -> String {
+    let text = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    for part in says {
+        assert!(text.contains(part), "it does not say `{part}`: {text}");
+    }
+    text
 }
 
 #[track_caller]
 pub fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) -> String {
-    let output = inductive(folder, args);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    for part in says {
-        assert!(text.contains(part), "{args:?} does not say `{part}`: {text}");
-    }
-    text
+    refused(&inductive(folder, args), code, says)
+}
+
+/// Writes `recipe.toml`: so many updates of `model` on a few images of the synthetic set, with more lines before its table.
+pub fn write_recipe(folder: &Path, model: &str, steps: usize, lines: &str) {
+    let text = format!(
+        "model = {model:?}\nepochs = \"{steps} steps\"\neval_every = \"{steps} steps\"\n{lines}\
+         [synthetic]\ntrain = 100\ntest = 40\n"
+    );
+    std::fs::write(folder.join("recipe.toml"), text).unwrap();
 }

@@ -28,7 +28,10 @@ fn requests_that_cannot_be_meant_write_nothing() {
     let d = dir.path();
     let init = |args: &[&str], says: &[&str]| refused(d, &[args, &OUT].concat(), USAGE, says);
     init(&["deit_micro"], &["which weights?", "impulse3 ", "arXiv 2404.01139", "default-scaled-position"]);
-    init(&["deit_micro", "--strategy", "impulze"], &["no strategy `impulze`", "kaiming ", ".toml"]);
+    init(
+        &["deit_micro", "--strategy", "impulze"],
+        &["no strategy `impulze`; did you mean `impulse`?", "kaiming ", ".toml"],
+    );
     init(&["deit_mikro", "--strategy", "impulse"], &["did you mean `deit_micro`?"]);
     init(&["eit_micro", "--strategy", "impulse"], &["eit_micro", "of 96 channels", "take `kaiming`"]);
     init(&["resnet_micro", "--strategy", "mimetic"], &["resnet_micro", "attention", "take `kaiming`"]);

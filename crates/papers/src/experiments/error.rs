@@ -1,16 +1,20 @@
 //! Errors of asking for, running and reporting an experiment.
 
-use inductive_files::shown;
+use inductive_files::{did_you_mean, shown};
 
 use super::Preset;
 use inductive_report::text::one_of;
+
+fn nearest(name: &str, known: &[String]) -> String {
+    did_you_mean(name, known.iter().map(String::as_str))
+}
 
 /// What went wrong with an experiment, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No experiment for this paper.
-    #[error("no experiment for `{}`; there is {}", shown(name), known.join(", "))]
+    #[error("no experiment for `{}`; there is {}{}", shown(name), known.join(", "), nearest(name, known))]
     Paper {
         /// What was asked for.
         name: String,
@@ -18,7 +22,9 @@ pub enum Error {
         known: Vec<String>,
     },
     /// No experiment for this table.
-    #[error("{}: no experiment for `{}`; there is {}", shown(paper), shown(table), known.join(", "))]
+    #[error(
+        "{}: no experiment for `{}`; there is {}{}", shown(paper), shown(table), known.join(", "), nearest(table, known)
+    )]
     Table {
         /// The paper.
         paper: String,
@@ -28,7 +34,10 @@ pub enum Error {
         known: Vec<String>,
     },
     /// No such preset.
-    #[error("preset `{}`: {why}choose {}", shown(name), one_of(Preset::ALL))]
+    #[error(
+        "preset `{}`: {why}choose {}{}",
+        shown(name), one_of(Preset::ALL), nearest(name, &Preset::ALL.map(|it| it.to_string()))
+    )]
     Preset {
         /// What was asked for.
         name: String,

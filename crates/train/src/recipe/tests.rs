@@ -84,7 +84,7 @@ fn refusals_name_the_field_and_what_is_accepted() {
         ("model = \"simple_vit_micro\"\ncontent_share = 1.5", "`content_share`", "0 to 1"),
         ("content_share = 0.5", "`content_share`", "simple_vit"),
         ("filters = \"boxes\"", "`filters` is boxes", "random, softmax, impulse, box"),
-        ("init = \"impulses\"", "`init` is impulses", "impulse-scrambled"),
+        ("init = \"impulses\"", "`init` is impulses", "; did you mean `impulse`?"),
     ] {
         let error = read(text).unwrap().validate().unwrap_err().to_string();
         assert!(error.contains(field) && error.contains(expected), "{text}: {error}");
@@ -135,6 +135,8 @@ fn times_of_switches_that_do_not_fit_model_or_run_name_their_field() {
 fn what_is_no_recipe_is_refused_with_its_place() {
     for (text, expected) in [
         ("lerning_rate = 1", "unknown field `lerning_rate`"),
+        ("warmup_epoch = 1", "; did you mean `warmup_epochs`?"),
+        ("clock = \"epochs\"", "; did you mean `epoch`?"),
         ("model = 3", "string"),
         ("\n\nbatch_size = \"many\"", "line 3"),
         ("epochs = \"3 weeks\"", "`weeks` is not a unit"),

@@ -1,6 +1,7 @@
 //! What a recipe may ask for.
 
 use inductive_data::DataSpec;
+use inductive_files::did_you_mean;
 use inductive_schedule::{Clock, Duration};
 
 use super::{Init, Named, Recipe};
@@ -22,7 +23,8 @@ fn known<T: Named>(field: &'static str, init: Option<&Init<T>>) -> Result<()> {
     match init.filter(|init| !init.exists()) {
         Some(init) => {
             let names: Vec<_> = T::NAMES.iter().map(|it| (*it).to_owned()).chain(T::added()).collect();
-            refuse(field, init, format!("one of {}", names.join(", ")))
+            let meant = did_you_mean(&init.to_string(), names.iter().map(String::as_str));
+            refuse(field, init, format!("one of {}{meant}", names.join(", ")))
         }
         None => Ok(()),
     }

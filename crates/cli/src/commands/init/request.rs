@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inductive_checkpoint::{Description, Metadata, check_writable, describe};
-use inductive_files::{names_a_file, shown};
+use inductive_files::{did_you_mean, names_a_file, shown};
 use inductive_init::Strategy;
 use inductive_train::{Init, Recipe};
 use serde::Serialize;
@@ -148,7 +148,8 @@ fn strategy_of(text: &str) -> Result<Init<Strategy>> {
         return Ok(Init::read(text)?);
     }
     Err(Error::Usage(format!(
-        "no strategy `{text}`; give a .toml file with the parts of one, or a name:\n{}",
+        "no strategy `{text}`{}\nGive a .toml file with the parts of one, or a name:\n{}",
+        did_you_mean(text, show::described().map(|(name, _)| name)),
         show::names()
     )))
 }

@@ -1,11 +1,13 @@
 //! "Did you mean": the most similar of some names.
 
+use crate::shown;
+
 /// Names beyond this length are not compared, nor are more candidates than this: a hostile file has millions.
 const MAX_NAME: usize = 200;
 const MAX_CANDIDATES: usize = 1000;
 
 /// The candidate with the smallest edit distance to `name`, if that is small for its length.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters wrong is another name.
     let limit = name.len() / 3;
     candidates
@@ -15,7 +17,12 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|c| (distance(name.as_bytes(), c.as_bytes()), c))
         .filter(|(distance, _)| *distance <= limit)
         .min()
-        .map(|(_, c)| c.to_owned())
+        .map(|(_, c)| c)
+}
+
+/// What to add to the message that there is no such name: `` "; did you mean `X`?" ``, or nothing.
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, candidates).map_or_else(String::new, |it| format!("; did you mean `{}`?", shown(it)))
 }
 
 /// Levenshtein distance in bytes.
@@ -51,5 +58,7 @@ mod tests {
         assert_eq!(nearest("blocks.0.attn.qk.weight", names).unwrap(), "blocks.0.attn.qkv.weight");
         assert_eq!(nearest("pos_embed", names), None);
         assert_eq!(nearest("", names), None);
+        assert_eq!(did_you_mean("head.bais", names), "; did you mean `head.bias`?");
+        assert_eq!(did_you_mean("pos_embed", names), "");
     }
 }
