@@ -290,10 +290,11 @@ fn the_same_file_twice_is_refused() {
     refused(cifar100(&file(&folder, "c.tar", &tar)), &["test.bin more than once"]);
 }
 
-/// Set INDUCTIVE_CIFAR100 to the official archive or folder to check the whole set.
 #[test]
+#[ignore = "needs CIFAR-100: INDUCTIVE_CIFAR100=PATH cargo test -p inductive-data --test cifar -- --ignored"]
 fn the_whole_of_cifar100_has_its_published_statistics() {
-    let Some(path) = env::var_os("INDUCTIVE_CIFAR100") else { return };
+    let path =
+        env::var_os("INDUCTIVE_CIFAR100").expect("INDUCTIVE_CIFAR100 is the official archive or its folder");
     let split = cifar100(Path::new(&path)).unwrap();
     assert_eq!((split.train.len(), split.test.len(), split.notices.len()), (50_000, 10_000, 0));
     for class in 0..100 {

@@ -106,7 +106,9 @@ fn markdown_in(folder: &Path) -> Vec<PathBuf> {
 /// Whether a line begins with a program that documents tell a user to start, after variables that are set for it.
 fn is_command(line: &str) -> bool {
     let mut words = line.split_whitespace().skip_while(|word| {
-        word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        word.split_once('=').is_some_and(|(name, _)| {
+            name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        })
     });
     let program = words.next().and_then(|word| word.rsplit('/').next());
     program.is_some_and(|it| ["cargo", "inductive", "python", "python3"].contains(&it))

@@ -1,5 +1,5 @@
-//! Weights of `init` in timm: loaded strictly, with the same attention. Needs a Python with torch, timm and safetensors,
-//! `python3` or the one that `INDUCTIVE_TEST_PYTHON` names; without one these tests check nothing and say so.
+//! Weights of `init` in timm: loaded strictly, with the same attention. They need a Python with torch, timm and safetensors: `python3`, or
+//! the one that `INDUCTIVE_TEST_PYTHON` names.
 
 use std::process::Command;
 
@@ -8,21 +8,19 @@ use dfdx::prelude::{Cpu, TensorFromVec};
 use inductive_checkpoint::{LoadOptions, TensorWriter, load};
 use inductive_models::{BuildOptions, Record, build};
 
-fn python() -> Option<String> {
+fn python() -> String {
     let python = std::env::var("INDUCTIVE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let import = Command::new(&python).args(["-c", "import torch, timm, safetensors"]).output();
-    if import.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    eprintln!(
-        "skipped: `{python}` has no torch, timm and safetensors; set INDUCTIVE_TEST_PYTHON to a Python that has"
+    assert!(
+        import.is_ok_and(|output| output.status.success()),
+        "`{python}` has no torch, timm and safetensors; set INDUCTIVE_TEST_PYTHON to a Python that has"
     );
-    None
+    python
 }
 
 /// Writes weights, loads them here and in timm as the command says, and compares attention and logits on one image.
 fn agrees(model: &str, strategy: &str) {
-    let Some(python) = python() else { return };
+    let python = python();
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let shown = succeeds(
@@ -58,16 +56,19 @@ fn agrees(model: &str, strategy: &str) {
 }
 
 #[test]
+#[ignore = "needs Python with torch, timm, safetensors: cargo test -p inductive-cli --test init -- --ignored timm"]
 fn a_deit_by_its_name() {
     agrees("deit_tiny_patch16_224", "impulse");
 }
 
 #[test]
+#[ignore = "needs Python with torch, timm, safetensors: cargo test -p inductive-cli --test init -- --ignored timm"]
 fn a_vit_without_class_token() {
     agrees("vit_tiny_patch16_gap_224", "impulse3");
 }
 
 #[test]
+#[ignore = "needs Python with torch, timm, safetensors: cargo test -p inductive-cli --test init -- --ignored timm"]
 fn a_size_that_timm_has_no_name_for() {
     agrees("deit_micro", "mimetic");
 }

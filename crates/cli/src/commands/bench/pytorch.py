@@ -29,14 +29,15 @@ def tell(message):
 
 def build(spec):
     """The model, and what it is made with."""
-    if spec["family"] == "eit":
-        return Eit(spec), f"PyTorch {torch.__version__}"
+    [(family, own)] = spec["family"].items()
+    if family == "eit":
+        return Eit(spec, own), f"PyTorch {torch.__version__}"
     timm = load("timm")
-    return build_timm(spec), f"PyTorch {torch.__version__}, timm {timm.__version__}"
+    return build_timm(spec, family, own), f"PyTorch {torch.__version__}, timm {timm.__version__}"
 
 
-def build_resnet(spec):
-    resnet, numbers = load("timm.models.resnet"), spec["resnet"]
+def build_resnet(spec, numbers):
+    resnet = load("timm.models.resnet")
     if numbers["widths"] != [64, 128, 256, 512]:
         sys.exit(f"timm has no ResNet of widths {numbers['widths']}, only of 64, 128, 256, 512")
     block = resnet.Bottleneck if numbers["bottleneck"] else resnet.BasicBlock
@@ -47,36 +48,46 @@ def build_resnet(spec):
     return model
 
 
-def build_convmixer(spec):
-    convmixer, mixer = load("timm.models.convmixer"), spec["convmixer"]
+def build_convmixer(spec, mixer):
+    convmixer = load("timm.models.convmixer")
     size = {"kernel_size": mixer["kernel"], "patch_size": spec["patch"], "num_classes": spec["classes"]}
     activation = torch.nn.ReLU if mixer["relu"] else torch.nn.GELU
     return convmixer.ConvMixer(spec["embed_dim"], spec["depth"], act_layer=activation, **size)
 
 
-def build_timm(spec):
-    if spec["family"] == "resnet":
-        return build_resnet(spec)
-    if spec["family"] == "convmixer":
-        return build_convmixer(spec)
-    size = {
+def transformer(spec, attention):
+    """What timm's transformers are given alike."""
+    return {
         "img_size": tuple(spec["image"]),
         "patch_size": spec["patch"],
-        "num_heads": spec["heads"],
+        "num_heads": attention["heads"],
         "depth": spec["depth"],
-        "mlp_ratio": spec["mlp_ratio"],
-        "qkv_bias": spec["qkv_bias"],
+        "mlp_ratio": attention["mlp_ratio"],
+        "qkv_bias": attention["qkv_bias"],
         "num_classes": spec["classes"],
     }
-    if spec["family"] == "convit":
-        convit = load("timm.models.convit")
-        # timm's ConViT takes the width of one head.
-        width = spec["embed_dim"] // spec["heads"]
-        return convit.ConVit(embed_dim=width, local_up_to_layer=spec["local_up_to_layer"], **size)
-    if spec["family"] == "vit":
-        vit = load("timm.models.vision_transformer")
-        return vit.VisionTransformer(embed_dim=spec["embed_dim"], **size)
-    sys.exit(f"timm has no model for the family {spec['family']!r}")
+
+
+def build_convit(spec, convit):
+    attention = convit["attention"]
+    # timm's ConViT takes the width of one head.
+    width = spec["embed_dim"] // attention["heads"]
+    local = convit["local_up_to_layer"]
+    size = transformer(spec, attention)
+    return load("timm.models.convit").ConVit(embed_dim=width, local_up_to_layer=local, **size)
+
+
+def build_vit(spec, attention):
+    pool = {"class_token": False, "global_pool": "avg"} if attention["pool"] == "average" else {}
+    size = transformer(spec, attention)
+    return load("timm.models.vision_transformer").VisionTransformer(embed_dim=spec["embed_dim"], **pool, **size)
+
+
+def build_timm(spec, family, own):
+    builders = {"resnet": build_resnet, "conv_mixer": build_convmixer, "convit": build_convit, "vit": build_vit}
+    if family not in builders:
+        sys.exit(f"timm has no model for the family {family!r}")
+    return builders[family](spec, own)
 
 
 def adamw(model, task):

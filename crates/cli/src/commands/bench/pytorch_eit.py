@@ -1,6 +1,6 @@
 """EIT (arXiv 2203.07116) in PyTorch, since timm has none: the second part of the peer's script, after pytorch.py.
 
-Written from the description of the model; names in the state dict are the authors'. `spec["eit"]` says which EIT.
+Written from the description of the model; names in the state dict are the authors'. `eit` says which EIT.
 Initial values are PyTorch's own: speed does not depend on them.
 """
 
@@ -84,15 +84,15 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """A ViT block whose first `conv` channels are convolved where the others attend; with none, a ViT block."""
 
-    def __init__(self, spec, conv):
+    def __init__(self, channels, attention, conv):
         super().__init__()
-        channels, self.conv = spec["embed_dim"], conv
+        self.conv = conv
         self.norm1 = nn.LayerNorm(channels, eps=EPS)
-        self.attn = Attention(channels - conv, spec["heads"], spec["qkv_bias"])
+        self.attn = Attention(channels - conv, attention["heads"], attention["qkv_bias"])
         if conv:
             self.eit_t = DepthwiseConv(conv)
         self.norm2 = nn.LayerNorm(channels, eps=EPS)
-        self.mlp = Mlp(channels, int(spec["mlp_ratio"] * channels))
+        self.mlp = Mlp(channels, int(attention["mlp_ratio"] * channels))
 
     def forward(self, x, grid):
         x = x + self.mix(self.norm1(x), grid)
@@ -106,9 +106,9 @@ class Block(nn.Module):
 
 
 class Eit(nn.Module):
-    def __init__(self, spec):
+    def __init__(self, spec, eit):
         super().__init__()
-        eit, channels = spec["eit"], spec["embed_dim"]
+        channels = spec["embed_dim"]
         overlap, width = eit["overlap"], eit["representation"]
         self.patch_embed = PatchEmbed(channels, overlap, spec["patch"])
         self.cls_token = nn.Parameter(torch.zeros(1, 1, channels))
@@ -116,7 +116,7 @@ class Eit(nn.Module):
         if eit["position_embedding"]:
             tokens = 1 + self.patch_embed(torch.zeros(1, 3, *spec["image"]))[0].shape[1]
             self.pos_embed = nn.Parameter(torch.zeros(1, tokens, channels))
-        self.blocks = nn.ModuleList(Block(spec, conv) for conv in eit["conv_channels"])
+        self.blocks = nn.ModuleList(Block(channels, eit["attention"], conv) for conv in eit["conv_channels"])
         self.norm = nn.LayerNorm(channels, eps=EPS)
         self.pre_logits = nn.Identity()
         if width:
