@@ -41,8 +41,25 @@ pub use switch::SwitchTimes;
 ///
 /// Time is a number in the unit the schedule was written for: epochs for a learning rate, updates for an EMA, a
 /// fraction of the run for anything that should stretch with it. [`Clock`] turns a run's [`Progress`] into that number.
-/// Schedules are defined for every time, before their start and after their end included.
-pub trait Schedule {
+/// Schedules are defined for every time, before their start and after their end included. Their `Debug` text tells them apart: a run
+/// that goes on with another is refused.
+///
+/// ```
+/// use inductive_schedule::{Clock, Progress, Schedule};
+///
+/// /// A tenth after every third of the run.
+/// #[derive(Debug)]
+/// struct Stairs(f64);
+///
+/// impl Schedule for Stairs {
+///     fn value(&self, fraction: f64) -> f64 {
+///         self.0 * 0.1_f64.powi((fraction * 3.0) as i32)
+///     }
+/// }
+/// let progress = Progress { step: 50, steps_per_epoch: 10, total_steps: 100 };
+/// assert_eq!(Stairs(1e-3).at(progress, Clock::Fraction), 1e-3 * 0.1);
+/// ```
+pub trait Schedule: std::fmt::Debug {
     /// The value at time `t`.
     fn value(&self, t: f64) -> f64;
 

@@ -109,8 +109,8 @@ fn a_restored_learner_goes_on_bit_by_bit() {
     let (mut one, mut other) = (learner(4), learner(5));
     (0..3).for_each(|i| step(&mut one, i));
     let position = Position { step: 3, ..Position::default() };
-    let header = StateHeader { position, recipe: recipe(), data: String::new() };
-    header.write(&path, Some(&one)).unwrap();
+    let header = StateHeader { position, recipe: recipe(), data: String::new(), parts: Default::default() };
+    header.write(&path, Some((&one, &[]))).unwrap();
     header.restore(&path, &mut other, &Switching::default()).unwrap();
     for learner in [&mut one, &mut other] {
         (3..6).for_each(|i| step(learner, i));

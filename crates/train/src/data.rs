@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use inductive_data::{
     DataSpec, Dataset, HorizontalFlip, LoadOptions, Loader, LoaderConfig, Pipeline, RandomCrop, Split,
-    SyntheticConfig,
+    SyntheticConfig, Transform,
 };
 
 use inductive_models::ModelSpec;
 
 use crate::{
-    Error, ImageSize, Recipe, Result,
+    Augment, Error, ImageSize, Recipe, Result,
     seeds::{Purpose, derive},
 };
 
@@ -20,11 +20,15 @@ impl Recipe {
     /// # Errors
     /// [`Error::Data`]; [`Error::Model`]; [`Error::ImageSize`] for data of another size than the model takes.
     pub fn load_data(&self) -> Result<Split> {
+        self.load_data_for(&self.model_spec()?)
+    }
+
+    /// The same for a model of this spec.
+    pub(crate) fn load_data_for(&self, model: &ModelSpec) -> Result<Split> {
         let spec: DataSpec = self.data.parse()?;
-        let model = self.model_spec()?;
         // Before anything is read, which takes its time.
         if let Some(size) = spec.source().image_size() {
-            same_size(&model, &self.data, size)?;
+            same_size(model, &self.data, size)?;
         }
         let crate::Synthetic { train, test, seed } = self.synthetic;
         let synthetic = SyntheticConfig { train, test, seed };
@@ -52,6 +56,20 @@ fn same_size(model: &ModelSpec, data: &str, got: (usize, usize)) -> Result<()> {
     })
 }
 
+impl Augment {
+    /// These changes, in their order.
+    pub fn transforms(&self) -> Vec<Arc<dyn Transform>> {
+        let mut transforms: Vec<Arc<dyn Transform>> = Vec::new();
+        if self.crop_padding > 0 {
+            transforms.push(Arc::new(RandomCrop { padding: self.crop_padding }));
+        }
+        if self.flip > 0.0 {
+            transforms.push(Arc::new(HorizontalFlip { p: self.flip as f32 }));
+        }
+        transforms
+    }
+}
+
 /// The loaders of a run.
 #[derive(Clone)]
 pub(crate) struct RunData {
@@ -64,22 +82,17 @@ pub(crate) struct RunData {
 }
 
 impl RunData {
-    /// The loaders of `recipe` on `split`, which must be what [`Recipe::load_data`] gives.
-    pub fn new(recipe: &Recipe, split: &Split) -> Result<Self> {
-        let info = split.train.info();
-        if info.spec != recipe.data {
-            return Err(Error::WrongData { expected: recipe.data.clone(), got: info.spec.clone() });
-        }
-        let spec = recipe.model_spec()?;
-        check_size(&spec, &*split.train)?;
+    /// The loaders of `recipe` for `model` on `split`. transforms: those in place of the recipe's.
+    pub fn new(
+        recipe: &Recipe,
+        model: &ModelSpec,
+        split: &Split,
+        transforms: Option<Vec<Arc<dyn Transform>>>,
+    ) -> Result<Self> {
+        check_size(model, &*split.train)?;
         let train = recipe.subset.apply(split.train.clone(), derive(recipe.seed, Purpose::Subset, 0))?;
-        let mut pipeline = Pipeline::eval(info);
-        if recipe.augment.crop_padding > 0 {
-            pipeline = pipeline.then(RandomCrop { padding: recipe.augment.crop_padding });
-        }
-        if recipe.augment.flip > 0.0 {
-            pipeline = pipeline.then(HorizontalFlip { p: recipe.augment.flip as f32 });
-        }
+        let transforms = transforms.unwrap_or_else(|| recipe.augment.transforms());
+        let pipeline = transforms.into_iter().fold(Pipeline::eval(split.train.info()), Pipeline::then_shared);
         let config = LoaderConfig {
             batch_size: recipe.batch_size,
             drop_last: recipe.drop_last,
@@ -91,7 +104,7 @@ impl RunData {
             train: Loader::new(train, pipeline, config)?,
             test: Loader::new(
                 split.test.clone(),
-                Pipeline::eval(info),
+                Pipeline::eval(split.train.info()),
                 LoaderConfig::eval(recipe.batch_size),
             )?,
         })
@@ -136,9 +149,10 @@ impl Fnv {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dfdx::prelude::Cpu;
 
     fn data(recipe: &Recipe) -> RunData {
-        RunData::new(recipe, &recipe.load_data().unwrap()).unwrap()
+        RunData::new(recipe, &recipe.model_spec().unwrap(), &recipe.load_data().unwrap(), None).unwrap()
     }
 
     fn small() -> Recipe {
@@ -174,7 +188,11 @@ mod tests {
     #[test]
     fn data_that_do_not_fit_are_refused_with_both_sides() {
         let split = small().load_data().unwrap();
-        let refuse = |recipe: Recipe| RunData::new(&recipe, &split).map(drop).unwrap_err().to_string();
+        let refuse = |recipe: Recipe| {
+            let options = crate::TrainOptions::default();
+            let run = crate::train(&Cpu::default(), &recipe, &split, "nowhere", &options, &mut crate::Silent);
+            run.unwrap_err().to_string()
+        };
         let error = refuse(Recipe { model: "convit_tiny".to_owned(), ..small() });
         assert!(error.contains("224x224") && error.contains("32x32"), "{error}");
         let error = refuse(Recipe { data: "cifar10:x".to_owned(), ..small() });

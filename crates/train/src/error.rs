@@ -139,6 +139,15 @@ pub enum Error {
         checkpoint: Option<PathBuf>,
     },
 
+    /// A part of a run that is not this crate's has failed.
+    #[error("{part}: {}", shown(problem))]
+    Part {
+        /// Which part.
+        part: &'static str,
+        /// What it has to say.
+        problem: String,
+    },
+
     // ----- weights from outside -----
     /// A parameter is infinite or not a number.
     #[error(
@@ -189,6 +198,11 @@ impl From<inductive_files::Error> for Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// What is wrong with a part of one's own: a hook, a measure, a schedule.
+    pub fn part(part: &'static str, problem: impl std::fmt::Display) -> Self {
+        Self::Part { part, problem: problem.to_string() }
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |error| Self::Io { action, path, error }

@@ -7,6 +7,7 @@
 //! that line, as a person writes it, is somebody else's too. Other names do not matter.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -15,7 +16,11 @@ use std::{
 use inductive_checkpoint::{Description, describe, write_atomic};
 use serde::Deserialize;
 
-use crate::{Error, Metrics, Recipe, Result, recipe::is_ours, state::StateHeader};
+use crate::{
+    Difference, Error, Metrics, Recipe, Result,
+    recipe::is_ours,
+    state::{Parts, StateHeader},
+};
 
 /// A run's folder.
 #[derive(Debug)]
@@ -189,7 +194,22 @@ impl RunFolder {
 
     /// Refuses unless both recipes are the same run.
     pub fn compare(&self, there: &Recipe, here: &Recipe) -> Result<()> {
-        let differences: Vec<String> = there.differences(here)?.iter().map(ToString::to_string).collect();
+        self.refuse(there.differences(here)?)
+    }
+
+    /// Refuses unless both have the same parts beside their recipe.
+    pub fn compare_parts(&self, there: &Parts, here: &Parts) -> Result<()> {
+        let kinds: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+        let pairs = kinds.into_iter().map(|kind| Difference {
+            field: format!("own {kind}"),
+            first: there.get(kind).cloned(),
+            second: here.get(kind).cloned(),
+        });
+        self.refuse(pairs.filter(|pair| pair.first != pair.second).collect())
+    }
+
+    fn refuse(&self, differences: Vec<Difference>) -> Result<()> {
+        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
         if differences.is_empty() {
             return Ok(());
         }

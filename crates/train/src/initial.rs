@@ -1,9 +1,13 @@
 //! The weights that a run begins with.
 
+use std::sync::Arc;
+
 use dfdx::prelude::Cpu;
 use inductive_checkpoint::{LoadOptions, LoadReport};
+use inductive_init::{MakeInitializer, Strategy};
 use inductive_models::{Initialised, Model, Zoo, build, find, initialise_filters, initialise_with};
 use inductive_nn::{ModuleExt, Operator};
+use inductive_ops::Backend;
 
 use crate::{
     Error, Init, Recipe, Result, check_weights,
@@ -37,43 +41,28 @@ impl Initial {
         classes: usize,
         progress: &(dyn Fn(inductive_init::Progress) + Sync),
     ) -> Result<Self> {
+        recipe.validate()?;
         Self::make(recipe, classes, true, progress)
     }
 
-    /// The same without the weights of the recipe's file, for a run that goes on from weights of its own.
-    pub(crate) fn to_resume(recipe: &Recipe, classes: usize) -> Result<Self> {
-        Self::make(recipe, classes, false, &|_| ())
-    }
-
-    fn make(
+    /// [`Initial::new`] by a recipe that is valid. read: whether its file of weights is loaded, which a run that goes on from weights
+    /// of its own does not need.
+    pub(crate) fn make(
         recipe: &Recipe,
         classes: usize,
         read: bool,
         progress: &(dyn Fn(inductive_init::Progress) + Sync),
     ) -> Result<Self> {
-        recipe.validate()?;
         let device = Cpu::seed_from_u64(derive(recipe.seed, Purpose::Weights, 0));
         let mut built = build(&device, &recipe.model, &recipe.build_options(classes))?;
         // The model's own, as if the recipe had named it.
-        let init = match &recipe.init {
-            Some(init) => Some(init.clone()),
-            None if recipe.weights.is_some() => None,
+        let own = match recipe.weights {
+            Some(_) => None,
             None => find(&recipe.model)?.init().map(Init::from),
         };
-        let initialised = match init.and_then(|init| init.initializer()) {
-            Some(make) => {
-                let seed = derive(recipe.seed, Purpose::Init, 0);
-                initialise_with(&mut *built.model, &*make, seed, progress)?
-            }
-            None => Initialised::default(),
-        };
-        if let Some(filters) = recipe.filters.as_ref().and_then(Init::get) {
-            initialise_filters(&mut *built.model, &filters, derive(recipe.seed, Purpose::Init, 1))?;
-        }
+        let (initialised, loaded) = begin(&mut *built.model, recipe, own, read, progress)?;
         let mut warnings = if recipe.weights.is_some() { Vec::new() } else { built.warnings };
         warnings.extend(initialised.warnings.iter().cloned());
-        let path = recipe.weights.as_ref().filter(|_| read);
-        let loaded = path.map(|path| begin_with(&mut *built.model, path)).transpose()?;
         Ok(Self { model: built.model, initialised, warnings, loaded })
     }
 
@@ -89,8 +78,29 @@ impl Initial {
     }
 }
 
+/// Gives a new model the weights that `recipe` asks for: by its strategy, else by `own`; then by its filters; then those of its file.
+pub(crate) fn begin<D: Backend<f32>>(
+    model: &mut dyn Model<f32, D>,
+    recipe: &Recipe,
+    own: Option<Init<Strategy>>,
+    read: bool,
+    progress: &(dyn Fn(inductive_init::Progress) + Sync),
+) -> Result<(Initialised, Option<LoadReport>)> {
+    let make = recipe.init.clone().or(own).and_then(|init| init.initializer());
+    let design = |make: Arc<dyn MakeInitializer>| {
+        initialise_with(&mut *model, &*make, derive(recipe.seed, Purpose::Init, 0), progress)
+    };
+    let initialised = make.map(design).transpose()?.unwrap_or_default();
+    if let Some(filters) = recipe.filters.as_ref().and_then(Init::get) {
+        initialise_filters(&mut *model, &filters, derive(recipe.seed, Purpose::Init, 1))?;
+    }
+    let path = recipe.weights.as_ref().filter(|_| read);
+    let loaded = path.map(|path| load_to_train(&mut *model, path)).transpose()?;
+    Ok((initialised, loaded))
+}
+
 /// Loads the weights of a file into a model that will train on.
-fn begin_with(model: &mut dyn Model<f32, Cpu>, path: &str) -> Result<LoadReport> {
+fn load_to_train<D: Backend<f32>>(model: &mut dyn Model<f32, D>, path: &str) -> Result<LoadReport> {
     let report = load_weights(model, path, LoadOptions::new().replace_head())?;
     check_weights(model)?;
     if let Some(layer) = model.switchable()?.iter().find(|layer| layer.operator != Operator::Convolution) {

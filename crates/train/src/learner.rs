@@ -1,6 +1,7 @@
 //! A model that learns: one update at a time, without files, data sets or clocks.
 
 use dfdx::prelude::*;
+use inductive_checkpoint::LoadReport;
 use inductive_init::Target;
 use inductive_models::{BatchStatistics, Images, Initialised, Model, Zoo};
 use inductive_ops::DropPath;
@@ -10,6 +11,7 @@ use crate::{
     diagnose::{first_bad_layer, first_bad_parameter},
     evaluate::to_device,
     freeze::Frozen,
+    initial::begin,
     loss::{count_top, smooth_targets},
     seeds::{Purpose, derive},
     switching::Roles,
@@ -58,9 +60,19 @@ impl<D: Zoo> Learner<D> {
     pub(crate) fn begin(device: &D, recipe: &Recipe, initial: Initial) -> Result<Self> {
         let model = initial.on(device, recipe)?;
         let Initial { initialised, warnings, .. } = initial;
-        let mut learner = Self::of_model(device, recipe, model, warnings)?;
-        learner.initialised = initialised;
-        Ok(learner)
+        Ok(Self { initialised, ..Self::of_model(device, recipe, model, warnings)? })
+    }
+
+    /// A learner of a model of one's own, of which `recipe`, which is valid, says how it begins. read: as of [`Initial::make`].
+    pub(crate) fn of_own(
+        device: &D,
+        recipe: &Recipe,
+        mut model: Box<dyn Model<f32, D>>,
+        read: bool,
+    ) -> Result<(Self, Option<LoadReport>)> {
+        let (initialised, loaded) = begin(&mut *model, recipe, None, read, &|_| ())?;
+        let learner = Self::of_model(device, recipe, model, initialised.warnings.clone())?;
+        Ok((Self { initialised, ..learner }, loaded))
     }
 
     /// A learner of `model`, which has its initial weights, by a recipe that is valid.

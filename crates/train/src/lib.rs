@@ -3,7 +3,8 @@
 //! | item | what it does |
 //! |---|---|
 //! | [`Recipe`] | everything that decides a run's result, as TOML |
-//! | [`train`] | makes or continues a run in a folder; [`finished`] reads a stored result |
+//! | [`Run`] | a run of a recipe, or of parts: model, data, transforms, schedule, [`Hook`]s and [`Measure`]s |
+//! | [`train`] | makes or continues the run of a recipe in a folder; [`finished`] reads a stored result |
 //! | [`Initial`] | the weights that a run begins with |
 //! | [`load_weights`] | weights of a file, with positions of another grid resampled |
 //! | [`Learner`] | model, optimizer and average: one update at a time, without files |
@@ -38,6 +39,7 @@
 #[cfg(test)]
 mod batch_norm_tests;
 pub mod bench;
+mod course;
 mod data;
 mod diagnose;
 mod ema;
@@ -48,6 +50,7 @@ mod folder;
 mod freeze;
 mod frequencies;
 mod groups;
+mod hook;
 mod initial;
 mod learner;
 mod loss;
@@ -65,7 +68,6 @@ mod state;
 mod switching;
 #[cfg(test)]
 mod switching_tests;
-mod trainer;
 mod weights;
 
 pub use data::check_size;
@@ -76,6 +78,7 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, check_logits, evaluate, evaluate_finite};
 pub use frequencies::{FourierPoint, frequencies};
 pub use groups::decays;
+pub use hook::{At, Hook, HookState, Measure};
 pub use initial::Initial;
 pub use learner::{Learner, StepReport};
 pub use loss::smooth_targets;
@@ -88,6 +91,6 @@ pub use progress::{Progress, RunInfo, Silent, StepInfo, SwitchInfo};
 pub use recipe::{
     Augment, Choice, Difference, ImageSize, Init, Keep, Named, Recipe, SubsetSpec, SwitchRecipe, Synthetic,
 };
+pub use run::{Run, train};
 pub use state::Best;
-pub use trainer::train;
 pub use weights::{build_options_of, load_file, load_weights};

@@ -1,6 +1,6 @@
 //! A line of `metrics.jsonl`.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use inductive_checkpoint::write_atomic;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Evaluation, FourierPoint, Result};
 
 /// What is measured at the end of each epoch (of each `eval_every`), one JSON object per line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Epochs so far.
     pub epoch: f64,
@@ -67,6 +67,9 @@ pub struct Metrics {
     /// images and channels; empty where one is not finite.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fourier: Vec<FourierPoint>,
+    /// What the run's own measures gave, by name ([`Measure`](crate::Measure)).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measures: BTreeMap<String, f64>,
 }
 
 impl Metrics {
@@ -143,6 +146,7 @@ mod tests {
             stable_rank: vec![1.5, 2.0],
             nuclear_rank: vec![3.5, 4.0],
             fourier: vec![point],
+            measures: BTreeMap::from([("norm".to_owned(), 0.1 + 0.7)]),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     Best, Error, Inside, Metrics, Recipe, Result,
     folder::RunFolder,
     metrics::read_metrics,
-    state::{Position, StateHeader},
+    state::{Parts, Position, StateHeader},
 };
 
 /// How often the state is written between evaluations, which always write it.
@@ -78,6 +78,7 @@ pub fn finished(recipe: &Recipe, folder: impl AsRef<Path>) -> Result<Option<RunR
     let folder = RunFolder::look(folder.as_ref());
     let Some(state) = StateHeader::read(&folder.state())? else { return Ok(None) };
     folder.compare(&state.recipe, &recipe.resolve()?)?;
+    folder.compare_parts(&state.parts, &Parts::default())?;
     stored_result(&folder, &state.position)
 }
 

@@ -1,11 +1,13 @@
 //! How long a run is, and its learning rate at every step.
 
+use std::sync::Arc;
+
 use inductive_schedule::{Clock, CosineWarmup, Duration, Progress, RunSize, Schedule};
 
 use crate::{Error, Recipe, Result};
 
 /// A recipe's lengths in steps, for a given number of batches per epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Updates in an epoch.
     pub steps_per_epoch: u64,
@@ -14,7 +16,7 @@ pub struct Plan {
     /// Updates between evaluations.
     pub eval_steps: u64,
     run: RunSize,
-    schedule: CosineWarmup,
+    schedule: Arc<dyn Schedule + Send + Sync>,
     clock: Clock,
 }
 
@@ -52,7 +54,19 @@ impl Plan {
             .with_warmup(warmup_epochs, recipe.warmup_lr)
             .with_min_lr(recipe.min_lr);
         schedule.check()?;
-        Ok(Self { steps_per_epoch, total_steps, eval_steps, run, schedule, clock: recipe.clock })
+        Ok(Self {
+            steps_per_epoch,
+            total_steps,
+            eval_steps,
+            run,
+            schedule: Arc::new(schedule),
+            clock: recipe.clock,
+        })
+    }
+
+    /// The same lengths with another learning rate, whose time `clock` shows.
+    pub fn with_schedule(self, clock: Clock, schedule: Arc<dyn Schedule + Send + Sync>) -> Self {
+        Self { schedule, clock, ..self }
     }
 
     /// What turns a length of time into steps of this run.

@@ -6,16 +6,18 @@ use inductive_analysis::{
     PointSpectrum, StableRank, head_diversity, high_frequency_share, mean_stable_rank, nonlocality,
     target_mass,
 };
+use inductive_checkpoint::write_atomic;
 use inductive_data::Dataset;
 use inductive_init::Target;
-use inductive_models::{BlockRecord, Model, Record};
+use inductive_models::{BlockRecord, Model, Record, Zoo};
 use inductive_nn::AttentionRecord;
 use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FourierPoint, Result,
+    At, Error, FourierPoint, Hook, Learner, Metrics, Result,
     evaluate::to_device,
+    folder::RunFolder,
     frequencies::{self, highest},
     spread::Spread,
 };
@@ -177,7 +179,47 @@ pub struct Inside {
     pub fourier: Vec<FourierPoint>,
 }
 
-pub(crate) fn mean(values: &[f64]) -> f64 {
+/// Looks at what the layers do to a fixed batch of test images: before the first update, into `start.json`, and after every
+/// evaluation.
+pub(crate) struct LookInside(pub Probe);
+
+impl<D: Zoo> Hook<D> for LookInside {
+    fn name(&self) -> &str {
+        "inside"
+    }
+
+    fn start(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+        let path = RunFolder::look(at.folder).start();
+        if path.exists() {
+            return Ok(());
+        }
+        let inside = self.0.measure(learner.device(), learner.model(), &learner.targets())?;
+        let text = serde_json::to_string(&inside)
+            .map_err(|error| Error::io("write what the layers do at the start", &path)(error.into()))?;
+        Ok(write_atomic(&path, text.as_bytes())?)
+    }
+
+    fn after_evaluation(
+        &mut self,
+        learner: &mut Learner<D>,
+        metrics: &mut Metrics,
+        _: &mut At<'_>,
+    ) -> Result<()> {
+        let model = learner.model();
+        let inside = self.0.measure(learner.device(), model, &learner.targets())?;
+        metrics.gates = model.gates()?.iter().map(|heads| mean(heads)).collect();
+        metrics.nonlocality = inside.nonlocality;
+        metrics.head_diversity = inside.head_diversity;
+        metrics.high_frequency = inside.high_frequency;
+        metrics.target_mass = inside.target_mass;
+        metrics.stable_rank = inside.stable_rank;
+        metrics.nuclear_rank = inside.nuclear_rank;
+        metrics.fourier = inside.fourier;
+        Ok(())
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 

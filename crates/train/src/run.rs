@@ -1,318 +1,295 @@
-//! The loop of a run: updates, evaluations, checkpoints.
+//! A run, from a recipe or from parts: from its start, or from where it was left, to its end.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::Ordering,
-    time::Instant,
-};
+use std::{path::Path, sync::Arc};
 
-use inductive_checkpoint::{save, write_atomic};
-use inductive_data::Batches;
-use inductive_models::Zoo;
+use inductive_checkpoint::LoadReport;
+use inductive_data::{Split, Transform};
+use inductive_models::{Model, Zoo};
+use inductive_nn::ModuleExt;
+use inductive_schedule::{Clock, Schedule};
 
 use crate::{
-    Best, Error, Learner, Metrics, Outcome, Plan, Progress, Result, SaveEvery, StepInfo, SwitchInfo,
-    TrainOptions,
+    Environment, Error, Hook, Initial, Learner, Measure, Outcome, Plan, Probe, Progress, Recipe, Result,
+    RunInfo, RunResult, TrainOptions,
+    course::Course,
     data::RunData,
-    evaluate::evaluate,
     folder::RunFolder,
-    metrics::write_metrics,
+    hook::{Measures, check_names},
+    metrics::{read_metrics, write_metrics},
     outcome::stored_result,
-    probe::{Inside, Probe, mean},
-    state::{Position, StateHeader, Sums},
-    switching::{Switching, head_positions},
+    probe::LookInside,
+    state::{Parts, Position, StateHeader},
+    switching::Switching,
 };
 
-/// A run on its way.
-pub(crate) struct Run<'a, D: Zoo> {
-    learner: Learner<D>,
-    plan: Plan,
-    switching: Switching,
-    data: RunData,
-    folder: RunFolder,
-    header: StateHeader,
-    lines: Vec<Metrics>,
-    probe: Probe,
-    /// Until when time has been counted.
-    tick: Instant,
-    /// When, and after how many updates, the state was written.
-    saved: (Instant, u64),
-    options: &'a TrainOptions,
-    progress: &'a mut dyn Progress,
+/// Trains `recipe` on `data` (what [`Recipe::load_data`] gives) in `folder`: [`Run::new`], [`Run::data`] and [`Run::train`].
+///
+/// # Errors
+/// [`Error::WrongData`] for data that the recipe does not name; those of [`Run::train`].
+pub fn train<D: Zoo>(
+    device: &D,
+    recipe: &Recipe,
+    data: &Split,
+    folder: impl AsRef<Path>,
+    options: &TrainOptions,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    if data.train.spec() != recipe.data {
+        return Err(Error::WrongData { expected: recipe.data.clone(), got: data.train.spec().to_owned() });
+    }
+    Run::new(recipe.clone()).data(data.clone()).train(device, folder, options, progress)
 }
 
-impl<'a, D: Zoo> Run<'a, D> {
-    pub fn new(
-        learner: Learner<D>,
-        plan: Plan,
-        data: RunData,
-        folder: RunFolder,
-        header: StateHeader,
-        lines: Vec<Metrics>,
-        options: &'a TrainOptions,
-        progress: &'a mut dyn Progress,
-    ) -> Result<Self> {
-        let switching = Switching::new(&header.recipe, &plan, learner.model())?;
+/// A run that can be started or continued: a recipe, and what is used in place of what it says or beside it.
+///
+/// Numbers (lengths, batch, optimizer, seed, which files to keep) are always the recipe's.
+///
+/// ```no_run
+/// use dfdx::prelude::Cpu;
+/// use inductive_schedule::{Clock, Schedule};
+/// use inductive_train::{Recipe, Run, Silent, TrainOptions};
+///
+/// #[derive(Debug)]
+/// struct Triangle;
+///
+/// impl Schedule for Triangle {
+///     fn value(&self, fraction: f64) -> f64 {
+///         1e-3 * (1.0 - (2.0 * fraction - 1.0).abs())
+///     }
+/// }
+///
+/// let recipe = Recipe { model: "convit_micro".to_owned(), ..Recipe::default() };
+/// let run = Run::new(recipe).schedule(Clock::Fraction, Triangle);
+/// run.train(&Cpu::default(), "runs/triangle", &TrainOptions::default(), &mut Silent)?;
+/// # Ok::<(), inductive_train::Error>(())
+/// ```
+pub struct Run<D: Zoo> {
+    recipe: Recipe,
+    model: Option<Box<dyn Model<f32, D>>>,
+    data: Option<Split>,
+    transforms: Option<Vec<Arc<dyn Transform>>>,
+    schedule: Option<(Clock, Arc<dyn Schedule + Send + Sync>)>,
+    hooks: Vec<Box<dyn Hook<D>>>,
+    measures: Vec<Box<dyn Measure<D>>>,
+}
+
+impl<D: Zoo> Run<D> {
+    /// The run of `recipe`.
+    pub fn new(recipe: Recipe) -> Self {
+        let (model, data, transforms, schedule) = (None, None, None, None);
+        Self { recipe, model, data, transforms, schedule, hooks: Vec::new(), measures: Vec::new() }
+    }
+
+    /// A model in place of the one that the recipe names. Its weights are what the run begins with, but for what `init`, `filters`
+    /// and `weights` of the recipe ask for. A run that goes on needs a model of the same parameters.
+    pub fn model(mut self, model: Box<dyn Model<f32, D>>) -> Self {
+        self.recipe = Recipe {
+            model: model.spec().name.clone(),
+            image_size: None,
+            depth: None,
+            local_up_to_layer: None,
+            ..self.recipe
+        };
+        self.model = Some(model);
+        self
+    }
+
+    /// Data that are loaded already, in place of those that the recipe names.
+    pub fn data(mut self, split: Split) -> Self {
+        if split.train.spec() != self.recipe.data {
+            self.recipe = self.recipe.on_data(split.train.spec().to_owned());
+        }
+        self.data = Some(split);
+        self
+    }
+
+    /// Random changes of the training images, in this order, in place of the recipe's `augment`. The normalisation that follows is the
+    /// data's.
+    pub fn transforms(self, transforms: impl IntoIterator<Item = Arc<dyn Transform>>) -> Self {
+        Self { transforms: Some(transforms.into_iter().collect()), ..self }
+    }
+
+    /// A learning rate in place of the recipe's `lr`, `warmup_*`, `min_lr` and `clock`; its time is what `clock` shows.
+    pub fn schedule(self, clock: Clock, schedule: impl Schedule + Send + Sync + 'static) -> Self {
+        Self { schedule: Some((clock, Arc::new(schedule))), ..self }
+    }
+
+    /// And this hook, after those there are.
+    pub fn hook(mut self, hook: impl Hook<D> + 'static) -> Self {
+        self.hooks.push(Box::new(hook));
+        self
+    }
+
+    /// And this measure, after those there are; hooks see what measures gave.
+    pub fn measure(mut self, measure: impl Measure<D> + 'static) -> Self {
+        self.measures.push(Box::new(measure));
+        self
+    }
+
+    /// What of the run is not its recipe's.
+    fn parts(&self) -> Parts {
+        let names = |names: Vec<&str>| (!names.is_empty()).then(|| names.join(", "));
+        let parts = [
+            ("model", self.model.as_ref().map(|model| model.spec().name.clone())),
+            ("transforms", self.transforms.as_ref().map(|transforms| format!("{transforms:?}"))),
+            ("schedule", self.schedule.as_ref().map(|(clock, it)| format!("{it:?} by {clock:?}"))),
+            ("hooks", names(self.hooks.iter().map(|hook| hook.name()).collect())),
+            ("measures", names(self.measures.iter().map(|measure| measure.name()).collect())),
+        ];
+        parts.into_iter().filter_map(|(kind, part)| Some((kind.to_owned(), part?))).collect()
+    }
+
+    /// Trains in `folder`, from where an earlier call was stopped or killed, if there was one. The result does not depend on such
+    /// interruptions, nor on the number of threads.
+    ///
+    /// A request that is refused leaves no trace in `folder`, which is not even created.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::validate`]; [`Error::Busy`], [`Error::OtherRecipe`], [`Error::OtherData`] and [`Error::State`] for
+    /// a folder that cannot be used; [`Error::NotFinite`] if training diverges, which leaves the last good checkpoint;
+    /// [`Error::Part`] and whatever hooks and measures return.
+    pub fn train(
+        self,
+        device: &D,
+        folder: impl AsRef<Path>,
+        options: &TrainOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Outcome> {
+        let parts = self.parts();
+        check_names("hooks", BUILT_IN.into_iter().chain(self.hooks.iter().map(|hook| hook.name())))?;
+        check_names("measures", self.measures.iter().map(|measure| measure.name()))?;
+        let spec = match &self.model {
+            Some(model) => model.spec().clone(),
+            None => self.recipe.model_spec()?,
+        };
+        let init =
+            if self.model.is_some() { None } else { inductive_models::find(&self.recipe.model)?.init() };
+        let recipe = self.recipe.resolve_for(&spec, init, self.data.is_some())?;
+        // Until everything that can be refused has been made, the folder is only looked at.
+        let (begun, result) = look(&RunFolder::look(folder.as_ref()), &recipe, &parts)?;
+        if let Some(result) = result {
+            return Ok(Outcome::Finished(result));
+        }
+        let split = match self.data {
+            Some(split) => split,
+            None => recipe.load_data_for(&spec)?,
+        };
+        let data = RunData::new(&recipe, &spec, &split, self.transforms)?;
+        let fingerprint = data.fingerprint();
+        let mut plan = Plan::new(&recipe, data.train.batches_per_epoch() as u64)?;
+        if let Some((clock, schedule)) = self.schedule {
+            plan = plan.with_schedule(clock, schedule);
+        }
+        let (mut learner, loaded) = begin(device, &recipe, self.model, data.classes, begun.is_none())?;
         let probe = Probe::new(&**data.test.dataset(), learner.model())?;
-        let now = Instant::now();
-        let saved = (now, header.position.step);
-        Ok(Self {
-            learner,
-            plan,
-            switching,
-            data,
-            folder,
-            header,
-            lines,
-            probe,
-            tick: now,
-            saved,
-            options,
-            progress,
-        })
-    }
-
-    /// The newest weights in the folder.
-    pub fn newest_weights(&self) -> Option<PathBuf> {
-        self.folder.newest_weights()
-    }
-
-    /// Measures the layers before the first update, once.
-    fn look_inside(&self) -> Result<()> {
-        let path = self.folder.start();
-        if self.header.position.step > 0 || path.exists() {
-            return Ok(());
+        let switching = Switching::new(&recipe, &plan, learner.model())?;
+        let folder = RunFolder::open(folder.as_ref())?;
+        folder.claim(&recipe)?;
+        // Again: another process may have trained here in the meantime.
+        let (state, result) = look(&folder, &recipe, &parts)?;
+        if let Some(result) = result {
+            return Ok(Outcome::Finished(result));
         }
-        let learner = &self.learner;
-        let inside = self.probe.measure(learner.device(), learner.model(), &learner.targets())?;
-        let text = serde_json::to_string(&inside)
-            .map_err(|error| Error::io("write what the layers do at the start", &path)(error.into()))?;
-        Ok(write_atomic(&path, text.as_bytes())?)
-    }
-
-    /// Switches the layers that the next update finds switched.
-    fn switch(&mut self) -> Result<()> {
-        let (step, total_steps) = (self.header.position.step, self.plan.total_steps);
-        for layer in &self.switching.switch_due(&mut self.learner, step)? {
-            self.progress.switch(&SwitchInfo { layer, step, total_steps });
-        }
-        Ok(())
-    }
-
-    /// Trains to the end, or until it is asked to stop.
-    pub fn go(&mut self) -> Result<Outcome> {
-        // Later ones come after the evaluation that may be due; here the first look is to see what is trained.
-        if self.header.position.step == 0 {
-            self.switch()?;
-        }
-        self.look_inside()?;
-        let mut batches = None;
-        loop {
-            let position = self.header.position;
-            let report_is_due = self.plan.reports_after(position.step) && position.reported < position.step;
-            // Before a request to stop, which may have come during the last evaluation: nothing is left to do.
-            if position.step >= self.plan.total_steps && !report_is_due {
-                let result = stored_result(&self.folder, &position)?;
-                return result.map(Outcome::Finished).ok_or_else(|| Error::State {
-                    path: self.folder.state(),
-                    problem: "it does not say that the run is finished".to_owned(),
-                });
+        let going_on = state.is_some();
+        let header = match state {
+            Some(state) if state.data != fingerprint => {
+                return Err(Error::OtherData { folder: folder.path().to_owned() });
             }
-            // Before the evaluation that may be due, which takes its time; a resumed run makes up for it.
-            if self.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-                return self.interrupt();
+            Some(state) => {
+                state.restore(&folder.state(), &mut learner, &switching)?;
+                state
             }
-            if report_is_due {
-                self.report()?;
-                continue;
+            // The learner has not read the file of the recipe's weights.
+            None if begun.is_some() => {
+                let problem = "it has gone while the run was started".to_owned();
+                return Err(Error::State { path: folder.state(), problem });
             }
-            self.step(&mut batches)?;
-            if self.save_is_due() {
-                self.save_state()?;
-            }
-        }
-    }
-
-    fn step(&mut self, batches: &mut Option<Batches>) -> Result<()> {
-        self.switch()?;
-        let position = self.header.position;
-        let next = batches.as_mut().and_then(Iterator::next);
-        let mut batch = match next {
-            Some(batch) => batch,
-            None => {
-                let (epoch, first) =
-                    (position.step / self.plan.steps_per_epoch, position.step % self.plan.steps_per_epoch);
-                let fresh = batches.insert(self.data.train.epoch_from(epoch, first as usize)?);
-                fresh.next().ok_or_else(|| Error::State {
-                    path: self.folder.state(),
-                    problem: format!("epoch {epoch} has no batch {first}"),
-                })?
-            }
+            None => StateHeader {
+                position: Position::default(),
+                recipe: recipe.clone(),
+                data: fingerprint,
+                parts,
+            },
         };
-        let lr = self.plan.lr(position.step);
-        let labels = std::mem::take(&mut batch.labels);
-        let report = self.learner.step(std::mem::take(&mut batch.images), &labels, lr)?;
-        let seconds = self.count_time();
-        let position = &mut self.header.position;
-        position.step += 1;
-        position.since.loss += report.loss * report.images as f64;
-        position.since.correct += report.correct as u64;
-        position.since.images += report.images as u64;
-        position.since.seconds += seconds;
-        let left = self.plan.total_steps - position.step;
-        self.progress.step(&StepInfo {
-            step: position.step,
-            total_steps: self.plan.total_steps,
-            epoch: self.plan.epoch(position.step),
-            loss: report.loss,
-            lr,
-            images_per_s: position.since.images as f64 / position.since.seconds.max(1e-9),
-            seconds_left: position.seconds / position.step as f64 * left as f64,
+        // Which layers have switched is known now.
+        let switching = Switching::new(&recipe, &plan, learner.model())?;
+        let warning = switching.warning(&recipe, &plan, learner.model())?;
+        let switch_times = switching.times().to_vec();
+        let mut hooks: Vec<Box<dyn Hook<D>>> =
+            vec![Box::new(switching), Box::new(LookInside(probe)), Box::new(Measures(self.measures))];
+        hooks.extend(self.hooks);
+        if going_on {
+            StateHeader::restore_hooks(&folder.state(), &mut hooks, &mut learner)?;
+        }
+        let lines = read_metrics(folder.metrics(), header.position.step)?;
+        write_metrics(&folder.metrics(), &lines)?;
+        Environment::current::<D>().append(&folder.env())?;
+        if let Some(report) = &loaded {
+            progress.loaded(report);
+        }
+        learner.warnings().iter().chain(&warning).for_each(|warning| progress.warning(warning));
+        progress.start(&RunInfo {
+            recipe: &recipe,
+            model: learner.model().spec(),
+            num_params: learner.model().num_params(),
+            train_images: data.train.dataset().len(),
+            test_images: data.test.dataset().len(),
+            plan: &plan,
+            switch_times: &switch_times,
+            step: header.position.step,
+            folder: folder.path(),
         });
-        Ok(())
-    }
-
-    /// Evaluates, and writes metrics, weights and state, in this order: a run that is killed in between makes the
-    /// evaluation again and writes the same.
-    fn report(&mut self) -> Result<()> {
-        self.learner.check_finite()?;
-        let metrics = self.measure()?;
-        let (step, epoch, top1) = (metrics.step, metrics.epoch, metrics.top1());
-        self.lines.push(metrics);
-        write_metrics(&self.folder.metrics(), &self.lines)?;
-        if self.header.position.best.is_none_or(|best| top1 > best.top1) {
-            self.header.position.best = Some(Best { step, epoch, top1 });
-            if self.header.recipe.keep.best {
-                self.save_weights(&self.folder.best(), self.learner.ema.is_some())?;
+        let mut course = Course::new(learner, plan, data, folder, header, lines, hooks, options, progress);
+        course.go().map_err(|error| match error {
+            Error::NotFinite { step, layer, .. } => {
+                Error::NotFinite { step, layer, checkpoint: course.newest_weights() }
             }
-        }
-        if self.header.recipe.keep.last {
-            self.save_weights(&self.folder.last(), false)?;
-            if self.learner.ema.is_some() {
-                self.save_weights(&self.folder.ema(), true)?;
-            }
-        }
-        let position = &mut self.header.position;
-        position.reported = step;
-        position.since = Sums::default();
-        position.finished = step == self.plan.total_steps;
-        self.count_time();
-        self.save_state()?;
-        if let Some(metrics) = self.lines.last() {
-            self.progress.report(metrics);
-        }
-        Ok(())
-    }
-
-    fn measure(&mut self) -> Result<Metrics> {
-        let targets = self.learner.targets();
-        let Learner { device, model, ema, .. } = &mut self.learner;
-        let test = evaluate(device, &**model, &self.data.test)?;
-        let averaged = match ema {
-            Some(ema) => Some(ema.with(&mut **model, |model| evaluate(device, model, &self.data.test))?),
-            None => None,
-        };
-        let Position { step, since, .. } = self.header.position;
-        for (evaluation, which) in
-            [(Some(test), "test loss"), (averaged, "test loss of the averaged weights")]
-        {
-            if evaluation.is_some_and(|e| !e.loss.is_finite()) {
-                return Err(Error::NotFinite { step, layer: format!("the {which}"), checkpoint: None });
-            }
-        }
-        let images = since.images.max(1) as f64;
-        let inside = self.probe.measure(device, &**model, &targets)?;
-        let Inside {
-            nonlocality,
-            head_diversity,
-            high_frequency,
-            target_mass,
-            stable_rank,
-            nuclear_rank,
-            fourier,
-        } = inside;
-        let gates = model.gates()?.iter().map(|heads| mean(heads)).collect();
-        let head_positions = head_positions(&**model)?;
-        self.count_time();
-        Ok(Metrics {
-            epoch: self.plan.epoch(step),
-            step,
-            train_loss: since.loss / images,
-            train_top1: 100.0 * since.correct as f64 / images,
-            test_loss: test.loss,
-            test_top1: test.top1,
-            test_top5: test.top5,
-            ema: averaged,
-            lr: self.plan.lr(step - 1),
-            images_per_s: images / since.seconds.max(1e-9),
-            seconds: self.header.position.seconds,
-            gates,
-            switched: self.switching.switched(),
-            head_positions,
-            nonlocality,
-            head_diversity,
-            high_frequency,
-            target_mass,
-            stable_rank,
-            nuclear_rank,
-            fourier,
+            other => other,
         })
     }
+}
 
-    fn interrupt(&mut self) -> Result<Outcome> {
-        self.save_state()?;
-        let step = self.header.position.step;
-        let total_steps = self.plan.total_steps;
-        Ok(Outcome::Interrupted { step, total_steps, folder: self.folder.path().to_owned() })
+/// A learner for so many classes, with the recipe's model unless one is given. read: whether it begins with the recipe's file of
+/// weights, of which the report is returned.
+fn begin<D: Zoo>(
+    device: &D,
+    recipe: &Recipe,
+    model: Option<Box<dyn Model<f32, D>>>,
+    classes: usize,
+    read: bool,
+) -> Result<(Learner<D>, Option<LoadReport>)> {
+    let Some(model) = model else {
+        let initial = Initial::make(recipe, classes, read, &|_| ())?;
+        let loaded = initial.loaded.clone();
+        return Ok((Learner::begin(device, recipe, initial)?, loaded));
+    };
+    let spec = model.spec();
+    if spec.classes != classes {
+        let problem = format!("{} has {} classes, the data have {classes}", spec.name, spec.classes);
+        return Err(Error::part("model", problem));
     }
+    Learner::of_own(device, recipe, model, read)
+}
 
-    /// Adds the time since the last call to the run's, and returns it.
-    fn count_time(&mut self) -> f64 {
-        let now = Instant::now();
-        let seconds = now.duration_since(self.tick).as_secs_f64();
-        self.tick = now;
-        self.header.position.seconds += seconds;
-        seconds
-    }
+/// Names of hooks that every run has.
+const BUILT_IN: [&str; 3] = ["switching", "inside", "measures"];
 
-    fn save_is_due(&self) -> bool {
-        match self.options.save_every {
-            SaveEvery::Never => false,
-            SaveEvery::Steps(steps) => self.header.position.step - self.saved.1 >= steps.max(1),
-            SaveEvery::Seconds(seconds) => self.saved.0.elapsed().as_secs_f64() >= seconds,
-        }
-    }
+/// What is stored in `folder` of the run of `recipe` with these parts: its state, and its result if it has ended.
+fn look(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    parts: &Parts,
+) -> Result<(Option<StateHeader>, Option<RunResult>)> {
+    folder.check(recipe)?;
+    let Some(state) = StateHeader::read(&folder.state())? else { return Ok((None, None)) };
+    folder.compare(&state.recipe, recipe)?;
+    folder.compare_parts(&state.parts, parts)?;
+    let result = stored_result(folder, &state.position)?;
+    Ok((Some(state), result))
+}
 
-    fn save_state(&mut self) -> Result<()> {
-        let position = self.header.position;
-        let full = !position.finished || self.header.recipe.keep.state;
-        if full {
-            self.learner.check_finite()?;
-        }
-        self.header.write(&self.folder.state(), full.then_some(&self.learner))?;
-        self.saved = (Instant::now(), position.step);
-        Ok(())
-    }
-
-    /// Writes a model under timm's names: the averaged weights or the plain ones.
-    fn save_weights(&mut self, path: &Path, averaged: bool) -> Result<()> {
-        let mut about = crate::weights::about(self.learner.model().spec());
-        let Position { step, .. } = self.header.position;
-        let weights = if averaged { "ema" } else { "model" };
-        let epoch = self.plan.epoch(step);
-        about.extend(
-            [
-                ("model", self.header.recipe.model.clone()),
-                ("step", step.to_string()),
-                ("epoch", epoch.to_string()),
-            ]
-            .map(|(key, value)| (key.to_owned(), value)),
-        );
-        about.insert("weights".to_owned(), weights.to_owned());
-        let Learner { model, ema, .. } = &mut self.learner;
-        match ema.as_ref().filter(|_| averaged) {
-            Some(ema) => ema.with(&mut **model, |model| Ok(save(model, path, &about)?)),
-            None => Ok(save(&**model, path, &about)?),
-        }
+impl<D: Zoo> std::fmt::Debug for Run<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("recipe", &self.recipe).field("parts", &self.parts()).finish()
     }
 }

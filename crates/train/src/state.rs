@@ -2,11 +2,12 @@
 //! a consistent whole.
 //!
 //! Tensors `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME` and, with an average, `ema/NAME`; metadata `progress`
-//! (JSON), `recipe` (TOML), `data` (fingerprint) and `version`. Random numbers have no state: they are functions of the
+//! (JSON), `recipe` (TOML), `data` (fingerprint) and `version`. A hook has a text `hook/HOOK` and tensors `hook/HOOK/NAME`; `parts`
+//! (JSON) tells what of the run is not its recipe's. Random numbers have no state: they are functions of the
 //! seed and the step. Which layers have left convolution is in the model's buffers, and follows from recipe and step, as do
 //! the updates of what has an effect only since then: a file that says otherwise is refused.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
 use inductive_files::shown;
@@ -14,7 +15,7 @@ use inductive_models::Zoo;
 use inductive_nn::{ModuleExt, Operator};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Learner, Recipe, Result, switching::Switching};
+use crate::{Error, Hook, HookState, Learner, Recipe, Result, switching::Switching};
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,7 +64,12 @@ pub(crate) struct StateHeader {
     pub recipe: Recipe,
     /// Fingerprint of the data.
     pub data: String,
+    /// What of the run is not its recipe's, by its kind.
+    pub parts: Parts,
 }
+
+/// Parts of a run that are not its recipe's: what kind of part, and what tells it from others.
+pub(crate) type Parts = BTreeMap<String, String>;
 
 impl StateHeader {
     /// Reads the header of the state at `path`; `None` if there is no file.
@@ -80,13 +86,15 @@ impl StateHeader {
             Error::RecipeText { problem, .. } => broken(format!("its `recipe` cannot be read: {problem}")),
             other => other,
         })?;
-        Ok(Some(Self { position, recipe, data: text("data")?.clone() }))
+        let parts = metadata.get("parts").map(|parts| serde_json::from_str(parts)).transpose();
+        let parts = parts.map_err(|error| broken(format!("its `parts` cannot be read: {}", shown(error))))?;
+        Ok(Some(Self { position, recipe, data: text("data")?.clone(), parts: parts.unwrap_or_default() }))
     }
 
-    /// Writes the state; of a learner that is not given, only how far it came.
-    pub fn write<D: Zoo>(&self, path: &Path, learner: Option<&Learner<D>>) -> Result<()> {
+    /// Writes the state; of a learner and its hooks that are not given, only how far they came.
+    pub fn write<D: Zoo>(&self, path: &Path, run: Option<(&Learner<D>, &[Box<dyn Hook<D>>])>) -> Result<()> {
         let mut writer = TensorWriter::new();
-        if let Some(learner) = learner {
+        if let Some((learner, hooks)) = run {
             writer.add_model("model/", learner.model())?;
             learner.optimizer.for_each_moment(&mut |name, first, second| {
                 writer.add(&format!("exp_avg/{name}"), &[first.len()], first)?;
@@ -98,6 +106,17 @@ impl StateHeader {
                     writer.add(&format!("ema/{name}"), &[values.len()], &values)?;
                 }
             }
+            for hook in hooks {
+                let state = hook.state()?;
+                if state == HookState::default() {
+                    continue;
+                }
+                let key = hook_key(hook.name());
+                for (name, values) in &state.tensors {
+                    writer.add(&format!("{key}/{name}"), &[values.len()], values)?;
+                }
+                writer.add_metadata(&key, state.text);
+            }
         }
         let unwritable =
             |error: serde_json::Error| Error::State { path: path.to_owned(), problem: error.to_string() };
@@ -105,6 +124,9 @@ impl StateHeader {
         writer.add_metadata("format", "inductive-state").add_metadata("version", env!("CARGO_PKG_VERSION"));
         writer.add_metadata("progress", progress).add_metadata("data", &self.data);
         writer.add_metadata("recipe", self.recipe.to_toml()?);
+        if !self.parts.is_empty() {
+            writer.add_metadata("parts", serde_json::to_string(&self.parts).map_err(unwritable)?);
+        }
         Ok(writer.write(path)?)
     }
 
@@ -155,6 +177,31 @@ impl StateHeader {
         Ok(())
     }
 
+    /// Gives every hook the state at `path` that it left there.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file is damaged; those of [`Hook::restore`].
+    pub fn restore_hooks<D: Zoo>(
+        path: &Path,
+        hooks: &mut [Box<dyn Hook<D>>],
+        learner: &mut Learner<D>,
+    ) -> Result<()> {
+        let file = TensorFile::open(path).map_err(|error| damaged(path, error))?;
+        for hook in hooks {
+            let key = hook_key(hook.name());
+            let Some(text) = file.metadata().get(&key) else { continue };
+            let prefix = format!("{key}/");
+            let names =
+                file.entries().filter_map(|entry| entry.name.strip_prefix(&prefix).map(str::to_owned));
+            let tensors = names.map(|name| Ok((file.values(&format!("{prefix}{name}"))?, name)));
+            let tensors: Result<Vec<(Vec<f32>, String)>, _> = tensors.collect();
+            let tensors = tensors.map_err(|error| damaged(path, error))?;
+            let tensors = tensors.into_iter().map(|(values, name)| (name, values)).collect();
+            hook.restore(HookState { text: text.clone(), tensors }, learner)?;
+        }
+        Ok(())
+    }
+
     /// Refuses a buffer `operator` whose value is not what the recipe makes it in so many updates.
     fn check_operator(&self, path: &Path, file: &TensorFile, name: &str, operator: Operator) -> Result<()> {
         let values: Vec<f32> = file.values(name)?;
@@ -171,6 +218,11 @@ impl StateHeader {
         );
         Err(Error::State { path: path.to_owned(), problem })
     }
+}
+
+/// Under which key the state of a hook is saved, and before which names.
+fn hook_key(name: &str) -> String {
+    format!("hook/{name}")
 }
 
 /// What is wrong with the state at `path`, unless the system refused to read it.

@@ -8,7 +8,7 @@ use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 use inductive_schedule::{Duration, SwitchTimes};
 
-use crate::{Learner, Plan, Recipe, Result};
+use crate::{At, Hook, Learner, Metrics, Plan, Recipe, Result, SwitchInfo};
 
 /// When the layers of a run switch, and which have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +63,7 @@ impl Switching {
     }
 
     /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names.
-    pub fn switch_due<D: Zoo>(&mut self, learner: &mut Learner<D>, step: u64) -> Result<Vec<String>> {
+    fn switch_due<D: Zoo>(&mut self, learner: &mut Learner<D>, step: u64) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for (layer, (time, done)) in self.times.iter().zip(&mut self.done).enumerate() {
             if !*done && time.is_some_and(|time| time <= step) {
@@ -98,8 +98,37 @@ impl Switching {
     }
 
     /// The updates before each layer switched; `None` for a layer that is a convolution.
-    pub fn switched(&self) -> Vec<Option<u64>> {
+    fn switched(&self) -> Vec<Option<u64>> {
         self.times.iter().zip(&self.done).map(|(time, done)| time.filter(|_| *done)).collect()
+    }
+}
+
+impl<D: Zoo> Hook<D> for Switching {
+    fn name(&self) -> &str {
+        "switching"
+    }
+
+    fn start(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+        self.before_step(learner, at)
+    }
+
+    fn before_step(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+        let (step, total_steps) = (at.step, at.plan.total_steps);
+        for layer in &self.switch_due(learner, step)? {
+            at.progress.switch(&SwitchInfo { layer, step, total_steps });
+        }
+        Ok(())
+    }
+
+    fn after_evaluation(
+        &mut self,
+        learner: &mut Learner<D>,
+        metrics: &mut Metrics,
+        _: &mut At<'_>,
+    ) -> Result<()> {
+        metrics.switched = self.switched();
+        metrics.head_positions = head_positions(learner.model())?;
+        Ok(())
     }
 }
 
@@ -159,7 +188,7 @@ impl Roles {
 }
 
 /// `[dx, dy, alpha]` of each head of each layer that can leave convolution; empty where none has left it.
-pub(crate) fn head_positions<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Vec<Vec<[f64; 3]>>> {
+fn head_positions<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Vec<Vec<[f64; 3]>>> {
     // A file of metrics cannot hold what is not finite, the place of a head that looks everywhere (alpha is 0).
     let number = |x: f64| if x.is_finite() { x } else { 0.0 };
     let positions: Vec<Vec<[f64; 3]>> = model

@@ -9,7 +9,6 @@ mod tests;
 mod text;
 mod validate;
 
-use inductive_data::DataSpec;
 use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
 use inductive_schedule::{Clock, Duration, EmaDecay, length};
@@ -285,16 +284,22 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::validate`].
     pub fn resolve(&self) -> Result<Self> {
-        self.validate()?;
-        let spec = self.model_spec()?;
+        let entry = inductive_models::find(&self.model)?;
+        self.resolve_for(&self.model_spec()?, entry.init(), false)
+    }
+
+    /// [`Recipe::resolve`] for a model of this spec that begins with the strategy `init` by itself. own_data: whether data are given, so
+    /// that their name need not be one that can be loaded.
+    pub(crate) fn resolve_for(&self, model: &ModelSpec, init: Option<&str>, own_data: bool) -> Result<Self> {
+        self.validate_for(model)?;
         Ok(Self {
-            local_up_to_layer: Some(self.local_up_to_layer.or(spec.local_up_to_layer()).unwrap_or(0)),
+            local_up_to_layer: Some(self.local_up_to_layer.or(model.local_up_to_layer()).unwrap_or(0)),
             lr: Some(self.learning_rate()),
             lr_base: None,
-            data_revision: self.data.parse::<DataSpec>()?.source().revision(),
+            data_revision: self.revision(own_data)?,
             init: match &self.init {
                 None if self.weights.is_some() => None,
-                None => inductive_models::find(&self.model)?.init().map(Init::from),
+                None => init.map(Init::from),
                 init => init.clone(),
             },
             ..self.clone()

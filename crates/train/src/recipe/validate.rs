@@ -2,6 +2,7 @@
 
 use inductive_data::DataSpec;
 use inductive_files::did_you_mean;
+use inductive_models::ModelSpec;
 use inductive_schedule::{Clock, Duration};
 
 use super::{Init, Named, Recipe};
@@ -38,8 +39,13 @@ impl Recipe {
     /// [`Error::Recipe`]; [`Error::Model`] for a model that does not exist, or an option that it cannot have; [`Error::Data`]
     /// for a data string that names no source.
     pub fn validate(&self) -> Result<()> {
-        let spec = self.model_spec()?;
-        self.validate_data()?;
+        let model = self.model_spec()?;
+        self.revision(false)?;
+        self.validate_for(&model)
+    }
+
+    /// [`Recipe::validate`] for a model of this spec, but for the data.
+    pub(crate) fn validate_for(&self, model: &ModelSpec) -> Result<()> {
         let strength = self.locality_strength;
         check(
             "locality_strength",
@@ -49,7 +55,7 @@ impl Recipe {
         )?;
         if let Some(share) = self.content_share {
             check("content_share", share, (0.0..=1.0).contains(&share), "a share, 0 to 1")?;
-            if !matches!(spec.family, inductive_models::Family::SimpleVit(_)) {
+            if !matches!(model.family, inductive_models::Family::SimpleVit(_)) {
                 return refuse(
                     "content_share",
                     share,
@@ -67,7 +73,7 @@ impl Recipe {
             );
         }
         if let Some(switch) = &self.switch {
-            switch.validate(&spec)?;
+            switch.validate(model)?;
         }
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse("batch_size", self.batch_size, format!("1 to {MAX_BATCH} images"));
@@ -83,11 +89,15 @@ impl Recipe {
         init.or(self.filters.as_ref().map(|_| "filters"))
     }
 
-    fn validate_data(&self) -> Result<()> {
-        let ours = self.data.parse::<DataSpec>()?.source().revision();
-        match (self.data_revision, ours) {
-            (None, _) => Ok(()),
-            (given, ours) if given == ours => Ok(()),
+    /// The drawing of the data, which `data_revision` must not contradict. own_data: whether their name need not be known.
+    pub(super) fn revision(&self, own_data: bool) -> Result<Option<u32>> {
+        let ours = match self.data.parse::<DataSpec>() {
+            Err(_) if own_data => None,
+            spec => spec?.source().revision(),
+        };
+        let refused = match (self.data_revision, ours) {
+            (None, _) => return Ok(ours),
+            (given, ours) if given == ours => return Ok(ours),
             (Some(given), Some(ours)) => refuse(
                 "data_revision",
                 given,
@@ -96,7 +106,8 @@ impl Recipe {
             (Some(given), None) => {
                 refuse("data_revision", given, "to be left out: only embedded sets have one")
             }
-        }
+        };
+        refused.map(|()| ours)
     }
 
     fn validate_lengths(&self) -> Result<()> {

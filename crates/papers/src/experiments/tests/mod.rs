@@ -37,6 +37,7 @@ pub(super) fn finished(cell: Cell, top1: f64) -> CellResult {
         stable_rank: vec![2.0, 3.0],
         nuclear_rank: vec![5.0, 6.0],
         fourier: Vec::new(),
+        measures: Default::default(),
     };
     let best = Best { step: 6, epoch: 1.0, top1 };
     CellResult { cell, result: RunResult { metrics: vec![metrics], start: None, best, folder: "run".into() } }
