@@ -51,11 +51,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<D
         Ended::Complete { report, files } => {
             say_set(format!("\n{}", report.terminal(&terminal())))?;
             if let Some(file) = files.last() {
-                say(format!(
-                    "written: {} and {} more files beside it",
-                    shown(file.display()),
-                    files.len() - 1
-                ))?;
+                say(format!("written: {} and {} more files", shown(file.display()), files.len() - 1))?;
             }
             Ok(Done::Complete)
         }

@@ -209,11 +209,11 @@ impl<'a> Context<'a> {
                 Ok(value(0)?.map(|it| if it.is_nan() { other } else { it }))
             }
             "repeat" => Ok(Value::List(vec![number(0)?; number(1)? as usize])),
-            "over_seeds" => Ok(value(0)?.in_the_mean()),
-            "highest_seed" => Ok(value(0)?.over_seeds(largest)),
+            "over_seeds" => Ok(self.expected(value(0)?.in_the_mean())),
+            "highest_seed" => Ok(self.expected(value(0)?.over_seeds(largest))),
             "of_first_seed" => Ok(match value(0)? {
                 Value::Seeded(it) => {
-                    it.iter().next().map_or(Value::Missing, |(_, value)| Value::Number(value))
+                    self.expected(it.iter().next().map_or(Value::Missing, |(_, value)| Value::Number(value)))
                 }
                 Value::Layers(it) => it.into_values().next().map_or(Value::List(Vec::new()), Value::List),
                 other => other,
@@ -241,6 +241,14 @@ impl<'a> Context<'a> {
                 };
                 self.measure(name, arm, moment)
             }
+        }
+    }
+
+    /// Before there are results, what will be a number is one, so that what is made of it is checked.
+    fn expected(&self, value: Value) -> Value {
+        match value {
+            Value::Missing if self.results.is_empty() => Value::Number(f64::NAN),
+            value => value,
         }
     }
 

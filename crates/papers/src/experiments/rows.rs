@@ -115,7 +115,11 @@ impl Context<'_> {
         let of_arm = |run: &&super::CellResult| {
             run.cell.fraction == self.fraction && arm.is_none_or(|arm| run.cell.variant == *arm)
         };
-        let Some(run) = self.results.iter().find(of_arm) else { return Vec::new() };
+        let Some(run) = self.results.iter().find(of_arm) else {
+            // Before there are results, one stands for all, so that what is written about them is read.
+            let row = Row::default().with("epoch", 0).with("step", 0).with("percent", 0);
+            return if self.results.is_empty() { vec![row] } else { Vec::new() };
+        };
         let lines = &run.result.metrics;
         let last = lines.last().map_or(1.0, |it| it.step as f64);
         let row = |(at, line): (usize, &inductive_train::Metrics)| {

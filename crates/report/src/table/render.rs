@@ -15,6 +15,19 @@ const MIN_TEXT: usize = 12;
 /// Paragraphs are not set narrower than this.
 const MIN_WIDTH: usize = 40;
 
+/// `cell` in lines of at most `wide` columns: behind commas if that is enough, so that a number stays with its mark.
+fn broken(cell: &str, wide: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in cell.split_inclusive(", ") {
+        match lines.last_mut() {
+            Some(line) if width(line) + width(piece.trim_end()) <= wide => line.push_str(piece),
+            _ => lines.push(piece.to_owned()),
+        }
+    }
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
+    if lines.iter().all(|line| width(line) <= wide) { lines.join("\n") } else { wrap(cell, wide, "") }
+}
+
 /// Columns that stand beside each other, and how.
 struct Part {
     /// Which, in order.
@@ -33,7 +46,8 @@ impl Part {
 
 impl Table {
     /// The table as lines for a terminal: ruled, aligned, notes and sources below. A table that is too wide breaks its heads and
-    /// its text into several lines, never its numbers; one that still does not fit goes on below, with its first column again.
+    /// its text into several lines, never its numbers; one that still does not fit goes on below, with its first column again, and there
+    /// a list of numbers that is too long by itself is broken behind a comma.
     pub fn terminal(&self, terminal: &Terminal) -> String {
         let citations = self.citations();
         let head: Vec<String> = self.columns.iter().map(|column| terminal.spell(&column.name)).collect();
@@ -66,7 +80,7 @@ impl Table {
     fn parts(&self, head: &[String], rows: &[Vec<String>], most: usize) -> Vec<Part> {
         let all: Vec<usize> = (0..head.len()).collect();
         let fits = |columns: &[usize]| {
-            let mut parts = GAPS.map(|gap| self.fit(columns, head, rows, most, gap)).into_iter();
+            let mut parts = GAPS.map(|gap| self.fit(columns, head, rows, most, gap, false)).into_iter();
             parts.find(|part| part.total() <= most)
         };
         if let Some(part) = fits(&all) {
@@ -78,19 +92,28 @@ impl Table {
             match (parts.last_mut(), wider) {
                 (Some(last), Some(wider)) => *last = wider,
                 _ => {
-                    let narrow = || self.fit(&[0, at], head, rows, most, GAPS[1]);
+                    let narrow = || self.fit(&[0, at], head, rows, most, GAPS[1], true);
                     parts.push(fits(&[0, at]).unwrap_or_else(narrow));
                 }
             }
         }
         match parts.is_empty() {
-            true => vec![self.fit(&all, head, rows, most, GAPS[0])],
+            true => vec![self.fit(&all, head, rows, most, GAPS[0], true)],
             false => parts,
         }
     }
 
-    /// These columns, as wide as what stands in them, or less where they would be wider than `most`.
-    fn fit(&self, columns: &[usize], head: &[String], rows: &[Vec<String>], most: usize, gap: usize) -> Part {
+    /// These columns, as wide as what stands in them, or less where they would be wider than `most`; with `lists`, lists of numbers
+    /// give way too.
+    fn fit(
+        &self,
+        columns: &[usize],
+        head: &[String],
+        rows: &[Vec<String>],
+        most: usize,
+        gap: usize,
+        lists: bool,
+    ) -> Part {
         let body =
             |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0);
         let longest_word = |text: &String| text.split_whitespace().map(width).max().unwrap_or(0);
@@ -102,15 +125,19 @@ impl Table {
         part.widths = columns.iter().map(|&at| body(at).max(longest_word(&head[at]))).collect();
         // Then columns of text give way, the widest first, as far as their words allow.
         let least = |at: usize| {
-            let words = rows.iter().filter_map(|row| row.get(at)).chain([&head[at]]).map(longest_word).max();
-            words.unwrap_or(0).max(MIN_TEXT)
+            let longest = |text: &String| match self.columns[at].align {
+                Align::Left => longest_word(text),
+                Align::Right => text.split(", ").map(|number| width(number) + 1).max().unwrap_or(0),
+            };
+            let cells = rows.iter().filter_map(|row| row.get(at)).map(longest).max();
+            cells.unwrap_or(0).max(longest_word(&head[at])).max(MIN_TEXT)
         };
-        let text: Vec<(usize, usize)> = (0..columns.len())
-            .filter(|&i| self.columns[columns[i]].align == Align::Left)
+        let gives_way: Vec<(usize, usize)> = (0..columns.len())
+            .filter(|&i| lists || self.columns[columns[i]].align == Align::Left)
             .map(|i| (i, least(columns[i])))
             .collect();
         while part.total() > most {
-            let wide = text.iter().filter(|(i, least)| part.widths[*i] > *least);
+            let wide = gives_way.iter().filter(|(i, least)| part.widths[*i] > *least);
             let Some(&(i, _)) = wide.max_by_key(|(i, _)| part.widths[*i]) else { break };
             part.widths[i] -= 1;
         }
@@ -121,7 +148,11 @@ impl Table {
     fn lines(&self, cells: &[String], part: &Part) -> String {
         let set = |(&at, &wide): (&usize, &usize)| {
             let cell = cells.get(at).map_or("", String::as_str);
-            if width(cell) > wide { wrap(cell, wide, "") } else { cell.to_owned() }
+            match self.columns[at].align {
+                _ if width(cell) <= wide => cell.to_owned(),
+                Align::Left => wrap(cell, wide, ""),
+                Align::Right => broken(cell, wide),
+            }
         };
         let wrapped: Vec<String> = part.columns.iter().zip(&part.widths).map(set).collect();
         let height = wrapped.iter().map(|cell| cell.lines().count()).max().unwrap_or(0);

@@ -137,6 +137,20 @@ fn a_table_of_many_numbers_goes_on_below_with_its_first_column_and_loses_none() 
 }
 
 #[test]
+fn a_list_of_numbers_that_is_too_long_by_itself_is_broken_behind_a_comma() {
+    let cited = |value: f64| {
+        let citation = Citation { source: "a paper".to_owned(), confidence: "paper".to_owned() };
+        Cited { value, unit: "share".to_owned(), citation }
+    };
+    let mut table = Table::new("t", [Column::left("layer"), Column::right("heads")]);
+    table.row([Cell::text("1"), Cell::published((0..9).map(|head| cited(f64::from(head) / 100.0)))]);
+    let text = table.terminal(&Terminal { width: 50, ..Terminal::default() });
+    assert!(text.lines().all(|line| line.chars().count() <= 50), "{text}");
+    assert!((1..9).all(|head| text.contains(&format!("0.0{head} [1]"))), "{text}");
+    assert!(text.contains("[1],\n"), "{text}");
+}
+
+#[test]
 fn a_table_without_columns_or_rows_renders() {
     let empty = Table::new("nothing", []);
     assert!(empty.terminal(&Terminal::default()).starts_with("nothing\n"));

@@ -74,10 +74,13 @@ impl Context<'_> {
                 Value::Missing => Vec::new(),
                 _ => return Err(format!("`{y}` is to be a number per layer")),
             };
+            let place = |layer: usize| {
+                let words = [("layer".to_owned(), layer.to_string())].into();
+                self.at(&Row { words, ..Row::default() }).number(line.x.as_deref().unwrap_or("layer"))
+            };
+            place(1)?;
             for (at, value) in list.into_iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-                let words = [("layer".to_owned(), (at + 1).to_string())].into();
-                let here = self.at(&Row { words, ..Row::default() });
-                series = series.point(here.number(line.x.as_deref().unwrap_or("layer"))?, value);
+                series = series.point(place(at + 1)?, value);
             }
             return Ok(Some(series));
         }

@@ -22,6 +22,15 @@ name = "t"
 title = "T"
 rows = "arms"
 columns = [{ head = "top-1", value = "top1(arm)" }]
+[[figure]]
+name = "f"
+title = "F"
+x = { label = "epochs" }
+y = { label = "gates" }
+lines = [
+    { name = "{label}", each = "arms", over = "evaluations", x = "epoch", y = "element(over_seeds(gates(arm)), 1)" },
+    { name = "{label}", each = "arms", over = "layers", x = "layer - 1", y = "gates(arm)" },
+]
 [[claim]]
 id = "convit.1"
 compare = ["a > b"]
@@ -50,11 +59,14 @@ fn what_is_wrong_is_named_with_the_file_the_place_and_what_there_is() {
         ("top1(arm)", "accuracy(arm)", &["`accuracy`", "test_loss", "depth_correlation"]),
         ("top1(arm)", "top1(arm", &["`)` is missing"]),
         ("top1(arm)", "gates(arm) - gates(b)", &["mean(..)"]),
+        ("x = \"epoch\"", "x = \"epochs\"", &["figure `f`", "no arm `epochs`", "epoch"]),
+        ("x = \"layer - 1\"", "x = \"layers\"", &["figure `f`", "no arm `layers`", "layer"]),
+        ("over_seeds(gates(arm))", "over_seeds(top1(arm))", &["figure `f`", "element(..)", "per layer"]),
         ("title = \"T\"", "title = \"{nobody}\"", &["`nobody`", "preset"]),
         ("convit.1", "convit.77", &["convit.77", "convit.10"]),
         ("\"a > b\"", "\"a\"", &["claim `convit.1`", "left > right"]),
         ("\"a > b\"", "\"mean(gates(a)) > gates(b)\"", &["claim `convit.1`", "mean(..)"]),
-        ("\"a > b\"", "{ compare = \"a > b\", say = \"x\" }", &["line 23", "`say`", "`says`"]),
+        ("\"a > b\"", "{ compare = \"a > b\", say = \"x\" }", &["line 32", "`say`", "`says`"]),
         ("local_up_to_layer", "local_up_to", &["arm `b`", "local_up_to", "local_up_to_layer"]),
         ("{ local_up_to_layer = 0 }", "{ seed = 3 }", &["arm `b`", "`seed`", "--seeds"]),
         ("{ local_up_to_layer = 0 }", "{ model = \"convit_micr\" }", &["arm `b`", "convit_micro"]),
