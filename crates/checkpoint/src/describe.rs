@@ -70,14 +70,10 @@ impl fmt::Display for Description {
         // Escaped: a file may not move the cursor of the terminal it is listed on.
         let names: Vec<String> = self.tensors.iter().map(|t| shown(&t.name).to_string()).collect();
         let name_width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(4, 60);
-        writeln!(
-            f,
-            "{:name_width$}  {:5}  {:20}  {:>11}  {:>12}",
-            "name", "dtype", "shape", "numbers", "bytes"
-        )?;
+        writeln!(f, "{:name_width$}  {:5}  {:18}  {:>9}", "name", "dtype", "shape", "numbers")?;
         for (name, t) in names.iter().zip(&self.tensors) {
             let (dtype, shape) = (t.dtype.to_string(), format!("{:?}", t.shape));
-            writeln!(f, "{name:name_width$}  {dtype:5}  {shape:20}  {:>11}  {:>12}", t.numel, t.bytes)?;
+            writeln!(f, "{name:name_width$}  {dtype:5}  {shape:18}  {:>9}", t.numel)?;
         }
         writeln!(
             f,

@@ -10,7 +10,7 @@ use crate::{help, hint};
 
 /// Vision transformers that learn from little data: train them, compare them, check what papers claim about them.
 #[derive(Debug, Parser)]
-#[command(name = "inductive", version, max_term_width = 100, after_help = help::begin())]
+#[command(name = "inductive", version, max_term_width = 80, after_help = help::begin())]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -182,7 +182,7 @@ pub struct Recipe {
 #[derive(Debug, Args)]
 #[command(after_help = help::recipe())]
 pub struct Train {
-    /// The recipe, a TOML file that names what differs from the default recipe below.
+    /// The recipe, a TOML file that names what differs from the default recipe of its model.
     pub recipe: PathBuf,
     #[arg(long, help = help::data("in place of the recipe's"))]
     pub data: Option<String>,
@@ -223,14 +223,16 @@ pub struct Eval {
 #[derive(Debug, Args)]
 #[command(after_help = help::models())]
 pub struct Fourier {
-    /// A model's name, for new weights, or a `.safetensors` file with timm's names.
-    #[arg(value_name = "MODEL|FILE")]
+    /// A model's name, for new weights; a run's folder; or a `.safetensors` file with timm's names.
+    #[arg(value_name = "MODEL|RUN|FILE")]
     pub what: String,
     /// The model of a file that does not say it; those of `train` and `init` do.
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    #[arg(long, help = help::data("test images are used, enlarged to what the model takes if need be"))]
-    pub data: String,
+    #[arg(long, help = help::data(
+        "test images are used, enlarged to what the model takes if need be; of a run its own if it is not given"
+    ))]
+    pub data: Option<String>,
     /// Test images, spread over the set.
     #[arg(long, default_value_t = Self::IMAGES, value_name = "N")]
     pub images: usize,
@@ -259,7 +261,8 @@ impl Fourier {
 #[derive(Debug, Args)]
 #[command(after_help = help::models())]
 pub struct Inspect {
-    /// A model's name or a `.safetensors` file; all models with their sizes if it is not given.
+    /// A model's name, a run's folder or a `.safetensors` file; all models with their sizes if it is not given.
+    #[arg(value_name = "MODEL|RUN|FILE")]
     pub what: Option<String>,
 }
 

@@ -1,11 +1,9 @@
 //! What help shows to choose from: papers, tables, models, strategies and data, as the crates list them.
 
 use inductive_data::sources;
-use inductive_init::Strategy;
 use inductive_models::{entries, find_switchable};
 use inductive_papers::experiments::{Preset, Registry};
 use inductive_report::text::{one_of, wrap};
-use inductive_train::Recipe;
 
 use crate::{
     commands::{bench, init, recipe},
@@ -22,8 +20,8 @@ pub const RUNS: &str = "runs";
 pub const PATHS: &str =
     "PATH is the official archive (binary version) or its folder, DIR has train/<class>/* and val/<class>/*";
 
-/// Columns of a list, less than the 100 of help.
-const COLUMNS: usize = 96;
+/// Columns of a list, no more than help has.
+const COLUMNS: usize = 80;
 
 /// Each in backquotes.
 fn quoted<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> impl Iterator<Item = String> {
@@ -105,16 +103,11 @@ pub fn bench_models() -> String {
 
 /// The fields of a recipe.
 pub fn recipe() -> String {
-    let values = toml::to_string(&Recipe::default()).unwrap_or_default();
-    let lines: String = values.lines().map(|line| format!("  {line}\n")).collect();
-    let more = format!(
-        "{} (lr: {:?} if neither it nor lr_base is given; init: {})",
-        recipe::names_without_value().join(", "),
-        Recipe::default().learning_rate(),
-        Strategy::NAMES.join(", ")
-    );
-    let more = wrap(&more, COLUMNS - 2, "").replace('\n', "\n  ");
-    format!("The default recipe:\n{lines}\nFields without a value in it:\n  {more}")
+    let all = names("Fields of a recipe", recipe::names());
+    format!(
+        "{all}\n\n{} prints them with what they mean and their defaults.",
+        Line::new("recipe").word("MODEL")
+    )
 }
 
 /// Where to begin.
@@ -136,20 +129,6 @@ pub fn begin() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn help_of_train_has_every_field_of_a_recipe() {
-        let fields = recipe::names();
-        assert!(fields.len() > 25, "{fields:?}");
-        let text = super::recipe();
-        let (values, rest) = text.split_once("Fields without a value in it:").unwrap();
-        for field in fields {
-            let has = |prefix: &str| values.lines().any(|line| line.trim_start().starts_with(prefix));
-            let valued = has(&format!("{field} =")) || has(&format!("[{field}]"));
-            let other = rest.split([' ', ',']).any(|word| word.trim() == field);
-            assert!(valued != other, "{field} is in neither list or in both: {text}");
-        }
-    }
 
     #[test]
     fn the_lines_of_a_list_are_wrapped_beside_their_names() {

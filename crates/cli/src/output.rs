@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 
 use inductive_files::shown_lines;
-use inductive_report::text::{Charset, Terminal};
+use inductive_report::text::{Charset, Terminal, wrap};
 
 use crate::error::Result;
 
@@ -15,6 +15,18 @@ use crate::error::Result;
 /// When it is closed or full; the command ends then.
 pub fn say(text: impl AsRef<str>) -> Result<()> {
     say_set(shown_lines(text.as_ref()).to_string())
+}
+
+/// [`say`] for sentences: a line that is too long goes on below, four columns further in.
+///
+/// # Errors
+/// As [`say`].
+pub fn say_prose(text: impl AsRef<str>) -> Result<()> {
+    let set = |line: &str| {
+        let lead = " ".repeat(line.len() - line.trim_start().len());
+        format!("{lead}{}", wrap(line, columns() - lead.len(), &format!("{lead}    ")))
+    };
+    say(text.as_ref().split('\n').map(set).collect::<Vec<_>>().join("\n"))
 }
 
 /// [`say`] for tables, figures and reports that were set for [`terminal`]: the colours in them are our own, the words in them

@@ -107,8 +107,10 @@ fn recipes_that_cannot_be_meant() {
         refuses(d, &["train", "recipe.toml"], code, says);
     };
     refuses(d, &["train", "missing.toml"], FAILURE, &["missing.toml"]);
+    refuses(d, &["train", "deit_micro"], USAGE, &["`inductive recipe deit_micro > deit_micro.toml`"]);
     train("modell = \"convit_micro\"", USAGE, &["modell", "recipe.toml", "; did you mean `model`?"]);
     train("lr = -1.0", USAGE, &["`lr`"]);
+    refuses(d, &["train", "recipe.toml", "--out", "recipe.toml"], USAGE, &["recipe.toml: this is a file"]);
     train("batch_size = 0", USAGE, &["`batch_size`"]);
     train("model = \"convit_mikro\"", USAGE, &["did you mean `convit_micro`?"]);
     train("local_up_to_layer = 4", USAGE, &["class token", "at most 3"]);
@@ -183,7 +185,7 @@ fn help_is_as_it_was() {
         "\nStrategies:",
         "\nPapers that can be reproduced:",
         "\nWhat can be reproduced:",
-        "\nThe default recipe:",
+        "\nFields of a recipe:",
     ];
     let before_lists = |command: &str| {
         let text = help(command);
@@ -238,7 +240,11 @@ fn help_lists_whatever_there_is_to_choose_from() {
     assert_eq!(listed.filter(|it| !it.is_empty()).collect::<Vec<_>>(), can);
 
     has("init", &strings(&inductive_init::Strategy::NAMES));
-    has("train", &strings(&inductive_init::Strategy::NAMES));
+    let printed = succeeds(tempfile::tempdir().unwrap().path(), &["recipe", "--reference"]);
+    let fields = printed.split("\n## ").nth(1).unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
+    let fields: Vec<String> = fields.map(|line| line.split('`').next().unwrap().to_owned()).collect();
+    assert!(fields.len() > 30, "{fields:?}");
+    has("train", &fields);
     let forms: Vec<String> = inductive_data::sources().forms().iter().map(ToString::to_string).collect();
     for command in ["reproduce", "init", "reparameterize", "train", "eval", "fourier", "data"] {
         has(command, &forms);

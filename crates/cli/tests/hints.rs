@@ -11,7 +11,10 @@ use std::{
     process::{Command, Output},
 };
 
-use common::{INTERRUPTED, STARTED_AS, USAGE, end, in_time, refused, send, succeeded, text, wait_for};
+use common::{
+    INTERRUPTED, STARTED_AS, USAGE, end, in_time, inductive, refused, refuses, send, succeeded, succeeds,
+    text, wait_for, write_recipe,
+};
 
 /// A name that a shell does not take as it is.
 const ODD: &str = "it's a \"$HOME\" run";
@@ -248,6 +251,31 @@ fn weights_that_were_reparameterized_are_measured_by_the_command_that_is_printed
     assert!(hint(&shown, "next: ").ends_with(" --data folder:DIR"), "{shown}");
 }
 
+/// Where a file of weights or a model can be named, a run's folder can be.
+#[test]
+fn a_run_is_inspected_measured_and_told_to_be_finished_by_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    write_recipe(d, "deit_micro", 1, "batch_size = 8\n");
+    let train = ["train", "recipe.toml", "--out", ODD];
+    assert!(!text(&inductive(d, &train).stderr).contains("holds this run already"));
+    let again = inductive(d, &train);
+    assert!(
+        succeeded(&again).contains("finished: top-1")
+            && text(&again.stderr).contains("holds this run already")
+    );
+    let weights = format!("{ODD}/last.safetensors");
+    let of_file = succeeds(d, &["inspect", &weights]);
+    assert_eq!(succeeds(d, &["inspect", ODD]), format!("{weights}:\n{of_file}"));
+    let shown = succeeds(d, &["fourier", ODD, "--images", "2"]);
+    assert!(shown.contains("on synthetic (2 test images)"), "{shown}");
+    refuses(d, &["fourier", "deit_micro"], USAGE, &["give --data"]);
+    fs::create_dir(d.join("empty")).unwrap();
+    for command in ["inspect", "fourier"] {
+        refuses(d, &[command, "empty"], USAGE, &["not the folder of a run"]);
+    }
+}
+
 #[test]
 fn frequencies_of_a_file_are_compared_by_the_command_that_is_printed() {
     let dir = tempfile::tempdir().unwrap();
@@ -263,7 +291,7 @@ fn frequencies_of_a_file_are_compared_by_the_command_that_is_printed() {
             .contains("convit_micro, new weights (seed 0) on synthetic (3 test images)")
     );
     let shown = run(&[&["fourier", "convit_micro"], &options[..]].concat());
-    let last = "inductive fourier RUN/last.safetensors --data synthetic --images 3 --local-up-to-layer 0";
+    let last = "inductive fourier RUN --data synthetic --images 3 --local-up-to-layer 0";
     assert!(shown.lines().any(|line| line.trim() == last), "{shown}");
 }
 

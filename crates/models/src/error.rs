@@ -6,8 +6,8 @@
 pub enum Error {
     /// No model of this name.
     #[error(
-        "no model `{name}`{}; `inductive inspect` lists all",
-        nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+        "no model `{name}`; {}`inductive inspect` lists all",
+        nearest.as_ref().map(|n| format!("did you mean `{n}`? ")).unwrap_or_default()
     )]
     UnknownModel {
         /// What was asked for.

@@ -2,13 +2,19 @@
 
 use inductive_data::{DataSpec, Descriptor};
 
-use crate::{args::Data, commands::Done, error::Result, help, output::say};
+use crate::{
+    args::Data,
+    commands::Done,
+    error::Result,
+    help,
+    output::{say, say_prose},
+};
 
 pub fn run(args: Data) -> Result<Done> {
     match args.data {
         None => {
             Descriptor::all().iter().try_for_each(show)?;
-            say(format!("--data takes {}", help::data(help::PATHS)))?;
+            say_prose(format!("--data takes {}", help::data(help::PATHS)))?;
         }
         Some(text) => {
             let split = text.parse::<DataSpec>()?.load(&Default::default())?;
@@ -31,9 +37,9 @@ fn show(d: &Descriptor) -> Result<()> {
         "  {} training and {} test images, {} x {} pixels, {classes} classes",
         d.train, d.test, d.height, d.width
     ))?;
-    say(format!("  layout: {}", d.layout.trim()))?;
+    say_prose(format!("  layout: {}", d.layout.trim()))?;
     if let Some(url) = &d.url {
         say(format!("  from: {url}"))?;
     }
-    say(format!("  terms: {}\n", d.licence.trim()))
+    say_prose(format!("  terms: {}\n", d.licence.trim()))
 }

@@ -82,19 +82,11 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
 }
 
 /// The recipe of the run in `folder`, on `data` if they are given, and its weights where no others are given.
-fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Result<(Recipe, PathBuf)> {
-    let path = folder.join("recipe.toml");
-    if !path.is_file() {
-        let folder = shown(folder.display());
-        return Err(Error::Usage(format!(
-            "{folder}: not the folder of a run, there is no recipe.toml in it"
-        )));
-    }
-    let Some(weights) = weights.map(Path::to_owned).or_else(|| weights_in(folder)) else {
-        return Err(Error::Failure(format!(
-            "{}: the run has kept no weights yet, neither last.safetensors nor best.safetensors",
-            shown(folder.display())
-        )));
+pub fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Result<(Recipe, PathBuf)> {
+    let path = recipe_of_run(folder)?;
+    let weights = match weights {
+        Some(given) => given.to_owned(),
+        None => weights_of_run(folder)?,
     };
     let mut recipe = Recipe::read(&path)?;
     match data {
@@ -109,6 +101,25 @@ fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Resul
     recipe.validate()?;
     note(&format!("weights: {}", shown(weights.display())));
     Ok((recipe, weights))
+}
+
+/// The recipe's file of the run in `folder`, if it is one.
+fn recipe_of_run(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("recipe.toml");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let folder = shown(folder.display());
+    Err(Error::Usage(format!("{folder}: not the folder of a run, there is no recipe.toml in it")))
+}
+
+/// The weights of the run in `folder`, if it is one and has kept any.
+pub fn weights_of_run(folder: &Path) -> Result<PathBuf> {
+    recipe_of_run(folder)?;
+    weights_in(folder).ok_or_else(|| {
+        let kept = "the run has kept no weights yet, neither last.safetensors nor best.safetensors";
+        Error::Failure(format!("{}: {kept}", shown(folder.display())))
+    })
 }
 
 /// The weights of a run: the newest, else the best.

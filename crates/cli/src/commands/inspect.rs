@@ -1,21 +1,30 @@
 //! `inductive inspect`: models and checkpoints.
 
+use std::path::Path;
+
 use dfdx::prelude::Cpu;
-use inductive_files::names_a_file;
+use inductive_files::{names_a_file, shown};
 use inductive_models::{BuildOptions, ConvMixerSpec, Family, ModelSpec, Overlap, build, entries, find};
 use inductive_nn::ModuleExt;
-use inductive_report::{
-    table::{Cell, Column, Table},
-    text::Terminal,
-};
+use inductive_report::table::{Cell, Column, Table};
 
-use crate::{args::Inspect, commands::Done, error::Result, output::say};
+use crate::{
+    args::Inspect,
+    commands::{Done, eval::weights_of_run},
+    error::Result,
+    output::{say, say_prose, say_set, terminal},
+};
 
 pub fn run(args: Inspect) -> Result<Done> {
     match args.what {
-        None => say(models().terminal(&Terminal::default()))?,
+        None => say_set(models().terminal(&terminal()))?,
         Some(what) if what.ends_with(".safetensors") || names_a_file(&what) => {
             say(inductive_checkpoint::describe(&what)?.to_string())?;
+        }
+        Some(what) if find(&what).is_err() && Path::new(&what).is_dir() => {
+            let weights = weights_of_run(what.as_ref())?;
+            say(format!("{}:", shown(weights.display())))?;
+            say(inductive_checkpoint::describe(weights)?.to_string())?;
         }
         Some(name) => model(&name)?,
     }
@@ -54,10 +63,15 @@ fn models() -> Table {
 fn model(name: &str) -> Result<()> {
     let spec = find(name)?.spec;
     let model = build(&Cpu::default(), name, &BuildOptions::default())?.model;
-    say(format!("{name}: {} parameters, {} classes\n{}\n", model.num_params(), spec.classes, head(&spec)))?;
+    say_prose(format!(
+        "{name}: {} parameters, {} classes\n{}\n",
+        model.num_params(),
+        spec.classes,
+        head(&spec)
+    ))?;
     let layers: Vec<String> = model.switchable()?.into_iter().map(|layer| layer.name).collect();
     if !layers.is_empty() {
-        say(format!("layers that can leave convolution for attention: {}", layers.join(", ")))?;
+        say_prose(format!("layers that can leave convolution for attention: {}", layers.join(", ")))?;
         if let Some(stages) = spec.stages() {
             let more = stages.attention_macs(spec.grid().tokens(), 9, 16) as f64 / 1e9;
             say(format!("GMACs that attention adds when all have, at most: {more:.3}"))?;
@@ -70,7 +84,7 @@ fn model(name: &str) -> Result<()> {
         table.row([Cell::text(p.name()), Cell::text(format!("{:?}", p.shape())), Cell::count(p.numel())]);
         Ok(())
     })?;
-    say(table.terminal(&Terminal::default()))
+    say_set(table.terminal(&terminal()))
 }
 
 /// What a model does with an image, in lines.
@@ -117,6 +131,8 @@ fn head(spec: &ModelSpec) -> String {
 
 #[cfg(test)]
 mod tests {
+    use inductive_report::text::Terminal;
+
     use super::*;
 
     #[test]

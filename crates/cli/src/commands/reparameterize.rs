@@ -18,7 +18,7 @@ use crate::{
     commands::{Done, Settings},
     error::{Error, Result, of_weights},
     hint::{Line, on_data},
-    output::{note, say, say_set, terminal},
+    output::{note, say, say_prose, say_set, terminal},
 };
 
 /// Logits that differ by less, or by less of the largest, are taken for the same.
@@ -79,7 +79,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, f32::max);
     let apart = largest(&mut old.iter().zip(&new).map(|(a, b)| (a - b).abs()));
     let scale = largest(&mut old.iter().map(|v| v.abs()));
-    say(format!(
+    say_prose(format!(
         "logits of {} test images of {}, before and after: the largest difference is {apart:.1e}, the largest logit {scale:.1}",
         probe.count(),
         shown(&args.data)

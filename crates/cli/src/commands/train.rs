@@ -1,18 +1,36 @@
 //! `inductive train`: one run from a recipe.
 
 use inductive_files::shown;
-use inductive_models::Zoo;
+use inductive_models::{Zoo, find};
 use inductive_train::{Outcome, Recipe, TrainOptions};
 
 use crate::{
     args::Train,
     commands::{Done, Settings, eval::weights_in},
-    error::Result,
+    error::{Error, Result},
     hint::Line,
     output::{note, say},
     progress::RunView,
     stop,
 };
+
+/// Refuses what is no recipe and no folder for what was probably meant.
+fn check_paths(args: &Train) -> Result<()> {
+    if args.out.is_file() {
+        let out = shown(args.out.display());
+        return Err(Error::Usage(format!("--out {out}: this is a file; give a folder for the run")));
+    }
+    let model = args.recipe.to_str().filter(|name| find(name).is_ok() && !args.recipe.exists());
+    match model {
+        Some(model) => {
+            let print = Line::new("recipe").word(model);
+            let problem =
+                format!("train {model}: give a recipe; `{print} > {model}.toml` writes the model's own");
+            Err(Error::Usage(problem))
+        }
+        None => Ok(()),
+    }
+}
 
 pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done> {
     let again = Line::new("train")
@@ -20,6 +38,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
         .given("data", args.data.as_ref())
         .option("out", &args.out)
         .common(&settings.common);
+    check_paths(&args)?;
     let mut recipe = Recipe::read(&args.recipe)?;
     if let Some(data) = args.data {
         recipe = recipe.on_data(data);
@@ -29,10 +48,17 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
     data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     let options = TrainOptions { stop: Some(stop::on_interrupt()?), ..TrainOptions::default() };
     let mut view = RunView::new(settings.plain, String::new());
+    let finished_before = inductive_train::finished(&recipe, &args.out)?.is_some();
     let outcome = inductive_train::train(device, &recipe, &data, &args.out, &options, &mut view)?;
     drop(view);
     match outcome {
         Outcome::Finished(result) => {
+            if finished_before {
+                note(&format!(
+                    "note: {} holds this run already, nothing was trained",
+                    shown(args.out.display())
+                ));
+            }
             if let Some(last) = result.metrics.last() {
                 say(format!(
                     "finished: top-1 {:.2} %, top-5 {:.2} %, loss {:.4} on the test images; best top-1 {:.2} % at epoch {:.1}",

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use inductive_files::{did_you_mean, shown};
+use inductive_files::{nearest, shown};
 
 use super::Recipe;
 use crate::{Error, Result};
@@ -48,15 +48,16 @@ pub(super) fn toml_problem(error: &toml::de::Error) -> String {
         None => (whole.as_str(), ""),
     };
     let place: String = place.lines().map(|line| format!("{}\n", shown(line))).collect();
-    format!("{place}{}{}", shown(message.trim_end()), meant(message)).trim_end().to_owned()
+    format!("{place}{}", shown(meant(message.trim_end()))).trim_end().to_owned()
 }
 
-/// The known name that is nearest to the one in serde's "unknown field `x`, expected one of `y`, `z`".
+/// Serde's "unknown field `x`, expected one of `y`, `z`" with the nearest of them alone, if one is near.
 fn meant(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    match quoted.next().filter(|_| message.starts_with("unknown ")) {
-        Some(unknown) => did_you_mean(unknown, quoted),
-        None => String::new(),
+    let unknown = quoted.next().filter(|_| message.starts_with("unknown ")).unwrap_or_default();
+    match (nearest(unknown, quoted), message.split_once(", expected ")) {
+        (Some(near), Some((what, _))) => format!("{what}; did you mean `{near}`?"),
+        _ => message.to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    output::{say, say_set, terminal},
+    output::{say, say_prose, say_set, terminal},
 };
 
 /// On a machine that does nothing else, no peak is below this part of the best.
@@ -25,9 +25,9 @@ pub fn show(plan: &Plan, outcome: &Outcome) -> Result<()> {
     if let Some(table) = comparison(&outcome.measurements) {
         say_set(format!("\n{}", table.terminal(&terminal())))?;
     }
-    say(format!("\n{}", peak(outcome)))?;
+    say_prose(format!("\n{}", peak(outcome)))?;
     if let Some(speed) = &outcome.loader {
-        say(loader(speed))?;
+        say_prose(loader(speed))?;
     }
     if outcome.lowest_peak() < QUIET * outcome.best_peak().gflops {
         say("note: the peak fell at times: something else computed here. Measure again on a quiet machine.")?;

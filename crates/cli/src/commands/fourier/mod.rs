@@ -3,30 +3,49 @@
 mod request;
 mod show;
 
+use std::path::Path;
+
 use inductive_checkpoint::write_atomic;
-use inductive_data::{DataSpec, LoadOptions};
+use inductive_data::{DataSpec, LoadOptions, SyntheticConfig};
 use inductive_files::shown;
-use inductive_models::Zoo;
-use inductive_train::{Probe, frequencies};
+use inductive_models::{Zoo, find};
+use inductive_train::{Probe, Synthetic, frequencies};
 
 use crate::{
     args::Fourier,
-    commands::{Done, Settings},
+    commands::{Done, Settings, eval},
     error::{Error, Result},
     output::note,
     progress::ImagesView,
 };
 use request::Request;
 
+/// A run's folder in the place of what is measured: its weights, on its own data if no others are given.
+fn of_run(args: Fourier) -> Result<(Fourier, SyntheticConfig)> {
+    let folder = Path::new(&args.what);
+    if find(&args.what).is_ok() || !folder.is_dir() {
+        return Ok((args, SyntheticConfig::default()));
+    }
+    let (recipe, weights) = eval::of_run(folder, None, args.data.as_ref())?;
+    let Synthetic { train, test, seed } = recipe.synthetic;
+    let what = weights.to_string_lossy().into_owned();
+    Ok((Fourier { what, data: Some(recipe.data), ..args }, SyntheticConfig { train, test, seed }))
+}
+
 /// Everything is measured before anything is written; only a folder for the figures is made before.
 pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Done> {
     if args.images == 0 {
         return Err(Error::Usage("--images 0: give at least 1".to_owned()));
     }
-    let data: DataSpec = args.data.parse()?;
+    let (args, synthetic) = of_run(args)?;
+    let Some(of) = args.data.clone() else {
+        let what = shown(&args.what);
+        return Err(Error::Usage(format!("fourier {what}: give --data, the images to measure it on")));
+    };
+    let data: DataSpec = of.parse()?;
     let request = Request::new(&args)?;
     let model = request.model(device)?;
-    let split = data.load(&LoadOptions { image_size: model.spec().image, ..Default::default() })?;
+    let split = data.load(&LoadOptions { image_size: model.spec().image, synthetic })?;
     split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
 
     let images = args.images.min(split.test.len());
@@ -42,7 +61,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Don
     let spectra = frequencies(device, &*model, &*split.test, images, &mut |done| view.heard(done))?;
     drop(view);
 
-    let title = format!("{} on {} ({images} test images)", request.title(), shown(&args.data));
+    let title = format!("{} on {} ({images} test images)", request.title(), shown(&of));
     let figures = show::figures(&model.spec().name, &title, &spectra);
     let paths = request.paths();
     for ((_, figure), path) in figures.iter().zip(&paths) {

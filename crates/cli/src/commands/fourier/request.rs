@@ -149,7 +149,7 @@ impl Request {
         let fourier = |what: &str| {
             Line::new("fourier")
                 .path(what.as_ref())
-                .option("data", &args.data)
+                .given("data", args.data.as_ref())
                 .set("images", args.images.to_string(), &Fourier::IMAGES.to_string())
                 .given("image-size", size)
                 .given("depth", depth)
@@ -161,7 +161,7 @@ impl Request {
                 "\nnext: {} with `model = {model:?}` in RECIPE.toml, then\n      {}\n      for what it learned; `fourier` in \
                  RUN/metrics.jsonl has each evaluation in between",
                 Line::new("train").word("RECIPE.toml").option("out", "RUN").common(common),
-                fourier("RUN/last.safetensors")
+                fourier("RUN")
             ),
             Weights::File { .. } => {
                 format!("\nnext: {}\n      for the same model with new weights, to compare", fourier(model))

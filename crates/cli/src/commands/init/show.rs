@@ -13,7 +13,7 @@ use crate::{
     args::Common,
     error::Result,
     hint::{Line, on_data},
-    output::{say, say_set, terminal},
+    output::{say, say_prose, say_set, terminal},
 };
 
 /// All names with what they stand for.
@@ -106,7 +106,7 @@ pub fn files(
     };
     written(maps, &format!("mean attention over {images} images of {}", shown(&request.recipe.data)))?;
     written(position, "attention on an image of one colour: position alone")?;
-    say(format!(
+    say_prose(format!(
         "  each picture: {} rows of layers, {heads} columns of heads; queries down, keys across, a class token first; black is 0, \
          the lightest the number above the map",
         attention.len()

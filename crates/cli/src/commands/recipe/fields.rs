@@ -159,15 +159,7 @@ pub fn toml_of(value: &Value) -> String {
     }
 }
 
-/// The fields of a recipe that have no value unless they are given.
-pub fn names_without_value() -> Vec<String> {
-    let types = Types::of_recipe();
-    let open = types.recipe().fields().into_iter().filter(|field| field.default().is_none());
-    open.map(|field| field.name.to_owned()).collect()
-}
-
-/// All fields of a recipe.
-#[cfg(test)]
+/// The names of a recipe's fields.
 pub fn names() -> Vec<String> {
     Types::of_recipe().recipe().fields().into_iter().map(|field| field.name.to_owned()).collect()
 }

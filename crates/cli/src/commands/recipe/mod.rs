@@ -7,9 +7,7 @@ mod reference;
 
 use crate::{args, commands::Done, error::Result, output::say};
 
-#[cfg(test)]
 pub use fields::names;
-pub use fields::names_without_value;
 
 pub fn run(args: args::Recipe) -> Result<Done> {
     say(if args.reference { reference::markdown() } else { commented::recipe(&args.model)? })?;
