@@ -64,7 +64,7 @@ fn model(name: &str) -> Result<()> {
     let spec = find(name)?.spec;
     let model = build(&Cpu::default(), name, &BuildOptions::default())?.model;
     say_prose(format!(
-        "{name}: {} parameters, {} classes\n{}\n",
+        "{name}: {} parameters, {} classes\n{}",
         model.num_params(),
         spec.classes,
         head(&spec)
@@ -76,8 +76,8 @@ fn model(name: &str) -> Result<()> {
             let more = stages.attention_macs(spec.grid().tokens(), 9, 16) as f64 / 1e9;
             say(format!("GMACs that attention adds when all have, at most: {more:.3}"))?;
         }
-        say("")?;
     }
+    say("")?;
     let columns = [Column::left("parameter"), Column::right("shape"), Column::right("numbers")];
     let mut table = Table::new("Parameters", columns);
     model.for_each_parameter(&mut |p| {

@@ -1,5 +1,5 @@
 //! What README.md and the other documents tell a user to type works: every command line in them is run here at a small size, as
-//! `documented.toml` says, every recipe is read and every piece of Rust is compiled.
+//! `documented.toml` says, every recipe is read, every piece of Rust is compiled and every diff adds what stands in the file.
 //!
 //! A command line is an indented or fenced line of a document that begins with `cargo`, `inductive` or `python3`; ` # ..` or three
 //! spaces end it. A new one needs an entry in `documented.toml`, whose head explains what an entry can say; the test prints what to
@@ -152,6 +152,71 @@ fn documented_recipes_are_recipes() {
         problems.extend(read.err().map(|error| format!("{}: {error}", fence.place)));
     }
     fail_with(&problems);
+}
+
+/// What a diff in a document adds is what stands in the file, line by line.
+#[test]
+fn documented_diffs_are_of_files_as_they_are() {
+    let documents = Documents::read(&workspace());
+    let mut problems = Vec::new();
+    let mut lines = 0;
+    for fence in documents.fences.iter().filter(|fence| fence.language == "diff") {
+        let mut file = None;
+        for line in fence.text.lines() {
+            if let Some(name) = line.strip_prefix("+++ ") {
+                file = Some((name, std::fs::read_to_string(workspace().join(name)).unwrap_or_default()));
+            } else if let Some(added) = line.strip_prefix('+') {
+                let (name, text) = file.as_ref().expect("a diff names its file first");
+                lines += 1;
+                if !text.lines().any(|it| it == added) {
+                    problems.push(format!("{}: {name} has no line `{added}`", fence.place));
+                }
+            }
+        }
+    }
+    assert!(lines > 20, "no diffs were found");
+    fail_with(&problems);
+}
+
+/// The code map of ARCHITECTURE.md has every crate, and the files to start reading at exist.
+#[test]
+fn the_code_map_is_of_the_crates_as_they_are() {
+    let text = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap();
+    let map = text.split("\n## ").find(|it| it.starts_with("Code map")).unwrap();
+    let rows = map.lines().filter_map(|line| line.strip_prefix("| `")).map(|row| {
+        let (name, row) = row.split_once('`').unwrap();
+        let start = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        (name, start.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+    });
+    let rows: BTreeMap<&str, Vec<String>> = rows.collect();
+    let packages = documents::packages(&workspace());
+    let folders = packages.values().map(|folder| folder.file_name().unwrap().to_str().unwrap());
+    // A package of its own, by its path, is no crate of the workspace.
+    let crates = rows.keys().copied().filter(|name| !name.contains('/'));
+    assert_eq!(crates.collect::<BTreeSet<_>>(), folders.collect::<BTreeSet<_>>());
+    for (name, start) in rows {
+        for path in start.iter().flat_map(|path| alternatives(path)) {
+            let places = [
+                format!("crates/{name}/src/{path}"),
+                format!("crates/{name}/{path}"),
+                format!("{name}/{path}"),
+                path,
+            ];
+            assert!(
+                places.iter().any(|it| workspace().join(it).exists()),
+                "{name}: there is no {}",
+                places[3]
+            );
+        }
+    }
+}
+
+/// `a/{b,c}` as `a/b` and `a/c`.
+fn alternatives(path: &str) -> Vec<String> {
+    match path.split_once('{').and_then(|(front, rest)| Some((front, rest.split_once('}')?))) {
+        Some((front, (all, back))) => all.split(',').map(|one| format!("{front}{one}{back}")).collect(),
+        None => vec![path.to_owned()],
+    }
 }
 
 #[test]
