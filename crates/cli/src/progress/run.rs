@@ -1,38 +1,14 @@
-//! What a run shows while it runs: a bar on a terminal, plain lines otherwise.
+//! What is shown of a run, and of the runs of a study.
 
-use std::{
-    io::IsTerminal,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use inductive_checkpoint::LoadReport;
 use inductive_files::{shown, shown_lines};
 use inductive_papers::experiments::{Cell, CellResult, Study, StudyProgress};
 use inductive_train::{Metrics, Progress, RunInfo, StepInfo, SwitchInfo};
 
+use super::{Bar, PLAIN_EVERY, time};
 use crate::output::note;
-
-/// Time between plain lines.
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
-
-fn is_plain(asked: bool) -> bool {
-    asked || !std::io::stderr().is_terminal()
-}
-
-/// `1h02m`, `3m20s`, `12s`
-pub fn time(seconds: f64) -> String {
-    let s = seconds.max(0.0).round() as u64;
-    match s {
-        0..60 => format!("{s}s"),
-        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
-        _ => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
-    }
-}
 
 /// That a layer leaves convolution after `step` of `total` updates.
 fn leaves(layer: &str, step: u64, total: u64) -> String {
@@ -66,7 +42,9 @@ fn plan(words: &str, times: &[Option<u64>], total: u64) -> String {
 pub struct RunView {
     /// Before every line.
     title: String,
-    bar: Option<ProgressBar>,
+    plain: bool,
+    /// From the start of the run.
+    bar: Option<Bar>,
     last: Instant,
     /// Seconds that come after this run, added to the time left.
     later: f64,
@@ -74,15 +52,7 @@ pub struct RunView {
 
 impl RunView {
     pub fn new(plain: bool, title: String) -> Self {
-        let bar = (!is_plain(plain)).then(|| {
-            let bar = ProgressBar::new(0);
-            if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {msg}") {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar.set_prefix(title.clone());
-            bar
-        });
-        Self { title, bar, last: Instant::now(), later: 0.0 }
+        Self { title, plain, bar: None, last: Instant::now(), later: 0.0 }
     }
 
     fn line(&self, text: &str) {
@@ -94,18 +64,11 @@ impl RunView {
     }
 }
 
-impl Drop for RunView {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 impl Progress for RunView {
     fn start(&mut self, run: &RunInfo<'_>) {
+        self.bar = Bar::new(self.plain, run.plan.total_steps, "{prefix} [{bar:30}] {pos}/{len} {msg}");
         if let Some(bar) = &self.bar {
-            bar.set_length(run.plan.total_steps);
+            bar.set_prefix(self.title.clone());
             bar.set_position(run.step);
         }
         let resumed =
@@ -235,161 +198,9 @@ impl StudyProgress for StudyView {
     }
 }
 
-/// Gradient solves of initial weights, which several threads report from.
-pub struct SolveView {
-    bar: Option<ProgressBar>,
-    /// Steps of all heads and solves, done and to do.
-    done: AtomicU64,
-    total: u64,
-    /// When the last plain line was written.
-    last: Mutex<Instant>,
-}
-
-impl SolveView {
-    /// total: steps of all heads and solves; 0 shows nothing.
-    pub fn new(plain: bool, total: u64) -> Self {
-        let bar = (total > 0 && !is_plain(plain)).then(|| {
-            let bar = ProgressBar::new(total);
-            if let Ok(style) = ProgressStyle::with_template("solving [{bar:30}] {percent} % {msg} {eta} left")
-            {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar
-        });
-        Self { bar, done: AtomicU64::new(0), total, last: Mutex::new(Instant::now()) }
-    }
-
-    /// One head has made a step.
-    pub fn heard(&self, progress: inductive_init::Progress) {
-        /// Steps between two looks at the clock.
-        const STEPS: u64 = 100;
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if !done.is_multiple_of(STEPS) {
-            return;
-        }
-        let loss = format!("head {}: loss {:.5}", progress.head, progress.loss);
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-            bar.set_message(loss);
-            return;
-        }
-        let Ok(mut last) = self.last.lock() else { return };
-        if last.elapsed() >= PLAIN_EVERY {
-            *last = Instant::now();
-            note(&format!("solving: {done} of {} steps, {loss}", self.total));
-        }
-    }
-}
-
-impl Drop for SolveView {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// Images that a model is measured on.
-pub struct ImagesView {
-    bar: Option<ProgressBar>,
-    total: usize,
-    last: Instant,
-}
-
-impl ImagesView {
-    pub fn new(plain: bool, total: usize) -> Self {
-        let bar = (!is_plain(plain)).then(|| {
-            let bar = ProgressBar::new(total as u64);
-            if let Ok(style) =
-                ProgressStyle::with_template("measuring [{bar:30}] {pos}/{len} images {eta} left")
-            {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar
-        });
-        Self { bar, total, last: Instant::now() }
-    }
-
-    /// So many are done.
-    pub fn heard(&mut self, done: usize) {
-        match &self.bar {
-            Some(bar) => bar.set_position(done as u64),
-            None if self.last.elapsed() >= PLAIN_EVERY => {
-                self.last = Instant::now();
-                note(&format!("measuring: {done} of {} images", self.total));
-            }
-            None => {}
-        }
-    }
-}
-
-impl Drop for ImagesView {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// A series of measurements: on a terminal what is measured now, and a line for each that is done.
-pub struct BenchView {
-    bar: Option<ProgressBar>,
-    count: usize,
-    done: usize,
-}
-
-impl BenchView {
-    pub fn new(plain: bool, count: usize) -> Self {
-        let bar = (!is_plain(plain)).then(|| {
-            let bar = ProgressBar::new(count as u64);
-            if let Ok(style) = ProgressStyle::with_template("[{pos}/{len}] {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar, count, done: 0 }
-    }
-
-    /// What is measured now.
-    pub fn now(&self, what: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(what.to_owned());
-        }
-    }
-
-    /// A measurement is finished.
-    pub fn done(&mut self, result: &str) {
-        self.done += 1;
-        let line = format!("[{}/{}] {result}", self.done, self.count);
-        match &self.bar {
-            Some(bar) => {
-                bar.println(line);
-                bar.set_position(self.done as u64);
-            }
-            None => note(&line),
-        }
-    }
-}
-
-impl Drop for BenchView {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_read_as_a_person_says_them() {
-        assert_eq!(time(12.4), "12s");
-        assert_eq!(time(200.0), "3m20s");
-        assert_eq!(time(3725.0), "1h02m");
-        assert_eq!(time(-1.0), "0s");
-    }
 
     #[test]
     fn the_plan_of_switches_has_the_updates() {
