@@ -26,9 +26,7 @@ pub(crate) fn report(context: &Context<'_>) -> Said<Report> {
     let mut questions = Vec::new();
     for table in &experiment.tables {
         let about = |problem| format!("table `{}`: {problem}", table.name);
-        if let Some(made) = context.table(table, &mut questions).map_err(about)? {
-            report.table(&table.name, made);
-        }
+        report.table(&table.name, context.table(table, &mut questions).map_err(about)?);
     }
     for figure in &experiment.figures {
         let about = |problem| format!("figure `{}`: {problem}", figure.name);

@@ -19,8 +19,8 @@ const DIGITS: usize = 1;
 const LAYER_DIGITS: usize = 2;
 
 impl Context<'_> {
-    /// A table; adds its comparisons to `questions`. `None` for one of comparisons of which none has a pair.
-    pub fn table(&self, table: &spec::Table, questions: &mut Vec<Question>) -> Said<Option<Table>> {
+    /// A table; adds its comparisons to `questions`.
+    pub fn table(&self, table: &spec::Table, questions: &mut Vec<Question>) -> Said<Table> {
         let title = self.filled(&table.title)?;
         let mut made = match (&table.untested, table.questions.is_empty()) {
             (Some(paper), _) => untested(&title, paper)?,
@@ -35,7 +35,7 @@ impl Context<'_> {
         for note in self.lines(&table.notes)? {
             made.note(note);
         }
-        Ok(Some(made))
+        Ok(made)
     }
 
     fn questions(&self, table: &spec::Table) -> Said<Vec<Question>> {

@@ -29,8 +29,9 @@ impl Experiment {
     pub fn read(path: &Path) -> Result<Self> {
         let name = |path: &Path| inductive_files::shown(path.display()).to_string();
         let text = |path: &Path| {
-            inductive_files::read_to_string(path)
-                .map_err(|error| Error::experiment(&name(path), format!("cannot be read: {error}")))
+            inductive_files::read_to_string(path).map_err(|error| {
+                Error::experiment(&name(path), format!("cannot be read: {error}; check the path"))
+            })
         };
         let beside = |base: &str| {
             let path = path.with_file_name(base);
