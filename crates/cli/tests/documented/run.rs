@@ -91,6 +91,8 @@ fn run(line: &str, folder: &Path, end: End<'_>) -> Result<Output, String> {
         .args(words)
         .current_dir(folder)
         .env("INDUCTIVE_STARTED_AS", started_as)
+        // What is looked for stands on one line.
+        .env("COLUMNS", "120")
         .stdin(Stdio::null())
         .stdout(out.reopen().unwrap())
         .stderr(errors.reopen().unwrap())

@@ -7,6 +7,7 @@ mod show;
 use dfdx::prelude::Cpu;
 use inductive_analysis::target_mass;
 use inductive_checkpoint::{save, write_atomic};
+use inductive_data::{DataSpec, LoadOptions};
 use inductive_train::{Initial, Probe};
 
 use crate::{
@@ -27,7 +28,9 @@ pub fn run(settings: &Settings, args: Init) -> Result<Done> {
         return Ok(Done::Complete);
     }
     let request = Request::new(args)?;
-    let data = request.recipe.load_data()?;
+    // Attention is shown on images of any size, so not by `load_data`, which is for training.
+    let options = LoadOptions { image_size: request.recipe.model_spec()?.image, ..LoadOptions::default() };
+    let data = request.recipe.data.parse::<DataSpec>()?.load(&options)?;
     data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
 
     let view = SolveView::new(settings.plain, request.solver_steps()?);
