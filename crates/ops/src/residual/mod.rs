@@ -3,6 +3,7 @@
 mod cpu;
 
 use dfdx::prelude::*;
+use inductive_random::nth;
 
 pub(crate) use cpu::{accumulate, add, backward, forward};
 
@@ -26,22 +27,14 @@ impl DropPath {
             return None;
         }
         let keep = (1.0 / (1.0 - self.rate)) as f32;
-        let uniform = |sample: usize| (mix(self.seed, sample as u64) >> 11) as f64 / (1u64 << 53) as f64;
+        let uniform = |sample: usize| (nth(self.seed, sample as u64) >> 11) as f64 / (1u64 << 53) as f64;
         Some((0..batch).map(|sample| if uniform(sample) < self.rate { 0.0 } else { keep }).collect())
     }
 
     /// The same rate under another seed, for the `index`-th use inside a step.
     pub fn fork(&self, index: u64) -> Self {
-        Self { seed: mix(self.seed, index ^ 0x5851_f42d_4c95_7f2d), ..*self }
+        Self { seed: nth(self.seed, index ^ 0x5851_f42d_4c95_7f2d), ..*self }
     }
-}
-
-/// SplitMix64's output function on a combination of two numbers.
-fn mix(seed: u64, index: u64) -> u64 {
-    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Batch and numbers per sample.
