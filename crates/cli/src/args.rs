@@ -140,10 +140,11 @@ pub struct Init {
     pub no_pictures: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = help::switchable_models())]
 pub struct Reparameterize {
-    /// The model's name, as listed below; or a file of weights that says its model.
+    /// The model's name, as listed below; or a run's folder, or a file of weights that says its model.
+    #[arg(value_name = "MODEL|RUN|FILE")]
     pub model: String,
     /// The trained weights, a `.safetensors` file with timm's names.
     #[arg(long, value_name = "FILE")]

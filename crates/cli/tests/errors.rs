@@ -28,7 +28,7 @@ fn unknown_papers_tables_presets_and_seeds() {
     refuses(d, &["reproduce", "convit", "--table", "table9"], USAGE, &["table9", "table2"]);
     refuses(d, &["reproduce", "eit", "--table", "table2"], USAGE, &["table2", "claims, exact"]);
     refuses(d, &["reproduce", "convit", "--preset", "huge"], USAGE, &["smoke, quick or small"]);
-    refuses(d, &["reproduce", "convit", "--preset", "smokey"], USAGE, &["; did you mean `smoke`?"]);
+    refuses(d, &["reproduce", "convit", "--preset", "somke"], USAGE, &["; did you mean `smoke`?"]);
     refuses(d, &["reproduce", "convitt"], USAGE, &["; did you mean `convit`?"]);
     refuses(d, &["reproduce", "convit", "--table", "tabel2"], USAGE, &["; did you mean `table2`?"]);
     refuses(d, &["reproduce", "convit", "--preset", "paper"], USAGE, &["not built"]);

@@ -271,7 +271,14 @@ fn a_run_is_inspected_measured_and_told_to_be_finished_by_its_folder() {
     assert!(shown.contains("on synthetic (2 test images)"), "{shown}");
     refuses(d, &["fourier", "deit_micro"], USAGE, &["give --data"]);
     fs::create_dir(d.join("empty")).unwrap();
-    for command in ["inspect", "fourier"] {
+    // It has no layer that can: what matters is that the run's weights say their model.
+    refuses(
+        d,
+        &["reparameterize", ODD, "--layers", "all", "--out", "x"],
+        USAGE,
+        &["deit_micro: none of its layers"],
+    );
+    for command in ["inspect", "fourier", "reparameterize"] {
         refuses(d, &[command, "empty"], USAGE, &["not the folder of a run"]);
     }
 }

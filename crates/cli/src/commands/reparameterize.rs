@@ -15,7 +15,7 @@ use inductive_train::{Probe, build_options_of, check_weights, load_weights};
 
 use crate::{
     args,
-    commands::{Done, Settings},
+    commands::{Done, Settings, eval::weights_of_run},
     error::{Error, Result, of_weights},
     hint::{Line, on_data},
     output::{note, say, say_prose, say_set, terminal},
@@ -132,13 +132,20 @@ fn gate(text: &str) -> Result<Gate> {
     }
 }
 
-/// Name of the model, and its file: both given, or a file that says its model.
+/// Name of the model, and its file: both given, or a file that says its model, also as the folder of a run.
 fn source<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<(String, PathBuf)> {
     if let Some(weights) = &args.weights {
         find(&args.model)?;
         return Ok((args.model.clone(), weights.clone()));
     }
     let path = Path::new(&args.model);
+    if find(&args.model).is_err() && path.is_dir() {
+        let weights = weights_of_run(path)?;
+        return source(
+            device,
+            &args::Reparameterize { model: weights.display().to_string(), ..args.clone() },
+        );
+    }
     if !args.model.ends_with(".safetensors") && !names_a_file(path) {
         let target = find_switchable(&args.model)?.spec.name;
         return Err(what_to_give(&build(device, &target, &BuildOptions::default())?.model.switchable()?));

@@ -148,7 +148,7 @@ fn strategy_of(text: &str) -> Result<Init<Strategy>> {
         return Ok(Init::read(text)?);
     }
     Err(Error::Usage(format!(
-        "no strategy `{text}`{}\nGive a .toml file with the parts of one, or a name:\n{}",
+        "no strategy `{text}`{}\nGive a .toml file with the parts of one, or a name\n\n{}",
         did_you_mean(text, show::described().map(|(name, _)| name)),
         show::names()
     )))

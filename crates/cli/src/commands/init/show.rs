@@ -12,6 +12,7 @@ use super::request::{OWN, Pictures, Request};
 use crate::{
     args::Common,
     error::Result,
+    help::listed,
     hint::{Line, on_data},
     output::{say, say_prose, say_set, terminal},
 };
@@ -35,12 +36,12 @@ pub fn strategies() -> Table {
 
 /// The same in lines, for an error.
 pub fn names() -> String {
-    described().map(|(name, what)| format!("  {name:<24} {what}")).collect::<Vec<_>>().join("\n")
+    listed("Names", described().map(|(name, what)| (name.to_owned(), what)))
 }
 
 /// The error of a request without `--strategy`.
 pub fn no_strategy() -> String {
-    format!("init: which weights? Give --strategy with a .toml file, or one of:\n{}", names())
+    format!("init: which weights? Give --strategy with a .toml file, or a name\n\n{}", names())
 }
 
 /// What each layer aims at and reaches. masses: attention to the targets on images, one per layer.
