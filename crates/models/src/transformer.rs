@@ -126,7 +126,8 @@ pub enum Joins {
 /// # Ok::<(), inductive_models::Error>(())
 /// ```
 ///
-/// `N` is the number of positions: `usize`, or dfdx's `Const` of it, with which positions for another grid do not compile.
+/// `N` is the number of positions: `usize`, or dfdx's `Const` of it, with which positions of another number do not compile. That
+/// there are as many as the grid has patches is checked when it runs.
 pub struct Transformer<STEM, const C: usize, E: Dtype, D: Device<E>, N: Dim = usize> {
     /// `cls_token`, if there is one.
     pub cls_token: Option<ClassToken<C, E, D>>,

@@ -80,7 +80,8 @@ pub type VisitLayersMut<'a, E> = dyn FnMut(&Path, &mut dyn Layer<E>) + 'a;
 
 /// Something with parameters: a tensor, or a struct of modules, for which [`crate::module!`] writes this.
 ///
-/// Names are those of timm's state dict. The order is fixed for each type; nothing but the bits of a sum over all parameters depends on it.
+/// Names are those of timm's state dict. The order is fixed for each type and the same in both visits: moving averages and copies between
+/// models of one type go by it.
 pub trait Module<E: Dtype, D: Backend<E>> {
     /// Calls `visit` for each parameter.
     ///

@@ -161,6 +161,8 @@ impl<'a, D: Zoo> Course<'a, D> {
         self.learner.check_finite()?;
         let mut metrics = self.measure()?;
         self.each(|hook, learner, at| hook.after_evaluation(learner, &mut metrics, at))?;
+        // JSON has no word for others, and a line that cannot be read would end the run.
+        metrics.measures.retain(|_, value| value.is_finite());
         self.count_time();
         metrics.seconds = self.header.position.seconds;
         let (step, epoch, top1) = (metrics.step, metrics.epoch, metrics.top1());

@@ -44,7 +44,7 @@ pub trait Hook<D: Zoo> {
         Ok(())
     }
 
-    /// After an evaluation and before its line is written, which it may complete. A run that is killed before the state is saved
+    /// After an evaluation and before its line is written, which it may complete; numbers that are not finite are left out of it. A run that is killed before the state is saved
     /// makes the evaluation again, from the state before it.
     ///
     /// # Errors
@@ -130,9 +130,7 @@ impl<D: Zoo> Hook<D> for Measures<D> {
     ) -> Result<()> {
         for measure in &mut self.0 {
             let value = measure.measure(learner, at)?;
-            if value.is_finite() {
-                metrics.measures.insert(measure.name().to_owned(), value);
-            }
+            metrics.measures.insert(measure.name().to_owned(), value);
         }
         Ok(())
     }

@@ -57,6 +57,10 @@ fn a_recipe_takes_added_weights_by_name() {
     })
     .unwrap();
     for model in ["deit_micro", "convit_micro"] {
+        let learner: Learner<Cpu> =
+            Learner::new(&Cpu::default(), &recipe(model, Some("every-second")), 10).unwrap();
+        let targets: Vec<_> = learner.targets().iter().map(Vec::len).collect();
+        assert_eq!(targets, [0; 4], "one entry for each layer of attention");
         let text = toml::to_string(&recipe(model, Some("every-second"))).unwrap();
         let own = values(&toml::from_str(&text).unwrap());
         let drawn = values(&Recipe { init: Some("trunc-normal".into()), ..recipe(model, None) });

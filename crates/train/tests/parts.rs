@@ -83,6 +83,7 @@ impl Hook<Cpu> for Memory {
         assert!(metrics.measures.contains_key("norm"), "measures come first");
         assert_eq!(metrics.step, at.step);
         metrics.measures.insert("losses".to_owned(), self.losses.iter().map(|loss| f64::from(*loss)).sum());
+        metrics.measures.insert("undefined".to_owned(), f64::NAN);
         Ok(())
     }
 

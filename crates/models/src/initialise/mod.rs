@@ -58,7 +58,7 @@ pub fn initialise<D: Backend<f32>>(
 /// stays as it is.
 ///
 /// # Errors
-/// As [`initialise`]; [`Error::Option`] for weights of another number than the parameter has.
+/// As [`initialise`]; [`Error::Op`] for weights of another number than the parameter has, of which those before it are then written.
 pub fn initialise_with<D: Backend<f32>>(
     model: &mut dyn Model<f32, D>,
     make: &dyn MakeInitializer,
@@ -81,6 +81,7 @@ pub fn initialise_with<D: Backend<f32>>(
     for (layer, name) in attention {
         let Some(init) = initializer.attention(layer, progress)? else {
             left.push(format!("{name}."));
+            done.layers.push(LayerInitialised { name, targets: Vec::new(), quality: None });
             continue;
         };
         let warning = init.quality.as_ref().and_then(|quality| initializer.warning(quality));
