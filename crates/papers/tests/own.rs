@@ -5,29 +5,13 @@ use std::{path::Path, sync::Arc};
 use dfdx::prelude::Cpu;
 use inductive_papers::{
     Report,
-    experiments::{
-        At, Cell, CellResult, Ended, Experiment, Measure, Moment, Preset, Registry, Request, Study,
-        StudyProgress, run,
-    },
+    experiments::{At, Ended, Experiment, Measure, Moment, Preset, Registry, Request, Study, run},
 };
 use inductive_report::table::Cell as Entry;
-use inductive_train::{Progress, Silent, TrainOptions};
-
-/// Says nothing.
-struct Quiet;
-
-impl StudyProgress for Quiet {
-    fn study(&mut self, _: &Study, _: usize) {}
-    fn notices(&mut self, _: &[String]) {}
-    fn cell(&mut self, _: usize, _: &Cell) -> Box<dyn Progress + '_> {
-        Box::new(Silent)
-    }
-    fn done(&mut self, _: usize, _: &CellResult, _: bool) {}
-    fn reporting(&mut self) {}
-}
+use inductive_train::{Silent, TrainOptions};
 
 fn complete(study: &Study) -> Report {
-    match run(&Cpu::default(), study, &TrainOptions::default(), &mut Quiet).unwrap() {
+    match run(&Cpu::default(), study, &TrainOptions::default(), &mut Silent).unwrap() {
         Ended::Complete { report, .. } => *report,
         Ended::Interrupted { .. } => panic!("nobody stopped it"),
     }

@@ -4,25 +4,9 @@ mod common;
 
 use std::fs;
 
-use common::{assert_same_run, bytes, run, run_to_end, run_until, tiny_recipe};
-use dfdx::prelude::Cpu;
+use common::{assert_same_run, bytes, run, run_to_end, run_until, tiny_recipe, values};
 use inductive_checkpoint::resample_abs_pos_embed;
-use inductive_models::Model;
-use inductive_nn::ModuleExt;
 use inductive_train::{Error, Initial, Recipe, Silent, TrainOptions};
-
-fn values(model: &dyn Model<f32, Cpu>, name: &str) -> Vec<f32> {
-    let mut values = Vec::new();
-    model
-        .for_each_parameter(&mut |p| {
-            if p.name() == name {
-                values = p.to_vec();
-            }
-            Ok(())
-        })
-        .unwrap();
-    values
-}
 
 fn initial(recipe: &Recipe, classes: usize) -> Initial {
     Initial::new(recipe, classes, &|_| ()).unwrap()
@@ -43,11 +27,11 @@ fn a_run_begins_with_the_weights_of_the_file_and_goes_on_without_it() {
     assert!(report.adapted.is_empty() && report.applied.len() == report.parameters, "{report}");
     assert_ne!(bytes(&*begun.model), bytes(&*own.model));
     let other_classes = initial(&further, 3).model;
-    assert_eq!(values(&*other_classes, "head.weight").len(), 3 * 96);
-    assert_eq!(values(&*other_classes, "norm.weight"), values(&*begun.model, "norm.weight"));
+    assert_eq!(values(&*other_classes)["head.weight"].len(), 3 * 96);
+    assert_eq!(values(&*other_classes)["norm.weight"], values(&*begun.model)["norm.weight"]);
     let larger = initial(&Recipe { image_size: Some((48, 24).into()), ..further.clone() }, 10).model;
-    let expected = resample_abs_pos_embed(&values(&*begun.model, "pos_embed"), 96, 0, (8, 8), (12, 6));
-    assert_eq!(values(&*larger, "pos_embed"), expected.unwrap());
+    let expected = resample_abs_pos_embed(&values(&*begun.model)["pos_embed"], 96, 0, (8, 8), (12, 6));
+    assert_eq!(values(&*larger)["pos_embed"], expected.unwrap());
 
     // Stopped, the file gone, and gone on: the run of one that was never stopped.
     let (whole, stopped) = (dir.path().join("whole"), dir.path().join("stopped"));

@@ -2,10 +2,7 @@
 
 mod common;
 
-use inductive_nn::ModuleExt;
-use std::collections::BTreeMap;
-
-use common::{bytes, fixed_batch, tiny_recipe};
+use common::{bytes, fixed_batch, tiny_recipe, values};
 use dfdx::prelude::Cpu;
 use inductive_init::Strategy;
 use inductive_train::{Error, Init, Learner, Outcome, Recipe, Silent, TrainOptions, train};
@@ -16,19 +13,6 @@ fn recipe(model: &str, init: &str) -> Recipe {
 
 fn learner(recipe: &Recipe) -> Learner<Cpu> {
     Learner::new(&Cpu::default(), recipe, 10).unwrap()
-}
-
-fn values(learner: &Learner<Cpu>) -> BTreeMap<String, Vec<f32>> {
-    let mut values = BTreeMap::new();
-    let mut insert = |name: &str, v| values.insert(name.to_owned(), v);
-    learner
-        .model()
-        .for_each_parameter(&mut |p| {
-            insert(p.name(), p.to_vec());
-            Ok(())
-        })
-        .unwrap();
-    values
 }
 
 #[test]
@@ -71,15 +55,15 @@ fn frozen_parameters_keep_their_bits_and_do_not_count_in_clipping() {
     let none = Recipe { freeze: Vec::new(), ..all.clone() };
     let (images, labels) = fixed_batch(&all.load_data().unwrap(), 16);
     let (mut frozen, mut free) = (learner(&all), learner(&none));
-    let before = values(&frozen);
+    let before = values(frozen.model());
     let norm = |learner: &mut Learner<Cpu>| {
         learner.step(images.clone(), &labels, 1e-3).unwrap().gradient_norm.unwrap()
     };
     assert!(norm(&mut frozen) < norm(&mut free));
-    for (name, value) in values(&frozen) {
+    for (name, value) in values(frozen.model()) {
         assert_eq!(value == before[&name], name.contains("attn.qkv"), "{name}");
     }
-    assert!(values(&free).iter().all(|(name, value)| *value != before[name]));
+    assert!(values(free.model()).iter().all(|(name, value)| *value != before[name]));
 }
 
 #[test]

@@ -2,14 +2,11 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
-use common::tiny_recipe;
+use common::{tiny_recipe, values};
 use dfdx::prelude::Cpu;
 use inductive_init::{
     AttentionInit, Dims, Error as InitError, Initializer, LinearInit, Progress, add_initializer,
 };
-use inductive_nn::ModuleExt;
 use inductive_train::{Error, Learner, Recipe};
 
 /// Attention that begins uniform in every second layer; other layers, and all else, stay as they were drawn.
@@ -33,21 +30,12 @@ impl Initializer for EverySecond {
     }
 }
 
-fn recipe(model: &str, init: Option<&str>) -> Recipe {
-    Recipe { model: model.to_owned(), init: init.map(Into::into), ..tiny_recipe() }
+fn learner(recipe: &Recipe) -> Learner<Cpu> {
+    Learner::new(&Cpu::default(), recipe, 10).unwrap()
 }
 
-fn values(recipe: &Recipe) -> BTreeMap<String, Vec<f32>> {
-    let learner: Learner<Cpu> = Learner::new(&Cpu::default(), recipe, 10).unwrap();
-    let mut values = BTreeMap::new();
-    learner
-        .model()
-        .for_each_parameter(&mut |p| {
-            values.insert(p.name().to_owned(), p.to_vec());
-            Ok(())
-        })
-        .unwrap();
-    values
+fn recipe(model: &str, init: Option<&str>) -> Recipe {
+    Recipe { model: model.to_owned(), init: init.map(Into::into), ..tiny_recipe() }
 }
 
 #[test]
@@ -57,13 +45,12 @@ fn a_recipe_takes_added_weights_by_name() {
     })
     .unwrap();
     for model in ["deit_micro", "convit_micro"] {
-        let learner: Learner<Cpu> =
-            Learner::new(&Cpu::default(), &recipe(model, Some("every-second")), 10).unwrap();
-        let targets: Vec<_> = learner.targets().iter().map(Vec::len).collect();
-        assert_eq!(targets, [0; 4], "one entry for each layer of attention");
         let text = toml::to_string(&recipe(model, Some("every-second"))).unwrap();
-        let own = values(&toml::from_str(&text).unwrap());
-        let drawn = values(&Recipe { init: Some("trunc-normal".into()), ..recipe(model, None) });
+        let begun = learner(&toml::from_str(&text).unwrap());
+        let targets: Vec<_> = begun.targets().iter().map(Vec::len).collect();
+        assert_eq!(targets, [0; 4], "one entry for each layer of attention");
+        let own = values(begun.model());
+        let drawn = values(learner(&recipe(model, Some("trunc-normal"))).model());
         let zero = |name: &str| own[name].iter().all(|v| *v == 0.0);
         let queries = if model == "deit_micro" { "qkv" } else { "qk" };
         let width = own["norm.weight"].len();

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use common::{assert_same_run, tensors, tiny_recipe};
+use common::{assert_same_run, tensors, tiny_recipe, values};
 use dfdx::prelude::Cpu;
 use inductive_data::{DatasetInfo, Image, ImageSet, SampleRng, Split, Transform, rand::Rng};
 use inductive_models::{Attention, Classifier, Family, Model, ModelSpec, families};
@@ -38,20 +38,6 @@ struct Memory {
     bias: Vec<f32>,
 }
 
-fn parameter(learner: &Learner<Cpu>, name: &str) -> Vec<f32> {
-    let mut values = Vec::new();
-    learner
-        .model()
-        .for_each_parameter(&mut |p| {
-            if p.name() == name {
-                values = p.to_vec();
-            }
-            Ok(())
-        })
-        .unwrap();
-    values
-}
-
 impl Hook<Cpu> for Memory {
     fn name(&self) -> &str {
         "memory"
@@ -59,7 +45,7 @@ impl Hook<Cpu> for Memory {
 
     fn before_step(&mut self, learner: &mut Learner<Cpu>, at: &mut At<'_>) -> Result<()> {
         if at.step.is_multiple_of(4) {
-            self.bias = parameter(learner, "head.bias");
+            self.bias = values(learner.model())["head.bias"].clone();
         }
         let bias = self.bias.clone();
         learner.model_mut().for_each_parameter_mut(&mut |p| {
@@ -112,7 +98,7 @@ impl Measure<Cpu> for Norm {
     }
 
     fn measure(&mut self, learner: &Learner<Cpu>, _: &mut At<'_>) -> Result<f64> {
-        Ok(norm(&parameter(learner, self.0)))
+        Ok(norm(&values(learner.model())[self.0]))
     }
 }
 

@@ -3,24 +3,9 @@
 use std::{error::Error, path::Path, sync::Arc};
 
 use dfdx::prelude::Cpu;
-use inductive_papers::experiments::{
-    Cell, CellResult, Ended, Experiment, Preset, Registry, Request, Study, StudyProgress, run,
-};
+use inductive_papers::experiments::{Ended, Experiment, Preset, Registry, Request, run};
 use inductive_report::text::Terminal;
-use inductive_train::{Progress, Silent, TrainOptions};
-
-/// Says nothing.
-struct Quiet;
-
-impl StudyProgress for Quiet {
-    fn study(&mut self, _: &Study, _: usize) {}
-    fn notices(&mut self, _: &[String]) {}
-    fn cell(&mut self, _: usize, _: &Cell) -> Box<dyn Progress + '_> {
-        Box::new(Silent)
-    }
-    fn done(&mut self, _: usize, _: &CellResult, _: bool) {}
-    fn reporting(&mut self) {}
-}
+use inductive_train::{Silent, TrainOptions};
 
 /// Its table as text.
 pub fn table(folder: &Path) -> Result<String, Box<dyn Error>> {
@@ -30,7 +15,7 @@ pub fn table(folder: &Path) -> Result<String, Box<dyn Error>> {
     let data = "stripes:5".to_owned();
     let request = Request { data, preset: Preset::Smoke, runs: folder.to_owned(), ..Request::new("outside") };
     let study = Arc::new(registry).study(request)?;
-    match run(&Cpu::default(), &study, &TrainOptions::default(), &mut Quiet)? {
+    match run(&Cpu::default(), &study, &TrainOptions::default(), &mut Silent)? {
         Ended::Complete { report, .. } => {
             let tables = report.tables.iter().map(|named| named.table.terminal(&Terminal::default()));
             Ok(tables.collect())

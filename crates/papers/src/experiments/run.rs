@@ -6,7 +6,7 @@ use std::{
 };
 
 use inductive_models::Zoo;
-use inductive_train::{Outcome, Progress, TrainOptions, train};
+use inductive_train::{Outcome, Progress, Silent, TrainOptions, train};
 
 use super::{Cell, CellResult, Error, Result, Study, learned};
 use crate::Report;
@@ -23,6 +23,17 @@ pub trait StudyProgress {
     fn done(&mut self, index: usize, result: &CellResult, stored: bool);
     /// All cells are done; what is computed without training, and the report, come next.
     fn reporting(&mut self);
+}
+
+/// Says nothing.
+impl StudyProgress for Silent {
+    fn study(&mut self, _: &Study, _: usize) {}
+    fn notices(&mut self, _: &[String]) {}
+    fn cell(&mut self, _: usize, _: &Cell) -> Box<dyn Progress + '_> {
+        Box::new(Silent)
+    }
+    fn done(&mut self, _: usize, _: &CellResult, _: bool) {}
+    fn reporting(&mut self) {}
 }
 
 /// How a study ended.

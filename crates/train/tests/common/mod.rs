@@ -3,6 +3,7 @@
 
 use inductive_nn::ModuleExt;
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -50,6 +51,18 @@ pub fn switching_with(change: impl FnOnce(&mut SwitchRecipe)) -> Recipe {
     let mut recipe = switching_recipe();
     change(recipe.switch.as_mut().unwrap());
     recipe
+}
+
+/// All parameters by name.
+pub fn values(model: &dyn Model<f32, Cpu>) -> BTreeMap<String, Vec<f32>> {
+    let mut values = BTreeMap::new();
+    model
+        .for_each_parameter(&mut |p| {
+            values.insert(p.name().to_owned(), p.to_vec());
+            Ok(())
+        })
+        .unwrap();
+    values
 }
 
 /// All parameters as bytes, in order.
