@@ -114,7 +114,10 @@ impl<const PARTS: usize, const C: usize, const BIAS: bool, E: Dtype, D: Device<E
     }
 }
 
-module!([const PARTS: usize, const C: usize, const BIAS: bool] Packed<PARTS, C, BIAS, E, D> { weight, bias });
+module!([const PARTS: usize, const C: usize, const BIAS: bool] Packed<PARTS, C, BIAS, E, D> {
+    weight as Stacked,
+    bias as Stacked,
+});
 
 impl<const PARTS: usize, const C: usize, const BIAS: bool, E: Dtype, D: Backend<E>> Build<E, D>
     for Packed<PARTS, C, BIAS, E, D>

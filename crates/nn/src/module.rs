@@ -13,35 +13,52 @@ use crate::{
 
 /// Where a module is in the model that holds it: what the names of its parameters begin with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path(String);
+pub struct Path {
+    name: String,
+    stacked: bool,
+}
 
 impl Path {
     /// The name so far, without a dot at the end: `blocks.3.attn`.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     /// Goes to the part `name`, or stays for an empty name; the result is for [`Path::leave`].
     pub fn enter(&mut self, name: &str) -> usize {
-        let before = self.0.len();
+        let before = self.name.len();
         if !name.is_empty() {
             if before > 0 {
-                self.0.push('.');
+                self.name.push('.');
             }
-            self.0.push_str(name);
+            self.name.push_str(name);
         }
+        self.stacked = false;
+        before
+    }
+
+    /// As [`Path::enter`], to a tensor whose first two axes PyTorch stores as one: `[3, C, C]` is listed as `[3 * C, C]`.
+    pub fn enter_stacked(&mut self, name: &str) -> usize {
+        let before = self.enter(name);
+        self.stacked = true;
         before
     }
 
     /// Goes back to where [`Path::enter`] came from.
     pub fn leave(&mut self, before: usize) {
-        self.0.truncate(before);
+        self.name.truncate(before);
+        self.stacked = false;
+    }
+
+    /// Whether the first two axes of the tensor here are listed as one.
+    pub(crate) fn is_stacked(&self) -> bool {
+        self.stacked
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.name)
     }
 }
 
@@ -80,8 +97,8 @@ pub type VisitLayersMut<'a, E> = dyn FnMut(&Path, &mut dyn Layer<E>) + 'a;
 
 /// Something with parameters: a tensor, or a struct of modules, for which [`crate::module!`] writes this.
 ///
-/// Names are those of timm's state dict. The order is fixed for each type and the same in both visits: moving averages and copies between
-/// models of one type go by it.
+/// Names are those of timm's state dict, each given once: optimizer, averages, checkpoints and copies know a parameter by its name. The
+/// order is fixed for each type and the same in both visits.
 pub trait Module<E: Dtype, D: Backend<E>> {
     /// Calls `visit` for each parameter.
     ///
@@ -149,7 +166,7 @@ fn show<S: Erase<Dyn = S>, E: Dtype, D: Backend<E>>(
     tensor: &Tensor<S, E, D>,
     visit: &mut Visit<'_, E, D>,
 ) -> Result<()> {
-    visit(&Named::new(at.as_str(), tensor.shape().concrete().as_ref(), trainable, tensor))
+    visit(&Named::new(at, tensor.shape().concrete().as_ref(), trainable, tensor))
 }
 
 /// The same, to be changed.
@@ -160,7 +177,7 @@ fn show_mut<S: Erase<Dyn = S>, E: Dtype, D: Backend<E>>(
     visit: &mut VisitMut<'_, E, D>,
 ) -> Result<()> {
     let shape = tensor.shape().concrete();
-    visit(&mut Named::new(at.as_str(), shape.as_ref(), trainable, tensor))
+    visit(&mut Named::new(at, shape.as_ref(), trainable, tensor))
 }
 
 impl<S: Erase, E: Dtype, D: Backend<E>> Module<E, D> for Tensor<S, E, D> {
@@ -282,7 +299,8 @@ impl<M: Module<E, D>, E: Dtype, D: Backend<E>> Module<E, D> for Vec<M> {
 /// # Ok::<(), inductive_ops::Error>(())
 /// ```
 ///
-/// `as Layer` before the type also shows it to [`Module::layers`].
+/// `as Layer` before the type also shows it to [`Module::layers`]. `as Stacked` after a field says that PyTorch stores the first two axes of
+/// this tensor as one: `[3, C, C]` is listed as `[3 * C, C]`.
 #[macro_export]
 macro_rules! module {
     ([$($generics:tt)*] as Layer $type:ty { $($fields:tt)* }) => {
@@ -291,7 +309,7 @@ macro_rules! module {
     ([$($generics:tt)*] $type:ty { $($fields:tt)* }) => {
         $crate::module!(@impl [$($generics)*] [] $type { $($fields)* });
     };
-    (@impl [$($generics:tt)*] [$($layer:ident)?] $type:ty { $($field:ident $(: $name:expr)?),* $(,)? }) => {
+    (@impl [$($generics:tt)*] [$($layer:ident)?] $type:ty { $($field:ident $(as $held:ident)? $(: $name:expr)?),* $(,)? }) => {
         impl<E: $crate::Dtype, D: $crate::Backend<E>, $($generics)*> $crate::Module<E, D> for $type {
             fn visit(
                 &self,
@@ -299,7 +317,7 @@ macro_rules! module {
                 visit: &mut $crate::Visit<'_, E, D>,
             ) -> $crate::Result<()> {
                 $(
-                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    let before = $crate::module!(@enter at [$($held)?] $crate::module!(@name $field $($name)?));
                     $crate::Module::<E, D>::visit(&self.$field, at, visit)?;
                     at.leave(before);
                 )*
@@ -312,7 +330,7 @@ macro_rules! module {
                 visit: &mut $crate::VisitMut<'_, E, D>,
             ) -> $crate::Result<()> {
                 $(
-                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    let before = $crate::module!(@enter at [$($held)?] $crate::module!(@name $field $($name)?));
                     $crate::Module::<E, D>::visit_mut(&mut self.$field, at, visit)?;
                     at.leave(before);
                 )*
@@ -322,7 +340,7 @@ macro_rules! module {
             fn layers(&self, at: &mut $crate::Path, visit: &mut $crate::VisitLayers<'_, E>) {
                 $($crate::module!(@layer $layer self, at, visit);)?
                 $(
-                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    let before = $crate::module!(@enter at [$($held)?] $crate::module!(@name $field $($name)?));
                     $crate::Module::<E, D>::layers(&self.$field, at, visit);
                     at.leave(before);
                 )*
@@ -331,107 +349,16 @@ macro_rules! module {
             fn layers_mut(&mut self, at: &mut $crate::Path, visit: &mut $crate::VisitLayersMut<'_, E>) {
                 $($crate::module!(@layer $layer self, at, visit);)?
                 $(
-                    let before = at.enter($crate::module!(@name $field $($name)?));
+                    let before = $crate::module!(@enter at [$($held)?] $crate::module!(@name $field $($name)?));
                     $crate::Module::<E, D>::layers_mut(&mut self.$field, at, visit);
                     at.leave(before);
                 )*
             }
         }
     };
+    (@enter $at:ident [] $name:expr) => { $at.enter($name) };
+    (@enter $at:ident [Stacked] $name:expr) => { $at.enter_stacked($name) };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $name:expr) => { $name };
     (@layer itself $self:ident, $at:ident, $visit:ident) => { $visit($at, $self) };
-}
-
-#[cfg(test)]
-mod tests {
-    use dfdx::prelude::{AsArray, Cpu, Rank1, Rank2, TensorFrom, ZerosTensor};
-
-    use super::*;
-
-    type Vector = Tensor<Rank1<2>, f32, Cpu>;
-
-    struct Pair {
-        first: Vector,
-        kept: Buffer<Rank1<2>, f32, Cpu>,
-    }
-
-    struct Whole {
-        trunk: Vec<Pair>,
-        extra: Option<Vector>,
-        head: Box<dyn Module<f32, Cpu>>,
-    }
-
-    // Of one device: the macro is for all of them.
-    macro_rules! on_cpu {
-        ($type:ty { $($field:ident: $name:literal),* }) => {
-            impl Module<f32, Cpu> for $type {
-                fn visit(&self, at: &mut Path, visit: &mut Visit<'_, f32, Cpu>) -> Result<()> {
-                    $(
-                        let before = at.enter($name);
-                        self.$field.visit(at, visit)?;
-                        at.leave(before);
-                    )*
-                    Ok(())
-                }
-
-                fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, f32, Cpu>) -> Result<()> {
-                    $(
-                        let before = at.enter($name);
-                        self.$field.visit_mut(at, visit)?;
-                        at.leave(before);
-                    )*
-                    Ok(())
-                }
-            }
-        };
-    }
-    on_cpu!(Pair { first: "attn.qkv.weight", kept: "kept" });
-    on_cpu!(Whole { trunk: "", extra: "extra", head: "head" });
-
-    fn whole(extra: bool) -> Whole {
-        let dev = Cpu::default();
-        let pair = || Pair { first: dev.zeros(), kept: Buffer(dev.zeros()) };
-        let head: Tensor<Rank2<1, 2>, f32, Cpu> = dev.zeros();
-        Whole { trunk: vec![pair(), pair()], extra: extra.then(|| dev.zeros()), head: Box::new(head) }
-    }
-
-    fn names(module: &impl Module<f32, Cpu>) -> Vec<String> {
-        let mut names = Vec::new();
-        module
-            .for_each_parameter(&mut |p| {
-                names.push(p.name().to_owned());
-                Ok(())
-            })
-            .unwrap();
-        names
-    }
-
-    #[test]
-    fn parts_are_named_after_their_place_and_options_may_be_missing() {
-        let trunk = ["0.attn.qkv.weight", "0.kept", "1.attn.qkv.weight", "1.kept"];
-        assert_eq!(names(&whole(true)), [&trunk[..], &["extra", "head"]].concat());
-        assert_eq!(names(&whole(false)), [&trunk[..], &["head"]].concat());
-    }
-
-    #[test]
-    fn buffers_are_no_trained_parameters() {
-        assert_eq!(whole(true).num_params(), 2 * 2 + 2 + 2);
-    }
-
-    #[test]
-    fn what_a_visit_changes_is_changed_and_its_error_ends_it() {
-        let mut whole = whole(true);
-        whole.for_each_parameter_mut(&mut |p| p.copy_from(&[1.0, 2.0])).unwrap();
-        assert_eq!(whole.trunk[1].kept.0.array(), [1.0, 2.0]);
-        let mut seen = 0;
-        let result = whole.for_each_parameter_mut(&mut |p| {
-            seen += 1;
-            p.copy_from(&[1.0])
-        });
-        assert!(result.is_err() && seen == 1);
-        let mut vector: Vector = Cpu::default().tensor([0.0, 0.0]);
-        vector.for_each_parameter_mut(&mut |p| p.copy_from(&[3.0, 4.0])).unwrap();
-        assert_eq!(vector.array(), [3.0, 4.0]);
-    }
 }

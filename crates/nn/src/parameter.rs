@@ -1,13 +1,16 @@
 //! One parameter, whatever its type: its name, its shape, its numbers, and what training does to it.
 //!
-//! Names and shapes are those of timm's state dict: a parameter that is held in parts for the sake of its type
-//! (`qkv.weight: [3, C, C]`) is listed as PyTorch stores it (`[3 * C, C]`). The memory layout is the same.
+//! Names and shapes are those of timm's state dict: a parameter that its owner holds in parts for the sake of its type
+//! (`qkv.weight: [3, C, C]` of `Packed`) is listed as PyTorch stores it (`[3 * C, C]`). The memory layout is the same. Owners say so
+//! ([`Path::enter_stacked`]), names do not.
 
 use dfdx::{
     shapes::Dtype,
     tensor::{Gradients, Tensor},
 };
 use inductive_ops::{AdamWStep, Backend, Erase, Error, Moments, Result};
+
+use crate::Path;
 
 /// One parameter, read only.
 pub trait Parameter<E, D> {
@@ -49,16 +52,6 @@ pub type Visit<'a, E, D> = dyn FnMut(&dyn Parameter<E, D>) -> Result<()> + 'a;
 /// A callback for each parameter in turn, which may change it.
 pub type VisitMut<'a, E, D> = dyn FnMut(&mut dyn ParameterMut<E, D>) -> Result<()> + 'a;
 
-/// The shape PyTorch stores a parameter with, where ours has one axis more: query, key and value parts are one leading axis there.
-fn stored_shape(name: &str, shape: &[usize]) -> Vec<usize> {
-    const SPLIT: [&str; 4] = ["qkv.weight", "qkv.bias", "qk.weight", "qk.bias"];
-    let split = SPLIT.iter().any(|s| name == *s || name.ends_with(&format!(".{s}")));
-    match *shape {
-        [parts, rows, ref rest @ ..] if split => [&[parts * rows], rest].concat(),
-        _ => shape.to_vec(),
-    }
-}
-
 /// A tensor under its name.
 pub(crate) struct Named<'a, T> {
     name: &'a str,
@@ -68,8 +61,13 @@ pub(crate) struct Named<'a, T> {
 }
 
 impl<'a, T> Named<'a, T> {
-    pub(crate) fn new(name: &'a str, shape: &[usize], trainable: bool, tensor: T) -> Self {
-        Self { shape: stored_shape(name, shape), name, trainable, tensor }
+    /// The tensor at `at`, whose own shape is `shape`.
+    pub(crate) fn new(at: &'a Path, shape: &[usize], trainable: bool, tensor: T) -> Self {
+        let shape = match *shape {
+            [parts, rows, ref rest @ ..] if at.is_stacked() => [&[parts * rows], rest].concat(),
+            _ => shape.to_vec(),
+        };
+        Self { name: at.as_str(), shape, trainable, tensor }
     }
 }
 

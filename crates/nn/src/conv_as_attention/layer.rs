@@ -172,7 +172,7 @@ module!([
     bias,
     pos_proj: "pos_proj.weight",
     gate,
-    qk: "qk.weight",
+    qk as Stacked: "qk.weight",
     operator,
 });
 
