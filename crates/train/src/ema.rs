@@ -1,34 +1,39 @@
 //! An exponential moving average of the weights.
 
 use dfdx::prelude::*;
-use inductive_nn::{Module, ModuleExt};
+use inductive_nn::Module;
 use inductive_ops::Backend;
 use inductive_schedule::{EmaDecay, Schedule};
 
-use crate::Result;
+use crate::{Error, Result, by_name::ByName};
 
 /// `average = decay average + (1 - decay) weights` after each update, from a copy of the initial weights. The running
 /// statistics of batch normalisation are averaged too, as all of a state dict is in timm.
 ///
 /// timm equivalent without a warm-up of the decay: `ModelEmaV2(model, decay)`.
+///
+/// A parameter's average is kept by its name: a model of other parameters is refused.
 #[derive(Debug)]
 pub struct Ema<D: Backend<f32>> {
     decay: EmaDecay,
-    averages: Vec<Tensor<(usize,), f32, D>>,
-    /// Which are no averages but the values themselves: [`Ema::leave_out`].
-    still: Vec<bool>,
+    averages: ByName<Average<D>>,
+}
+
+#[derive(Debug)]
+struct Average<D: Backend<f32>> {
+    values: Tensor<(usize,), f32, D>,
+    /// Whether it is no average but the value itself: [`Ema::leave_out`].
+    still: bool,
 }
 
 impl<D: Backend<f32>> Ema<D> {
     /// A copy of the weights of `model`.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] for two parameters of one name.
     pub fn new(device: &D, model: &dyn Module<f32, D>, decay: EmaDecay) -> Result<Self> {
-        let mut averages = Vec::new();
-        model.for_each_parameter(&mut |p| {
-            averages.push(flat(device, p.to_vec())?);
-            Ok(())
-        })?;
-        let still = vec![false; averages.len()];
-        Ok(Self { decay, averages, still })
+        let copy = |values| Ok(Average { values: flat(device, values)?, still: false });
+        Ok(Self { decay, averages: ByName::new("moving average", model, |p| copy(p.to_vec()))? })
     }
 
     /// Leaves the parameters that `still(name)` is true for out of the averages. While `still`, the average is the value at
@@ -41,28 +46,26 @@ impl<D: Backend<f32>> Ema<D> {
         model: &dyn Module<f32, D>,
         still: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        let mut averages = self.averages.iter_mut().zip(&mut self.still);
-        model.for_each_parameter(&mut |p| {
-            let Some((average, was)) = averages.next() else { return Ok(()) };
+        self.averages.each(model, |p, average| {
             let is = still(p.name());
-            if *was || is {
-                *average = flat(device, p.to_vec())?;
+            if average.still || is {
+                average.values = flat(device, p.to_vec())?;
             }
-            *was = is;
+            average.still = is;
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 
     /// Takes the weights in after update number `step`, counted from 0.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] for a model of other parameters; so for what follows.
     pub fn update(&mut self, model: &mut dyn Module<f32, D>, step: u64) -> Result<()> {
         let decay = self.decay.value(step as f64);
-        let mut averages = self.averages.iter_mut().zip(&self.still);
-        model.for_each_parameter_mut(&mut |p| match averages.next() {
-            Some((average, false)) => p.average_into(average, decay),
-            _ => Ok(()),
-        })?;
-        Ok(())
+        self.averages.change_both(model, |p, average| match average.still {
+            true => Ok(()),
+            false => p.average_into(&mut average.values, decay),
+        })
     }
 
     /// Runs `body` on a model whose weights are the average, and gives it its own weights back, bit by bit.
@@ -70,40 +73,37 @@ impl<D: Backend<f32>> Ema<D> {
     where
         M: Module<f32, D> + ?Sized,
     {
-        let mut own = Vec::with_capacity(self.averages.len());
-        model.for_each_parameter(&mut |p| {
-            own.push(p.to_vec());
-            Ok(())
-        })?;
+        let own = ByName::new("weights of the model", &*model, |p| Ok(p.to_vec()))?;
         self.load_into(model)?;
         let result = body(model);
-        let mut own = own.iter();
-        model.for_each_parameter_mut(&mut |p| own.next().map_or(Ok(()), |values| p.copy_from(values)))?;
+        own.change(model, |p, values| p.copy_from(values))?;
         result
     }
 
     /// Replaces the weights of `model` by the average.
     pub fn load_into<M: Module<f32, D> + ?Sized>(&self, model: &mut M) -> Result<()> {
-        let mut averages = self.averages.iter();
-        model
-            .for_each_parameter_mut(&mut |p| averages.next().map_or(Ok(()), |a| p.copy_from(&a.as_vec())))?;
-        Ok(())
+        self.averages.change(model, |p, average| p.copy_from(&average.values.as_vec()))
     }
 
-    /// The averages in the order of the parameters.
-    pub(crate) fn values(&self) -> impl Iterator<Item = Vec<f32>> + '_ {
-        self.averages.iter().map(|a| a.as_vec())
+    /// The average of each parameter, by its name.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, Vec<f32>)> + '_ {
+        self.averages.iter().map(|(name, average)| (name, average.values.as_vec()))
     }
 
-    /// Replaces the averages, in the order of the parameters.
-    pub(crate) fn restore(&mut self, device: &D, values: Vec<Vec<f32>>) -> Result<()> {
-        let fits = values.len() == self.averages.len()
-            && values.iter().zip(&self.averages).all(|(v, a)| v.len() == a.shape().0);
-        if !fits {
-            let expected = format!("the averages of {} parameters", self.averages.len());
-            return Err(inductive_ops::Error::shape("ema", expected, values.len()).into());
+    /// Replaces each average by what `read(name)` gives.
+    pub(crate) fn restore(
+        &mut self,
+        device: &D,
+        mut read: impl FnMut(&str) -> Result<Vec<f32>>,
+    ) -> Result<()> {
+        for (name, numel, average) in self.averages.iter_mut() {
+            let values = read(name)?;
+            if values.len() != numel {
+                let problem = format!("there are {} numbers for `{name}`, which has {numel}", values.len());
+                return Err(Error::Parameters { of: "moving average", problem });
+            }
+            average.values = flat(device, values)?;
         }
-        self.averages = values.into_iter().map(|v| flat(device, v)).collect::<Result<_, _>>()?;
         Ok(())
     }
 }

@@ -139,6 +139,14 @@ pub enum Error {
         checkpoint: Option<PathBuf>,
     },
 
+    /// What is kept of each parameter, by its name, and a model of other parameters.
+    #[error("{of}: {}", shown(problem))]
+    Parameters {
+        /// What is kept.
+        of: &'static str,
+        /// Which parameter, and what is wrong with it.
+        problem: String,
+    },
     /// A part of a run that is not this crate's has failed.
     #[error("{part}: {}", shown(problem))]
     Part {

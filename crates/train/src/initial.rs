@@ -6,11 +6,13 @@ use dfdx::prelude::Cpu;
 use inductive_checkpoint::{LoadOptions, LoadReport};
 use inductive_init::{MakeInitializer, Strategy};
 use inductive_models::{Initialised, Model, Zoo, build, find, initialise_filters, initialise_with};
-use inductive_nn::{ModuleExt, Operator};
+use inductive_nn::Operator;
 use inductive_ops::Backend;
 
 use crate::{
-    Error, Init, Recipe, Result, check_weights,
+    Error, Init, Recipe, Result,
+    by_name::ByName,
+    check_weights,
     seeds::{Purpose, derive},
     weights::load_weights,
 };
@@ -116,16 +118,9 @@ fn load_to_train<D: Backend<f32>>(model: &mut dyn Model<f32, D>, path: &str) -> 
     Ok(report)
 }
 
-/// Copies all parameters between two models of one type, on whatever devices.
+/// Copies all parameters between two models of the same, on whatever devices.
 fn copy_weights<D: Zoo>(from: &dyn Model<f32, Cpu>, to: &mut dyn Model<f32, D>) -> Result<()> {
-    let mut values = Vec::new();
-    from.for_each_parameter(&mut |p| {
-        values.push(p.to_vec());
-        Ok(())
-    })?;
-    let mut values = values.iter();
-    to.for_each_parameter_mut(&mut |p| values.next().map_or(Ok(()), |v| p.copy_from(v)))?;
-    Ok(())
+    ByName::new("initial weights", from, |p| Ok(p.to_vec()))?.change(to, |p, values| p.copy_from(values))
 }
 
 impl std::fmt::Debug for Initial {

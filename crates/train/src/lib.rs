@@ -39,6 +39,7 @@
 #[cfg(test)]
 mod batch_norm_tests;
 pub mod bench;
+mod by_name;
 mod course;
 mod data;
 mod diagnose;

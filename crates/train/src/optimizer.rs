@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 use inductive_nn::{Module, ModuleExt};
 use inductive_ops::{AdamWStep, Backend, Moments};
 
-use crate::{Error, Result};
+use crate::{Error, Result, by_name::ByName};
 
 /// What stays the same over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,16 +28,17 @@ impl Default for AdamWConfig {
 }
 
 /// torch equivalents: `torch.optim.AdamW` and `torch.nn.utils.clip_grad_norm_`.
+///
+/// A parameter's averages are kept by its name: a model of other parameters is refused.
 #[derive(Debug)]
 pub struct AdamW<D: Backend<f32>> {
     config: AdamWConfig,
     steps: u64,
-    parameters: Vec<Slot<D>>,
+    parameters: ByName<Slot<D>>,
 }
 
 #[derive(Debug)]
 struct Slot<D: Backend<f32>> {
-    name: String,
     state: State<D>,
     weight_decay: f64,
 }
@@ -47,7 +48,7 @@ enum State<D: Backend<f32>> {
     /// Training does not change it: running statistics, and what is frozen.
     Fixed,
     /// It has no effect on the model for the time being.
-    Idle { numel: usize },
+    Idle,
     /// It has averages, from the updates after the first `since`; torch's `step` of a parameter is the number of these.
     Learns { moments: Moments<f32, D>, since: u64 },
 }
@@ -55,6 +56,9 @@ enum State<D: Backend<f32>> {
 impl<D: Backend<f32>> AdamW<D> {
     /// An optimizer of `model`. `decays(name, shape)` says what weight decay applies to: [`decays`](crate::decays);
     /// `frozen(name)` what keeps its values.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] for two parameters of one name; a device without memory for the averages.
     pub fn new(
         device: &D,
         model: &dyn Module<f32, D>,
@@ -62,19 +66,14 @@ impl<D: Backend<f32>> AdamW<D> {
         decays: impl Fn(&str, &[usize]) -> bool,
         frozen: impl Fn(&str) -> bool,
     ) -> Result<Self> {
-        let mut parameters = Vec::new();
-        model.for_each_parameter(&mut |p| {
+        let parameters = ByName::new("optimizer", model, |p| {
             let state = if p.trainable() && !frozen(p.name()) {
                 State::Learns { moments: Moments::zeros(device, p.numel())?, since: 0 }
             } else {
                 State::Fixed
             };
-            parameters.push(Slot {
-                name: p.name().to_owned(),
-                state,
-                weight_decay: if decays(p.name(), p.shape()) { config.weight_decay } else { 0.0 },
-            });
-            Ok(())
+            let weight_decay = if decays(p.name(), p.shape()) { config.weight_decay } else { 0.0 };
+            Ok(Slot { state, weight_decay })
         })?;
         Ok(Self { config, steps: 0, parameters })
     }
@@ -91,15 +90,14 @@ impl<D: Backend<f32>> AdamW<D> {
     /// torch equivalent: the gradient of an idle parameter is `None`.
     ///
     /// # Errors
-    /// If the device has no memory for the averages.
+    /// [`Error::Parameters`] for a name that no parameter has; a device without memory for the averages.
     pub fn set_idle(&mut self, device: &D, idle: &BTreeSet<String>) -> Result<()> {
-        for slot in &mut self.parameters {
-            match (&slot.state, idle.contains(&slot.name)) {
-                (State::Learns { moments, .. }, true) => {
-                    slot.state = State::Idle { numel: moments.first.shape().0 };
-                }
-                (State::Idle { numel }, false) => {
-                    let moments = Moments::zeros(device, *numel)?;
+        self.parameters.check_names(idle)?;
+        for (name, numel, slot) in self.parameters.iter_mut() {
+            match (&slot.state, idle.contains(name)) {
+                (State::Learns { .. }, true) => slot.state = State::Idle,
+                (State::Idle, false) => {
+                    let moments = Moments::zeros(device, numel)?;
                     slot.state = State::Learns { moments, since: self.steps };
                 }
                 _ => {}
@@ -110,16 +108,20 @@ impl<D: Backend<f32>> AdamW<D> {
 
     /// Changes the parameters of `model` by one update. Returns the gradients' global norm
     /// before clipping if there is clipping.
+    ///
+    /// # Errors
+    /// [`Error::Parameters`] for a model of other parameters, which stays as it is.
     pub fn update(
         &mut self,
         model: &mut dyn Module<f32, D>,
         gradients: &mut Gradients<f32, D>,
         lr: f64,
     ) -> Result<Option<f64>> {
-        let mut learns = self.parameters.iter().map(|slot| matches!(slot.state, State::Learns { .. }));
-        let norm =
-            self.config.clip_grad.map(|_| global_norm(model, gradients, || learns.next() == Some(true)));
-        let norm = norm.transpose()?;
+        self.parameters.check(model)?;
+        let learns = |name: &str| {
+            self.parameters.get(name).is_some_and(|slot| matches!(slot.state, State::Learns { .. }))
+        };
+        let norm = self.config.clip_grad.map(|_| global_norm(model, gradients, learns)).transpose()?;
         let gradient_scale = match (self.config.clip_grad, norm) {
             (Some(max), Some(norm)) => clip_coefficient(max, norm),
             _ => 1.0,
@@ -127,13 +129,7 @@ impl<D: Backend<f32>> AdamW<D> {
         self.steps += 1;
         let (beta1, beta2) = self.config.betas;
         let (eps, steps) = (self.config.eps, self.steps);
-        // `Module` visits in a fixed order, the one of `new`.
-        let mut slots = self.parameters.iter_mut();
-        model.for_each_parameter_mut(&mut |p| {
-            let Some(slot) = slots.next().filter(|slot| slot.name == p.name()) else {
-                let what = format!("`{}` is no parameter of the model this optimizer was made for", p.name());
-                return Err(inductive_ops::Error::Argument { op: "adamw", what });
-            };
+        self.parameters.change_both(model, |p, slot| {
             let State::Learns { moments, since } = &mut slot.state else { return Ok(()) };
             let (weight_decay, step) = (slot.weight_decay, steps - *since);
             p.adamw(
@@ -150,9 +146,9 @@ impl<D: Backend<f32>> AdamW<D> {
         &self,
         visit: &mut dyn FnMut(&str, &[f32], &[f32]) -> Result<()>,
     ) -> Result<()> {
-        for slot in &self.parameters {
+        for (name, slot) in self.parameters.iter() {
             if let State::Learns { moments, .. } = &slot.state {
-                visit(&slot.name, &moments.first.as_vec(), &moments.second.as_vec())?;
+                visit(name, &moments.first.as_vec(), &moments.second.as_vec())?;
             }
         }
         Ok(())
@@ -167,17 +163,18 @@ impl<D: Backend<f32>> AdamW<D> {
         begins: &BTreeMap<String, u64>,
         read: &mut dyn FnMut(&str) -> Result<(Vec<f32>, Vec<f32>)>,
     ) -> Result<()> {
-        for slot in &mut self.parameters {
+        self.parameters.check_names(begins.keys())?;
+        for (name, numel, slot) in self.parameters.iter_mut() {
             let State::Learns { moments, since } = &mut slot.state else { continue };
-            *since = begins.get(&slot.name).copied().unwrap_or(0);
-            let (first, second) = read(&slot.name)?;
+            *since = begins.get(name).copied().unwrap_or(0);
+            let (first, second) = read(name)?;
             for (to, values) in [(&mut moments.first, first), (&mut moments.second, second)] {
-                if values.len() != to.shape().0 {
-                    let expected = format!("{} values for `{}`", to.shape().0, slot.name);
-                    return Err(inductive_ops::Error::shape("adamw", expected, values.len()).into());
+                if values.len() != numel {
+                    let problem =
+                        format!("there are {} numbers for `{name}`, which has {numel}", values.len());
+                    return Err(Error::Parameters { of: "optimizer", problem });
                 }
-                *to =
-                    device.try_tensor_from_vec(values, *to.shape()).map_err(|e| Error::device("adamw", e))?;
+                *to = device.try_tensor_from_vec(values, (numel,)).map_err(|e| Error::device("adamw", e))?;
             }
         }
         self.steps = steps;
@@ -185,16 +182,15 @@ impl<D: Backend<f32>> AdamW<D> {
     }
 }
 
-/// Euclidean norm of the gradients of all trainable parameters together, of which `counts`, asked once for each parameter,
-/// may leave some out.
+/// Euclidean norm of the gradients of all trainable parameters together of which `counts(name)` is true.
 pub fn global_norm<D: Backend<f32>>(
     model: &mut dyn Module<f32, D>,
     gradients: &mut Gradients<f32, D>,
-    mut counts: impl FnMut() -> bool,
+    counts: impl Fn(&str) -> bool,
 ) -> Result<f64> {
     let mut sum = 0.0;
     model.for_each_parameter_mut(&mut |p| {
-        sum += if counts() && p.trainable() { p.gradient_square_sum(gradients)? } else { 0.0 };
+        sum += if p.trainable() && counts(p.name()) { p.gradient_square_sum(gradients)? } else { 0.0 };
         Ok(())
     })?;
     Ok(sum.sqrt())

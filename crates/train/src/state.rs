@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, path::Path};
 use inductive_checkpoint::{LoadOptions, TensorFile, TensorWriter, describe, load_tensors};
 use inductive_files::shown;
 use inductive_models::Zoo;
-use inductive_nn::{ModuleExt, Operator};
+use inductive_nn::Operator;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Hook, HookState, Learner, Recipe, Result, switching::Switching};
@@ -102,7 +102,7 @@ impl StateHeader {
                 Ok(())
             })?;
             if let Some(ema) = &learner.ema {
-                for (name, values) in names(learner)?.iter().zip(ema.values()) {
+                for (name, values) in ema.values() {
                     writer.add(&format!("ema/{name}"), &[values.len()], &values)?;
                 }
             }
@@ -147,6 +147,9 @@ impl StateHeader {
             Error::Op(error @ inductive_ops::Error::Shape { .. }) => {
                 Error::State { path: path.to_owned(), problem: shown(error).to_string() }
             }
+            error @ Error::Parameters { .. } => {
+                Error::State { path: path.to_owned(), problem: error.to_string() }
+            }
             Error::Model(error) => Error::State { path: path.to_owned(), problem: shown(error).to_string() },
             other => other,
         })
@@ -169,10 +172,8 @@ impl StateHeader {
         learner.optimizer.restore(&device, self.position.step, &begins, &mut |name| {
             Ok((file.values(&format!("exp_avg/{name}"))?, file.values(&format!("exp_avg_sq/{name}"))?))
         })?;
-        let names = names(learner)?;
         if let Some(ema) = &mut learner.ema {
-            let values = names.iter().map(|name| Ok(file.values(&format!("ema/{name}"))?));
-            ema.restore(&device, values.collect::<Result<_>>()?)?;
+            ema.restore(&device, |name| Ok(file.values(&format!("ema/{name}"))?))?;
         }
         Ok(())
     }
@@ -235,14 +236,4 @@ fn damaged(path: &Path, error: inductive_checkpoint::Error) -> Error {
     let problem =
         problem.strip_prefix(&format!("{}: ", shown(path.display()))).unwrap_or(&problem).to_owned();
     Error::State { path: path.to_owned(), problem }
-}
-
-/// Names of all parameters in their order.
-fn names<D: Zoo>(learner: &Learner<D>) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    learner.model().for_each_parameter(&mut |p| {
-        names.push(p.name().to_owned());
-        Ok(())
-    })?;
-    Ok(names)
 }
