@@ -11,7 +11,7 @@ use crate::{Error, Learner, Metrics, Plan, Progress, Result, StepReport};
 ///
 /// Hooks run in the order in which they were added. A run that was stopped or killed and goes on must have the bits of one that was
 /// not, so what a hook does follows from the learner, the moment and its own fields, and those that change are its
-/// [`state`](Self::state).
+/// [`state`](Self::state). A layer that it has made attention ([`Learner::switch`]) is so when the run goes on, without its doing.
 pub trait Hook<D: Zoo> {
     /// Tells it from the other hooks of the run; letters, digits, `-` and `_`.
     fn name(&self) -> &str;

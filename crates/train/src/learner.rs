@@ -14,7 +14,7 @@ use crate::{
     initial::begin,
     loss::{count_top, smooth_targets},
     seeds::{Purpose, derive},
-    switching::Roles,
+    switching::{Roles, Switched},
 };
 
 /// Model, optimizer and average, as a recipe says; everything that an update changes.
@@ -25,6 +25,8 @@ pub struct Learner<D: Zoo> {
     pub(crate) ema: Option<Ema<D>>,
     /// What the layers' operators mean for the parameters.
     pub(crate) roles: Roles,
+    /// Layers that not the recipe has made attention: a hook, or who made the model.
+    pub(crate) switched: Switched,
     warnings: Vec<String>,
     initialised: Initialised,
     seed: u64,
@@ -86,12 +88,14 @@ impl<D: Zoo> Learner<D> {
         frozen.check(&*model)?;
         let optimizer = AdamW::new(device, &*model, recipe.adamw(), decays, |name| frozen.has(name))?;
         let ema = recipe.ema.map(|decay| Ema::new(device, &*model, decay)).transpose()?;
+        let switched = Self::switched_before(&*model)?;
         let mut learner = Self {
             device: device.clone(),
             model,
             optimizer,
             ema,
             roles: Roles::default(),
+            switched,
             warnings,
             initialised: Initialised::default(),
             seed: recipe.seed,
@@ -112,7 +116,7 @@ impl<D: Zoo> Learner<D> {
         &*self.model
     }
 
-    /// The model, to be changed.
+    /// The model, to be changed. Layers are made attention by [`Learner::switch`], so that optimizer and average know of it.
     pub fn model_mut(&mut self) -> &mut dyn Model<f32, D> {
         &mut *self.model
     }
@@ -137,8 +141,10 @@ impl<D: Zoo> Learner<D> {
     /// Drop path is a function of the recipe's seed and the number of the step.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the loss is not finite: weights and running statistics are then as before.
+    /// [`Error::NotFinite`] if the loss is not finite: weights and running statistics are then as before; [`Error::Part`] for a layer that
+    /// was made attention without [`Learner::switch`].
     pub fn step(&mut self, images: Vec<f32>, labels: &[u32], lr: f64) -> Result<StepReport> {
+        self.check_operators()?;
         let step = self.steps();
         let images = to_device(&self.device, images, labels.len(), self.model.spec().image)?;
         let mut statistics = BatchStatistics::default();

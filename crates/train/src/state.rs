@@ -4,8 +4,9 @@
 //! Tensors `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME` and, with an average, `ema/NAME`; metadata `progress`
 //! (JSON), `recipe` (TOML), `data` (fingerprint) and `version`. A hook has a text `hook/HOOK` and tensors `hook/HOOK/NAME`; `parts`
 //! (JSON) tells what of the run is not its recipe's. Random numbers have no state: they are functions of the
-//! seed and the step. Which layers have left convolution is in the model's buffers, and follows from recipe and step, as do
-//! the updates of what has an effect only since then: a file that says otherwise is refused.
+//! seed and the step. Which layers have left convolution is in the model's buffers. For those that the recipe switches it follows from recipe
+//! and step, as do the updates of what has an effect only since then; for others, which a hook has switched, `switched` (JSON) has the
+//! updates before it. A file that says otherwise is refused.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,7 +16,10 @@ use inductive_models::Zoo;
 use inductive_nn::Operator;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Hook, HookState, Learner, Recipe, Result, switching::Switching};
+use crate::{
+    Error, Hook, HookState, Learner, Recipe, Result,
+    switching::{Switched, Switching},
+};
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,6 +97,8 @@ impl StateHeader {
 
     /// Writes the state; of a learner and its hooks that are not given, only how far they came.
     pub fn write<D: Zoo>(&self, path: &Path, run: Option<(&Learner<D>, &[Box<dyn Hook<D>>])>) -> Result<()> {
+        let unwritable =
+            |error: serde_json::Error| Error::State { path: path.to_owned(), problem: error.to_string() };
         let mut writer = TensorWriter::new();
         if let Some((learner, hooks)) = run {
             writer.add_model("model/", learner.model())?;
@@ -106,6 +112,10 @@ impl StateHeader {
                     writer.add(&format!("ema/{name}"), &[values.len()], &values)?;
                 }
             }
+            if !learner.switched.is_empty() {
+                writer
+                    .add_metadata("switched", serde_json::to_string(&learner.switched).map_err(unwritable)?);
+            }
             for hook in hooks {
                 let state = hook.state()?;
                 if state == HookState::default() {
@@ -118,8 +128,6 @@ impl StateHeader {
                 writer.add_metadata(&key, state.text);
             }
         }
-        let unwritable =
-            |error: serde_json::Error| Error::State { path: path.to_owned(), problem: error.to_string() };
         let progress = serde_json::to_string(&self.position).map_err(unwritable)?;
         writer.add_metadata("format", "inductive-state").add_metadata("version", env!("CARGO_PKG_VERSION"));
         writer.add_metadata("progress", progress).add_metadata("data", &self.data);
@@ -134,8 +142,8 @@ impl StateHeader {
     /// says for its model.
     ///
     /// # Errors
-    /// [`Error::State`] if the file is damaged, or has layers switched that the recipe has not, or the other way round; the
-    /// learner is then of no use.
+    /// [`Error::State`] if the file is damaged, or has layers switched that neither the recipe has nor a hook had, or the other way round;
+    /// the learner is then of no use.
     pub fn restore<D: Zoo>(
         &self,
         path: &Path,
@@ -157,13 +165,10 @@ impl StateHeader {
 
     fn read_into<D: Zoo>(&self, path: &Path, learner: &mut Learner<D>, switching: &Switching) -> Result<()> {
         let file = TensorFile::open(path)?;
-        let begins = switching.begins(learner.model())?;
-        for (buffer, operator) in switching.operators(learner.model(), self.position.step)? {
-            self.check_operator(path, &file, &format!("model/{buffer}"), operator)?;
-            if learner.ema.is_some() {
-                self.check_operator(path, &file, &format!("ema/{buffer}"), operator)?;
-            }
-        }
+        let switched = self.switched(path, &file)?;
+        self.check_operators(path, &file, learner, switching, &switched)?;
+        let begins = switching.begins(learner.model(), &switched)?;
+        learner.switched = switched;
         let options = LoadOptions::new().resample(false).section("model/");
         load_tensors(&mut *learner.model, &file, &options)?;
         // Before averages are restored: it says which parameters have some.
@@ -203,21 +208,70 @@ impl StateHeader {
         Ok(())
     }
 
-    /// Refuses a buffer `operator` whose value is not what the recipe makes it in so many updates.
-    fn check_operator(&self, path: &Path, file: &TensorFile, name: &str, operator: Operator) -> Result<()> {
-        let values: Vec<f32> = file.values(name)?;
-        if values == [operator.code() as f32] {
-            return Ok(());
+    /// What the file says of layers that a hook has switched.
+    fn switched(&self, path: &Path, file: &TensorFile) -> Result<Switched> {
+        let Some(text) = file.metadata().get("switched") else { return Ok(Switched::default()) };
+        let broken = |problem: String| Error::State { path: path.to_owned(), problem };
+        let switched: Switched = serde_json::from_str(text)
+            .map_err(|error| broken(format!("its `switched` cannot be read: {}", shown(error))))?;
+        match switched.iter().find(|(_, at)| **at > self.position.step) {
+            None => Ok(switched),
+            Some((layer, at)) => Err(broken(format!(
+                "its `switched` has layer `{layer}` after update {at}, but the run has made {}",
+                self.position.step
+            ))),
         }
-        let holds = match values[..] {
-            [code] => Operator::of_code(code.into()).map_or(code.to_string(), |it| format!("{code} ({it})")),
-            _ => format!("{} values", values.len()),
-        };
-        let (code, step) = (operator.code(), self.position.step);
-        let problem = format!(
-            "`{name}` holds {holds}, but after {step} updates of this recipe it is {code} ({operator})"
-        );
-        Err(Error::State { path: path.to_owned(), problem })
+    }
+
+    /// Refuses buffers `operator` that are not what recipe and hooks have made them.
+    fn check_operators<D: Zoo>(
+        &self,
+        path: &Path,
+        file: &TensorFile,
+        learner: &Learner<D>,
+        switching: &Switching,
+        switched: &Switched,
+    ) -> Result<()> {
+        let layers = learner.model().switchable()?;
+        if let Some(unknown) = switched.keys().find(|name| layers.iter().all(|it| it.name != **name)) {
+            let problem =
+                format!("its `switched` has `{unknown}`, which is no layer that can leave convolution");
+            return Err(Error::State { path: path.to_owned(), problem });
+        }
+        for (layer, it) in layers.iter().enumerate() {
+            let name = |part: &str| format!("{part}/{}.operator", it.name);
+            let parts = if learner.ema.is_some() { &["model", "ema"][..] } else { &["model"] };
+            for part in parts {
+                let values: Vec<f32> = file.values(&name(part))?;
+                let holds = match values[..] {
+                    [code] => Operator::of_code(code.into()).ok(),
+                    _ => None,
+                };
+                let step = self.position.step;
+                let problem = match switched.get(&it.name) {
+                    Some(at) if holds.is_none_or(|it| it == Operator::Convolution) => {
+                        format!("but its `switched` says that it left convolution after {at} updates")
+                    }
+                    Some(_) => continue,
+                    None => {
+                        let operator = switching.operator(layer, step);
+                        if holds == Some(operator) {
+                            continue;
+                        }
+                        let code = operator.code();
+                        format!("but after {step} updates of this recipe it is {code} ({operator})")
+                    }
+                };
+                let holds = match (values.as_slice(), holds) {
+                    ([code], Some(operator)) => format!("{code} ({operator})"),
+                    ([code], None) => code.to_string(),
+                    _ => format!("{} values", values.len()),
+                };
+                let problem = format!("`{}` holds {holds}, {problem}", name(part));
+                return Err(Error::State { path: path.to_owned(), problem });
+            }
+        }
+        Ok(())
     }
 }
 

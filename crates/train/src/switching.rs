@@ -8,7 +8,7 @@ use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 use inductive_schedule::{Duration, SwitchTimes};
 
-use crate::{At, Hook, Learner, Metrics, Plan, Recipe, Result, SwitchInfo};
+use crate::{At, Error, Hook, Learner, Metrics, Plan, Recipe, Result, SwitchInfo};
 
 /// When the layers of a run switch, and which have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,7 +24,7 @@ impl Switching {
     /// What `recipe` says for `model`, of which some layers may have switched in an earlier start of the run.
     ///
     /// # Errors
-    /// [`Error::Recipe`](crate::Error::Recipe) for times that do not fit the model or the run.
+    /// [`Error::Recipe`] for times that do not fit the model or the run.
     pub fn new<D: Backend<f32>>(recipe: &Recipe, plan: &Plan, model: &dyn Model<f32, D>) -> Result<Self> {
         let Some(switch) = &recipe.switch else { return Ok(Self::default()) };
         let layers = model.switchable()?;
@@ -62,46 +62,61 @@ impl Switching {
         }))
     }
 
-    /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names.
+    /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names. A layer that
+    /// a hook has switched before its time stays as it is.
     fn switch_due<D: Zoo>(&mut self, learner: &mut Learner<D>, step: u64) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for (layer, (time, done)) in self.times.iter().zip(&mut self.done).enumerate() {
             if !*done && time.is_some_and(|time| time <= step) {
-                names.push(learner.switch(layer, &self.how)?);
+                names.extend(learner.switch_unless_done(layer, &self.how)?);
                 *done = true;
             }
         }
         Ok(names)
     }
 
-    /// What the buffers `operator` of `model` hold in a state that is saved after `step` updates, by their names.
+    /// What layer `layer` computes in a state that is saved after `step` updates, unless a hook has switched it.
     ///
     /// A switch at `step` comes after that state; but one before the first update is made before everything else.
-    pub fn operators<D: Backend<f32>>(
-        &self,
-        model: &dyn Model<f32, D>,
-        step: u64,
-    ) -> Result<Vec<(String, Operator)>> {
-        let operator = |layer| match self.times.get(layer).copied().flatten() {
+    pub fn operator(&self, layer: usize, step: u64) -> Operator {
+        match self.times.get(layer).copied().flatten() {
             Some(time) if time < step.max(1) => self.how.gate.operator().0,
             _ => Operator::Convolution,
-        };
-        let layers = model.switchable()?.into_iter().enumerate();
-        Ok(layers.map(|(layer, it)| (format!("{}.operator", it.name), operator(layer))).collect())
+        }
     }
 
-    /// Updates before each parameter that is idle in `model`, which is new, can have an effect, by its name.
-    pub fn begins<D: Backend<f32>>(&self, model: &dyn Model<f32, D>) -> Result<BTreeMap<String, u64>> {
-        let layers = model.switchable()?.into_iter().zip(&self.times);
-        let begins = layers.filter_map(|(layer, time)| time.map(|time| (layer.idle, time)));
-        Ok(begins.flat_map(|(idle, time)| idle.into_iter().map(move |name| (name, time))).collect())
+    /// Updates before each parameter that is idle in `model`, which is new, can have an effect, by its name. switched: of layers that a
+    /// hook has switched, the updates before it.
+    pub fn begins<D: Backend<f32>>(
+        &self,
+        model: &dyn Model<f32, D>,
+        switched: &Switched,
+    ) -> Result<BTreeMap<String, u64>> {
+        let mut begins = BTreeMap::new();
+        for (layer, it) in model.switchable()?.into_iter().enumerate() {
+            let time = switched.get(&it.name).or(self.times.get(layer).and_then(Option::as_ref)).copied();
+            if let Some(time) = time {
+                begins.extend(it.idle.into_iter().map(|name| (name, time)));
+            }
+        }
+        Ok(begins)
     }
 
-    /// The updates before each layer switched; `None` for a layer that is a convolution.
-    fn switched(&self) -> Vec<Option<u64>> {
-        self.times.iter().zip(&self.done).map(|(time, done)| time.filter(|_| *done)).collect()
+    /// The updates before each layer switched, by recipe or hook; `None` for a layer that is a convolution. Empty for a run in which none
+    /// can.
+    fn switched<D: Zoo>(&self, learner: &Learner<D>) -> Result<Vec<Option<u64>>> {
+        if self.times.is_empty() && learner.switched.is_empty() {
+            return Ok(Vec::new());
+        }
+        let by_recipe =
+            |layer| self.times.get(layer).copied().flatten().filter(|_| self.done.get(layer) == Some(&true));
+        let layers = learner.model().switchable()?.into_iter().enumerate();
+        Ok(layers.map(|(layer, it)| learner.switched.get(&it.name).copied().or(by_recipe(layer))).collect())
     }
 }
+
+/// Layers that something else than the recipe has made attention, by name: the updates before it.
+pub(crate) type Switched = BTreeMap<String, u64>;
 
 impl<D: Zoo> Hook<D> for Switching {
     fn name(&self) -> &str {
@@ -126,7 +141,7 @@ impl<D: Zoo> Hook<D> for Switching {
         metrics: &mut Metrics,
         _: &mut At<'_>,
     ) -> Result<()> {
-        metrics.switched = self.switched();
+        metrics.switched = self.switched(learner)?;
         metrics.head_positions = head_positions(learner.model())?;
         Ok(())
     }
@@ -200,28 +215,50 @@ fn head_positions<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Vec<Vec<
 }
 
 impl<D: Zoo> Learner<D> {
-    /// Makes layer `layer` of `Model::switchable`, a convolution, attention, before the next update; returns its name.
+    /// Makes layer `layer` of `Model::switchable`, a convolution, attention, before the next update; returns its name. A run remembers it:
+    /// one that is stopped and goes on has the layer as it was.
     ///
     /// What the layer computed with goes on as it was: its weight keeps its averages in the optimizer and in the moving
     /// average. What has an effect from now on begins: in the optimizer with averages of zero, in the moving average with
     /// its value of now.
     ///
     /// # Errors
-    /// For a layer that is attention already, whose averages would go on with values that are new; as
+    /// [`Error::Part`] for a layer that is attention already, whose averages would go on with values that are new; as
     /// `Model::reparameterize`.
     pub fn switch(&mut self, layer: usize, how: &Reparameterization) -> Result<String> {
+        let name = self.reparameterize(layer, how)?;
+        self.switched.insert(name.clone(), self.steps());
+        Ok(name)
+    }
+
+    /// [`Learner::switch`] by the recipe, of a layer that is a convolution; `None` for one that a hook has switched.
+    fn switch_unless_done(&mut self, layer: usize, how: &Reparameterization) -> Result<Option<String>> {
+        let it = self.model.switchable()?.into_iter().nth(layer);
+        match it.is_some_and(|it| self.switched.contains_key(&it.name)) {
+            true => Ok(None),
+            false => self.reparameterize(layer, how).map(Some),
+        }
+    }
+
+    fn reparameterize(&mut self, layer: usize, how: &Reparameterization) -> Result<String> {
         let switched = self.model.switchable()?.into_iter().nth(layer);
         if let Some(it) = switched.filter(|it| it.operator != Operator::Convolution) {
-            let what = format!(
+            let problem = format!(
                 "layer {layer}, `{}`, has left convolution already ({}), which a layer does once",
                 it.name, it.operator
             );
-            return Err(inductive_ops::Error::Argument { op: "switch", what }.into());
+            return Err(Error::part("switch", problem));
         }
         self.model.reparameterize(layer, how)?;
         self.see_operators()?;
         let mut layers = self.model.switchable()?;
         Ok(layers.swap_remove(layer).name)
+    }
+
+    /// Layers of a new learner's model that are convolutions no more.
+    pub(crate) fn switched_before(model: &dyn Model<f32, D>) -> Result<Switched> {
+        let layers = model.switchable()?.into_iter();
+        Ok(layers.filter(|it| it.operator != Operator::Convolution).map(|it| (it.name, 0)).collect())
     }
 
     /// Makes optimizer and moving average agree with what the layers compute now.
@@ -234,5 +271,14 @@ impl<D: Zoo> Learner<D> {
         }
         self.roles = roles;
         Ok(())
+    }
+
+    /// Refuses a model whose layers were made attention without the learner, whose optimizer and average do not know of it.
+    pub(crate) fn check_operators(&self) -> Result<()> {
+        if Roles::of(&*self.model)? == self.roles {
+            return Ok(());
+        }
+        let problem = "a layer has left convolution, or came back to it, without the learner; make it attention with `Learner::switch`";
+        Err(Error::part("switch", problem))
     }
 }
