@@ -170,9 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_models_fits_into_100_columns() {
-        let text = models().terminal(&Terminal::default());
-        let widest = text.lines().map(|line| line.chars().count()).max();
-        assert!(widest.is_some_and(|columns| columns <= 100), "{widest:?}\n{text}");
+    fn the_list_of_models_has_a_line_for_each_where_80_columns_are() {
+        let text = models().terminal(&Terminal { width: 80, ..Terminal::default() });
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for entry in entries() {
+            // The name, and behind it what it has: nothing is broken into a second line.
+            let name = format!(" {} ", entry.spec.name);
+            let line = text.lines().find(|line| format!("{line} ").starts_with(&name));
+            let words = line.map(|line| line.split_whitespace().count());
+            assert!(words.is_some_and(|words| words >= 7), "{name}: {line:?}");
+        }
     }
 }
