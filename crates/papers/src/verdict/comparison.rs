@@ -48,7 +48,7 @@ const AROUND: &str = "the 95 % interval contains 0";
 const MANY_SEEDS: usize = 10_000;
 
 /// Width of an interval, relative to its middle, that is nothing but the rounding of differences.
-const ROUNDING: f64 = 1e-9;
+pub(super) const ROUNDING: f64 = 1e-9;
 
 impl Judged {
     /// Whether two sides are within `bound` of each other: `None` where the seeds cannot say.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     published::PublishedClaim,
-    verdict::{ClaimVerdict, Verdict},
+    verdict::{ClaimVerdict, Verdict, comparison::ROUNDING},
 };
 
 /// One computed number, or list of numbers, beside the published one.
@@ -27,13 +27,13 @@ impl Check {
         Self { statement: statement.into(), agrees: computed == expected, computed, expected }
     }
 
-    /// A number that must be below another.
-    pub fn below(statement: impl Into<String>, computed: u64, bound: u64) -> Self {
+    /// A number that must be below another, by more than the rounding of both.
+    pub fn below(statement: impl Into<String>, computed: f64, bound: f64) -> Self {
         Self {
             statement: statement.into(),
             computed: computed.to_string(),
             expected: format!("below {bound}"),
-            agrees: computed < bound,
+            agrees: bound - computed > ROUNDING * computed.abs().max(bound.abs()),
         }
     }
 
@@ -103,6 +103,16 @@ mod tests {
         assert!(!Check::within("x", f64::NAN, 1e-12).agrees);
         assert!(Check::at_least("x", 0.5, 0.5).agrees && !Check::at_least("x", 0.4, 0.5).agrees);
         assert!(!Check::at_least("x", f64::NAN, 0.5).agrees);
-        assert!(Check::below("x", 1, 2).agrees && !Check::below("x", 2, 2).agrees);
+        assert!(Check::below("x", 1.0, 2.0).agrees && !Check::below("x", 2.0, 2.0).agrees);
+        assert!(!Check::below("x", f64::NAN, 2.0).agrees && !Check::below("x", 1.0, f64::NAN).agrees);
+    }
+
+    #[test]
+    fn a_number_is_below_another_by_its_fraction_too_and_not_by_rounding() {
+        assert!(!Check::below("x", 3.7, 3.0).agrees && !Check::below("x", 3.7, 3.5).agrees);
+        assert!(Check::below("x", 3.2, 3.7).agrees && Check::below("x", -0.7, -0.2).agrees);
+        assert!(!Check::below("x", 0.3, 0.1 + 0.2).agrees);
+        assert_eq!(Check::below("x", 373_690.0, 3.7).computed, "373690");
+        assert_eq!(Check::below("x", 373_690.0, 3.7).expected, "below 3.7");
     }
 }

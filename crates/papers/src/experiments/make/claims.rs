@@ -47,7 +47,11 @@ impl<'a> Context<'a> {
             match (self.evaluate(below)?, self.evaluate(above)?) {
                 (Value::Number(below), Value::Number(above)) => {
                     let says = self.filled(&agreement.says)?;
-                    test.checks.push(Check::below(says, below as u64, above as u64));
+                    // A run that diverged says nothing.
+                    test = match below.is_finite() && above.is_finite() {
+                        true => test.check(Check::below(says, below, above)),
+                        false => test.observe(says, None),
+                    };
                 }
                 (Value::Missing, _) | (_, Value::Missing) => {}
                 _ => {
