@@ -74,6 +74,11 @@ pub fn image_folder(root: &Path, (height, width): (usize, usize)) -> Result<Spli
     })
 }
 
+/// Number of classes of [`image_folder`], of which no image is read; `None` where there is no such folder.
+pub(crate) fn folder_classes(root: &Path) -> Option<usize> {
+    folder_names(&root.join("train")).ok().map(|names| names.len())
+}
+
 fn folder_names(folder: &Path) -> Result<Vec<String>, Error> {
     let folders = sorted_entries(folder)?.into_iter().filter(|path| path.is_dir());
     let names = folders.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));

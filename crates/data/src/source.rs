@@ -3,7 +3,8 @@
 use std::{fmt, path::PathBuf};
 
 use crate::{
-    Descriptor, Error, Split, SyntheticConfig, cifar10, cifar100, image_folder, synthetic, synthetic_parity,
+    Descriptor, Error, Split, SyntheticConfig, cifar10, cifar100, folder::folder_classes, image_folder,
+    synthetic, synthetic_parity,
 };
 
 /// A data set that can be loaded.
@@ -140,5 +141,9 @@ impl Source for Folder {
 
     fn load(&self, options: &LoadOptions) -> Result<Split, Error> {
         image_folder(&self.0, options.image_size)
+    }
+
+    fn classes(&self) -> Option<usize> {
+        folder_classes(&self.0)
     }
 }

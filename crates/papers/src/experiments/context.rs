@@ -32,7 +32,7 @@ pub(crate) struct Context<'a> {
     pub moment: Moment,
     /// The words of the row at hand.
     pub words: BTreeMap<String, String>,
-    facts: Rc<RefCell<BTreeMap<String, Rc<Facts>>>>,
+    facts: Rc<RefCell<Vec<Rc<Facts>>>>,
 }
 
 impl<'a> Context<'a> {
@@ -92,23 +92,18 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The registry name of an arm's model.
-    pub fn model(&self, arm: &Arm) -> Said<String> {
-        let of = |table: &toml::Table| Some(table.get("model")?.as_str()?.to_owned());
-        let named = of(&arm.recipe).or_else(|| of(&self.experiment.recipe));
-        Ok(named.unwrap_or_else(|| Recipe::default().model))
-    }
-
-    /// What an arm's model is, with a head for the classes of the data.
-    pub fn facts(&self, arm: &Arm) -> Said<Rc<Facts>> {
-        let model = self.model(arm)?;
-        if let Some(facts) = self.facts.borrow().get(&model) {
-            return Ok(Rc::clone(facts));
+    /// What an arm's model is as this preset trains it: with the depth, the images and all else that its recipe has, and a head for the
+    /// classes of the data. `None` for an arm that it does not run.
+    pub fn facts(&self, arm: &Arm) -> Said<Option<Rc<Facts>>> {
+        let Some(recipe) = self.size.recipe(&arm.name) else { return Ok(None) };
+        let classes = classes(&self.request.data);
+        let mut all = self.facts.borrow_mut();
+        if let Some(facts) = all.iter().find(|facts| facts.are_of(recipe, classes)) {
+            return Ok(Some(Rc::clone(facts)));
         }
-        let facts = Facts::of(&model, classes(&self.request.data)).map_err(|error| error.to_string())?;
-        let facts = Rc::new(facts);
-        self.facts.borrow_mut().insert(model, Rc::clone(&facts));
-        Ok(facts)
+        let facts = Rc::new(Facts::of(recipe, classes).map_err(|error| error.to_string())?);
+        all.push(Rc::clone(&facts));
+        Ok(Some(facts))
     }
 
     /// The moment of this name, or that a word of the row names.

@@ -257,22 +257,20 @@ impl<'a> Context<'a> {
         let [Expression::Name(arm)] = of else {
             return Err(format!("{name}(..) is of an arm: write {name}(ARM)"));
         };
-        let arm = self.arm(arm)?;
-        if !self.runs(arm) {
-            return Ok(Value::Missing);
-        }
-        let facts = self.facts(arm)?;
+        let Some(facts) = self.facts(self.arm(arm)?)? else { return Ok(Value::Missing) };
         let number = match name {
-            "parameters" => facts.parameters as f64,
-            "macs" => facts.spec.macs() as f64,
-            "tokens" => facts.spec.grid().tokens() as f64,
-            "width" => facts.spec.embed_dim as f64,
+            "parameters" => {
+                facts.parameters().map_err(|error| error.to_string())?.map(|parameters| parameters as f64)
+            }
+            "macs" => facts.macs().map(|macs| macs as f64),
+            "tokens" => Some(facts.spec.grid().tokens() as f64),
+            "width" => Some(facts.spec.embed_dim as f64),
             _ => {
                 let channels = facts.spec.eit().into_iter().flat_map(|eit| &eit.conv_channels);
                 return Ok(Value::List(channels.map(|it| *it as f64).collect()));
             }
         };
-        Ok(Value::Number(number))
+        Ok(number.map_or(Value::Missing, Value::Number))
     }
 
     /// Of each seed: Spearman's correlation of a value with the word `x` of rows.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use inductive_data::{DataSpec, Descriptor};
 use inductive_init::Strategy;
 use inductive_models::find;
 
@@ -20,14 +19,6 @@ const VERDICT: &str = "verdict";
 /// Accuracy of guessing on data of so many classes, percent.
 fn guessing(classes: usize) -> f64 {
     100.0 / classes.max(1) as f64
-}
-
-/// Number of classes, where the name of the data says it.
-pub(super) fn known_classes(data: &str) -> Option<usize> {
-    let spec: DataSpec = data.parse().ok()?;
-    let name = spec.to_string();
-    let name = name.split(':').next()?;
-    Descriptor::all().iter().find(|it| it.name == name).map(|it| it.classes.len())
 }
 
 /// Completes the report of runs on data of so many classes: figures of accuracy get the line of guessing; where a run is at
@@ -233,11 +224,5 @@ mod tests {
         );
         assert_eq!(report.differences.len(), 1);
         assert!(report.differences[0].contains("`convit_micro`: by the width"), "{:?}", report.differences);
-    }
-
-    #[test]
-    fn the_classes_of_named_data_are_known() {
-        let data = ["synthetic", "synthetic-parity", "cifar10:x", "cifar100:x", "folder:x"];
-        assert_eq!(data.map(known_classes), [Some(10), Some(10), Some(10), Some(100), None]);
     }
 }

@@ -96,10 +96,8 @@ impl Context<'_> {
         let mut row = Row::default();
         if let Some(name) = words.get("arm") {
             let arm = self.arm(name)?;
-            if !self.runs(arm) {
-                return Ok(None);
-            }
-            row = row.with("name", &arm.name).with("label", &arm.label).with("model", self.model(arm)?);
+            let Some(recipe) = self.size.recipe(&arm.name) else { return Ok(None) };
+            row = row.with("name", &arm.name).with("label", &arm.label).with("model", &recipe.model);
             row.words.extend(arm.words.iter().map(|(name, word)| (name.clone(), word.to_string())));
         }
         if let Some(moment) = words.get("moment") {

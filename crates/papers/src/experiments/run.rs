@@ -8,7 +8,7 @@ use std::{
 use inductive_models::Zoo;
 use inductive_train::{Outcome, Progress, Silent, TrainOptions, train};
 
-use super::{Cell, CellResult, Error, Result, Study, learned};
+use super::{Cell, CellResult, Error, Result, Study, facts, learned};
 use crate::Report;
 
 /// What a study tells while it runs.
@@ -118,8 +118,8 @@ pub fn run<D: Zoo>(
     if let Some(CellResult { cell, .. }) = results.first() {
         let loaded = || data.as_ref().map_or_else(|| load(cell), |data| Ok(data.clone()));
         // Without the images of a finished study its report is still worth having.
-        let classes = learned::known_classes(&cell.recipe.data)
-            .or_else(|| loaded().ok().map(|data| data.test.num_classes()));
+        let classes =
+            facts::classes(&cell.recipe.data).or_else(|| loaded().ok().map(|data| data.test.num_classes()));
         if let Some(classes) = classes {
             learned::complete(&mut report, study.request.preset, &results, classes);
         }

@@ -1,5 +1,7 @@
 //! The runs of an experiment at a preset: sizes, arms, cells.
 
+use std::collections::BTreeMap;
+
 use inductive_train::{Choice, Recipe, SubsetSpec};
 
 use super::{
@@ -16,9 +18,19 @@ pub(crate) struct Size<'a> {
     pub fractions: Vec<f64>,
     /// What is run, in this order.
     pub arms: Vec<&'a Arm>,
-    /// What the recipes share.
-    recipe: toml::Table,
+    /// Of each of them by its name, but for seed, data and subset.
+    recipes: BTreeMap<String, Recipe>,
 }
+
+impl Size<'_> {
+    /// The recipe of the runs of an arm, but for seed, data and subset; `None` for an arm that is not run.
+    pub fn recipe(&self, arm: &str) -> Option<&Recipe> {
+        self.recipes.get(arm)
+    }
+}
+
+/// The most runs of a study.
+const MAX_RUNS: usize = 100_000;
 
 /// Fields that a study sets itself.
 const SET: [&str; 3] = ["seed", "data", "subset"];
@@ -49,32 +61,44 @@ impl Experiment {
                 "[preset.{preset}] fractions: {wrong} is no share of the data; give above 0 and up to 1"
             ));
         }
-        let recipe = scale.map_or_else(|| self.recipe.clone(), |scale| merged(&self.recipe, &scale.recipe));
-        Ok(Size { seeds: scale.and_then(|it| it.seeds).unwrap_or(2), fractions, arms, recipe })
+        let shared = scale.map_or_else(|| self.recipe.clone(), |scale| merged(&self.recipe, &scale.recipe));
+        let recipe = |arm: &&'_ Arm| {
+            recipe_of(&merged(&shared, &arm.recipe))
+                .map(|recipe| (arm.name.clone(), recipe))
+                .map_err(|problem| of_arm(&arm.name, &problem))
+        };
+        let recipes = arms.iter().map(recipe).collect::<Said<_>>()?;
+        Ok(Size { seeds: scale.and_then(|it| it.seeds).unwrap_or(2), fractions, arms, recipes })
     }
 
     /// All runs, seed by seed: a study that is stopped early has whole pairs.
     ///
     /// # Errors
-    /// [`Error::Experiment`] for a recipe that cannot be meant; [`Error::Request`] for a number of seeds.
+    /// [`Error::Experiment`] for a recipe that asks for what is not there; [`Error::Request`] for a number of seeds, or of runs.
     pub(crate) fn cells(&self, request: &Request) -> Result<Vec<Cell>> {
         let wrong = |problem: String| Error::experiment(&self.file, problem);
         let size = self.size(request.preset).map_err(wrong)?;
+        let seeds = request.seeds_or(size.seeds)?;
+        let runs = size.fractions.len().saturating_mul(size.arms.len()).saturating_mul(seeds as usize);
+        if runs > MAX_RUNS {
+            return Err(Error::Request(format!(
+                "{runs} runs; give fewer seeds, fractions or arms, for at most {MAX_RUNS}"
+            )));
+        }
         let mut cells: Vec<Cell> = Vec::new();
-        for seed in 0..request.seeds_or(size.seeds)? {
+        for seed in 0..seeds {
             for &fraction in &size.fractions {
                 for arm in &size.arms {
-                    let about = |problem| wrong(format!("arm `{}`: recipe: {problem}", arm.name));
                     let recipe = Recipe {
                         seed,
                         data: request.data.clone(),
                         subset: self.subset(&request.data, fraction),
-                        ..recipe_of(&merged(&size.recipe, &arm.recipe)).map_err(about)?
+                        ..size.recipe(&arm.name).cloned().unwrap_or_default()
                     };
                     recipe.validate().map_err(|error| match error {
                         // What is wrong with the data is the request's.
                         inductive_train::Error::Data(_) => Error::from(error),
-                        error => about(error.to_string()),
+                        error => wrong(of_arm(&arm.name, &error.to_string())),
                     })?;
                     let name = format!("{}-{}", arm.name, percent(fraction).replace('%', "pct"));
                     cells.push(Cell { name, variant: arm.name.clone(), fraction, seed, recipe });
@@ -99,6 +123,10 @@ impl Experiment {
             None => SubsetSpec::Part { choice: Choice::First, amount: 100.0 * fraction, percent: true },
         }
     }
+}
+
+fn of_arm(name: &str, problem: &str) -> String {
+    format!("arm `{name}`: recipe: {problem}")
 }
 
 fn recipe_of(table: &toml::Table) -> Said<Recipe> {

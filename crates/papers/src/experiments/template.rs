@@ -83,6 +83,9 @@ impl<'a> Context<'a> {
         }
         if !expression.contains('(') {
             let known = self.words.keys().chain(self.experiment.text.keys()).map(String::as_str);
+        if name == "classes" {
+            return Ok(classes(&self.request.data).map(|classes| classes.to_string()));
+        }
             let known: Vec<_> = known.chain(WORDS).collect();
             return Err(format!("nothing is called `{name}`; there are {}", known.join(", ")));
         }
@@ -121,7 +124,6 @@ impl<'a> Context<'a> {
                     ));
                 }
             },
-            "classes" => classes(&request.data).to_string(),
             "batch" => recipe.batch_size.to_string(),
             "seed" => self.results.first().map_or(0, |it| it.cell.seed).to_string(),
             _ => return Ok(None),

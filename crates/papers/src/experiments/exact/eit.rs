@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use inductive_models::{ModelSpec, find};
+use inductive_models::{BuildOptions, ModelSpec, find};
 use inductive_nn::conv_channels;
 use inductive_schedule::{Clock, CosineWarmup, Progress, Schedule};
 use serde::Deserialize;
 
-use super::super::{Request, Result, facts::Facts};
+use super::super::{Request, Result, facts::counted};
 use crate::{
     Published, Report,
     verdict::{Check, judge_exact},
@@ -88,7 +88,8 @@ pub(crate) fn add(report: &mut Report, _: &Request) -> Result<()> {
     );
     let (mut counts, mut macs, mut grids) = (Vec::new(), Vec::new(), Vec::new());
     for size in &SIZES {
-        let Facts { spec, parameters, tensors } = Facts::of(size.model, 1000)?;
+        let spec = find(size.model).map_err(inductive_train::Error::from)?.spec;
+        let (parameters, tensors) = counted(size.model, &BuildOptions::default())?;
         let (logged, readme) = (
             value("log", size.row, "n_parameters"),
             value("readme", size.row, "flops (MACs without attention matmuls)"),
