@@ -21,7 +21,7 @@ pub enum Error {
     },
     /// A name that cannot become a file's name.
     #[error(
-        "`{}` cannot be the name of a {what}; use letters, digits, `-` and `_`, and every name only once",
+        "`{}` cannot be the name of a {what}; use 1 to 64 letters of a to z, digits, `-` and `_`, and every name only once",
         shown(name)
     )]
     Name {

@@ -11,6 +11,7 @@ use super::{
     rows::Row,
     size::Size,
     spec::{Arm, CallArms, Experiment},
+    work::Work,
 };
 
 /// A result, or what is wrong in words.
@@ -32,6 +33,8 @@ pub(crate) struct Context<'a> {
     pub moment: Moment,
     /// The words of the row at hand.
     pub words: BTreeMap<String, String>,
+    /// What the file has asked for so far.
+    pub work: Rc<Work>,
     facts: Rc<RefCell<Vec<Rc<Facts>>>>,
 }
 
@@ -54,6 +57,7 @@ impl<'a> Context<'a> {
             results,
             moment: Moment::End,
             words: BTreeMap::new(),
+            work: Rc::default(),
             facts: Rc::default(),
         })
     }

@@ -8,6 +8,7 @@ use super::{
     correlation::{rank_with_depth, spearman, with_depth},
     expression::Expression,
     spec::{Arm, Rows},
+    work::{MAX_LAYERS, VALUE},
 };
 use crate::Seeded;
 
@@ -127,6 +128,7 @@ impl<'a> Context<'a> {
     }
 
     pub fn evaluate(&self, expression: &Expression) -> Said<Value> {
+        self.work.add(VALUE)?;
         match expression {
             Expression::Number(number) => Ok(Value::Number(*number)),
             Expression::Name(name) => match self.words.get(name).map(|word| word.parse::<f64>()) {
@@ -192,6 +194,12 @@ impl<'a> Context<'a> {
             Value::Number(number) => Ok(number),
             _ => Err(format!("{name}(..): value {} is to be a number", at + 1)),
         };
+        let layers = |least: usize, asked: f64| match asked {
+            asked if asked.fract() == 0.0 && (least as f64..=MAX_LAYERS as f64).contains(&asked) => {
+                Ok(asked as usize)
+            }
+            _ => Err(format!("{name}(.., {asked}): give a whole number from {least} to {MAX_LAYERS}")),
+        };
         match name {
             "mean" => value(0)?.reduce(name, mean),
             "last" => value(0)?.reduce(name, |list| list.last().copied().unwrap_or(f64::NAN)),
@@ -201,14 +209,14 @@ impl<'a> Context<'a> {
                 _ => Ok(Value::Number(number(0)?.min(number(1)?))),
             },
             "element" => {
-                let at = number(1)? as usize;
-                value(0)?.reduce(name, |list| list.get(at.wrapping_sub(1)).copied().unwrap_or(f64::NAN))
+                let at = layers(1, number(1)?)?;
+                value(0)?.reduce(name, |list| list.get(at - 1).copied().unwrap_or(f64::NAN))
             }
             "or" => {
                 let other = number(1)?;
                 Ok(value(0)?.map(|it| if it.is_nan() { other } else { it }))
             }
-            "repeat" => Ok(Value::List(vec![number(0)?; number(1)? as usize])),
+            "repeat" => Ok(Value::List(vec![number(0)?; layers(0, number(1)?)?])),
             "over_seeds" => Ok(self.expected(value(0)?.in_the_mean())),
             "highest_seed" => Ok(self.expected(value(0)?.over_seeds(largest))),
             "of_first_seed" => Ok(match value(0)? {
@@ -267,7 +275,7 @@ impl<'a> Context<'a> {
             "width" => Some(facts.spec.embed_dim as f64),
             _ => {
                 let channels = facts.spec.eit().into_iter().flat_map(|eit| &eit.conv_channels);
-                return Ok(Value::List(channels.map(|it| *it as f64).collect()));
+                return Ok(Value::List(channels.map(|channels| *channels as f64).collect()));
             }
         };
         Ok(number.map_or(Value::Missing, Value::Number))

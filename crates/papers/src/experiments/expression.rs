@@ -64,16 +64,26 @@ impl Statement {
 /// How tightly operators bind.
 const LEVELS: [&[char]; 2] = [&['+', '-'], &['*', '/']];
 
+/// Words of an expression at most, and brackets within each other: many times those of any here, and few enough for every stack.
+const MAX_WORDS: usize = 256;
+const MAX_DEPTH: usize = 32;
+
 /// A text in its words.
 struct Words<'a> {
     text: &'a str,
+    /// Brackets that are open.
+    depth: usize,
     words: std::iter::Peekable<std::vec::IntoIter<&'a str>>,
 }
 
 impl Expression {
     /// Reads an expression.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut words = Words { text, words: split(text).into_iter().peekable() };
+        let split = split(text);
+        if split.len() > MAX_WORDS {
+            return Err(format!("an expression of {} words; give at most {MAX_WORDS}", split.len()));
+        }
+        let mut words = Words { text, depth: 0, words: split.into_iter().peekable() };
         let expression = words.level(0)?;
         match words.words.next() {
             None => Ok(expression),
@@ -118,7 +128,7 @@ impl Words<'_> {
     fn one(&mut self) -> Result<Expression, String> {
         let Some(word) = self.words.next() else { return Err(format!("`{}` ends too early", self.text)) };
         if word == "(" {
-            let inside = self.level(0)?;
+            let inside = self.inside()?;
             return self.expect(")").map(|()| inside);
         }
         if let Ok(number) = word.parse::<f64>() {
@@ -131,12 +141,23 @@ impl Words<'_> {
             return Ok(Expression::Name(word.to_owned()));
         }
         self.words.next();
-        let mut of = vec![self.level(0)?];
+        let mut of = vec![self.inside()?];
         while self.words.peek() == Some(&",") {
             self.words.next();
-            of.push(self.level(0)?);
+            of.push(self.inside()?);
         }
         self.expect(")").map(|()| Expression::Call(word.to_owned(), of))
+    }
+
+    /// What stands within brackets.
+    fn inside(&mut self) -> Result<Expression, String> {
+        if self.depth == MAX_DEPTH {
+            return Err(format!("an expression with more than {MAX_DEPTH} brackets within each other"));
+        }
+        self.depth += 1;
+        let inside = self.level(0);
+        self.depth -= 1;
+        inside
     }
 
     fn expect(&mut self, word: &str) -> Result<(), String> {

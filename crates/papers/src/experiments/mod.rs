@@ -67,6 +67,7 @@ mod study;
 mod template;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::{fmt, path::PathBuf, str::FromStr};
 

@@ -7,7 +7,13 @@ use super::{
     context::{Context, Said},
     percent,
     spec::{Rows, Words},
+    work::VALUE,
 };
+
+/// Rows that every experiment has.
+pub(crate) const ROWS: [&str; 4] = ["arms", "fractions", "evaluations", "milestones"];
+/// Rows of two kinds together, at most.
+const MAX_ROWS: usize = 100_000;
 
 /// A row.
 #[derive(Clone, Debug, Default)]
@@ -37,14 +43,27 @@ impl Row {
 impl Context<'_> {
     /// The rows that `rows` stands for; those of arms that this preset does not run are left out.
     pub fn rows(&self, rows: &Rows) -> Said<Vec<Row>> {
-        match rows {
-            Rows::Named(name) => self.rows_named(name),
+        let rows = match rows {
+            Rows::Named(name) => self.rows_by_name(name)?,
             Rows::Arms(arms) => {
                 let rows = arms.iter().map(|arm| self.row_of_words([("arm".to_owned(), arm.clone())].into()));
-                Ok(rows.collect::<Said<Vec<_>>>()?.into_iter().flatten().collect())
+                rows.collect::<Said<Vec<_>>>()?.into_iter().flatten().collect()
             }
-            Rows::Given(rows) => self.given(rows),
+            Rows::Given(rows) => self.given(rows)?,
+        };
+        self.work.add(VALUE * rows.len())?;
+        Ok(rows)
+    }
+
+    /// Rows by their name, or each of some with each of others.
+    fn rows_by_name(&self, name: &str) -> Said<Vec<Row>> {
+        let Some((outer, inner)) = name.split_once(" * ") else { return self.rows_named(name) };
+        let (outer, inner) = (self.rows_named(outer)?, self.rows_named(inner)?);
+        let count = outer.len().saturating_mul(inner.len());
+        if count > MAX_ROWS {
+            return Err(format!("`{name}`: {count} rows; give at most {MAX_ROWS}"));
         }
+        Ok(outer.iter().flat_map(|outer| inner.iter().map(|inner| outer.and(inner))).collect())
     }
 
     fn given(&self, rows: &[Words]) -> Said<Vec<Row>> {
@@ -54,10 +73,6 @@ impl Context<'_> {
     }
 
     fn rows_named(&self, name: &str) -> Said<Vec<Row>> {
-        if let Some((outer, inner)) = name.split_once(" * ") {
-            let (outer, inner) = (self.rows_named(outer)?, self.rows_named(inner)?);
-            return Ok(outer.iter().flat_map(|outer| inner.iter().map(|inner| outer.and(inner))).collect());
-        }
         match name {
             "arms" => {
                 let arms = self.size.arms.iter();
@@ -77,9 +92,11 @@ impl Context<'_> {
                 Some(rows) => self.given(rows),
                 None => {
                     let own = self.experiment.rows.keys().map(String::as_str);
-                    let known: Vec<_> =
-                        ["arms", "fractions", "evaluations", "milestones"].into_iter().chain(own).collect();
-                    Err(format!("there are no rows `{name}`; there are {}", known.join(", ")))
+                    let known: Vec<_> = ROWS.into_iter().chain(own).collect();
+                    Err(format!(
+                        "there are no rows `{name}`; there are {}, and two of them with ` * ` between",
+                        known.join(", ")
+                    ))
                 }
             },
         }

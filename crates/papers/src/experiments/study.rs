@@ -27,7 +27,7 @@ impl Study {
     /// Finds the experiment among those of the program, or reads it from its file, and lists its runs.
     ///
     /// # Errors
-    /// A paper or experiment that does not exist; a file that says what cannot be meant; data that do not parse.
+    /// A paper or experiment that does not exist; a file with a mistake; data that do not parse.
     pub fn new(request: Request) -> Result<Self> {
         Registry::shared()?.study(request)
     }
@@ -50,7 +50,7 @@ impl Study {
         };
         let folder = request.runs.join(folder);
         let study = Self { request, experiment, cells, folder, registry };
-        // What cannot be meant is said before hours of runs: without results nothing is measured, but everything is read.
+        // Mistakes are told before hours of runs: without results nothing is measured, but everything is read.
         study.measured(&[])?;
         for part in &study.experiment.compute {
             study.registry.part_named(part).map_err(|problem| study.wrong(problem))?;

@@ -9,28 +9,33 @@ use super::{
     facts::classes,
     percent,
     spec::{AlikeText, BestText, EachText, Text},
+    work::{VALUE, decimals},
 };
 use crate::{Published, published::PublishedValue, verdict::Comparison};
 
 impl<'a> Context<'a> {
     /// `text` with everything in braces filled in; `None` where something in it was not measured or published.
     pub fn fill(&self, text: &str) -> Said<Option<String>> {
-        let mut out = String::new();
+        self.work.within(|| self.fill_braces(text))
+    }
+
+    /// [`Context::fill`]; what stands behind something that was not measured is read all the same.
+    fn fill_braces(&self, text: &str) -> Said<Option<String>> {
+        self.work.add(VALUE + text.len())?;
+        let mut out = Some(String::new());
         let mut rest = text;
         while let Some(open) = rest.find('{') {
-            out.push_str(&rest[..open]);
             let inside = &rest[open + 1..];
             let Some(close) = closing(inside) else { return Err(format!("`{text}`: `}}` is missing")) };
-            let Some(name) = self.fill(&inside[..close])? else { return Ok(None) };
-            let Some(filled) = self.in_braces(&name).map_err(|problem| format!("`{text}`: {problem}"))?
-            else {
-                return Ok(None);
+            let filled = match self.fill(&inside[..close])? {
+                Some(name) => self.in_braces(&name).map_err(|problem| format!("`{text}`: {problem}"))?,
+                None => None,
             };
-            out.push_str(&filled);
+            self.work.add(filled.as_ref().map_or(0, String::len))?;
+            out = out.zip(filled).map(|(out, filled)| out + &rest[..open] + &filled);
             rest = &inside[close + 1..];
         }
-        out.push_str(rest);
-        Ok(Some(out))
+        Ok(out.map(|out| out + rest))
     }
 
     /// `text` filled in, in which everything has to be known.
@@ -43,9 +48,13 @@ impl<'a> Context<'a> {
     pub fn lines(&self, texts: &[String]) -> Said<Vec<String>> {
         let mut lines = Vec::new();
         for text in texts {
-            let name = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
-            match name.and_then(|name| self.experiment.text.get(name)) {
-                Some(Text::Lines(several)) => lines.extend(self.lines(several)?),
+            self.work.add(VALUE)?;
+            let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+            let named = name.and_then(|name| Some((name, self.experiment.text.get(name)?)));
+            match named {
+                Some((name, Text::Lines(several))) => {
+                    lines.extend(self.work.text(name, || self.lines(several))?);
+                }
                 _ => lines.extend(self.fill(text)?),
             }
         }
@@ -61,7 +70,7 @@ impl<'a> Context<'a> {
             return self.cited(cell, |it| format!("{} ({})", it.value, it.source));
         }
         if let Some(expression) = name.strip_prefix("by seed ") {
-            let (expression, format) = formatted(expression);
+            let (expression, format) = formatted(expression)?;
             return Ok(match self.value(expression)? {
                 Value::Seeded(seeded) if !seeded.is_empty() => {
                     let each =
@@ -74,18 +83,18 @@ impl<'a> Context<'a> {
         if let Some(word) = self.word(name)? {
             return Ok(Some(word));
         }
-        if let Some(text) = self.experiment.text.get(name) {
-            return self.text(text);
+        if name == "classes" {
+            return Ok(classes(&self.request.data).map(|classes| classes.to_string()));
         }
-        let (expression, format) = formatted(name);
+        if let Some(text) = self.experiment.text.get(name) {
+            return self.work.text(name, || self.text(text));
+        }
+        let (expression, format) = formatted(name)?;
         if let Some(word) = self.words.get(expression) {
             return Ok(Some(word.parse().map_or_else(|_| word.clone(), |number| set(number, format))));
         }
         if !expression.contains('(') {
             let known = self.words.keys().chain(self.experiment.text.keys()).map(String::as_str);
-        if name == "classes" {
-            return Ok(classes(&self.request.data).map(|classes| classes.to_string()));
-        }
             let known: Vec<_> = known.chain(WORDS).collect();
             return Err(format!("nothing is called `{name}`; there are {}", known.join(", ")));
         }
@@ -158,9 +167,11 @@ impl<'a> Context<'a> {
             Text::Each(EachText { each, line, join }) => {
                 let lines =
                     self.rows(each)?.iter().map(|row| self.at(row).fill(line)).collect::<Said<Vec<_>>>()?;
+                self.work.add(join.len().saturating_mul(lines.len()))?;
                 Ok(Some(lines.into_iter().flatten().collect::<Vec<_>>().join(join)))
             }
             Text::Alike(AlikeText { alike, within, yes, no, open }) => {
+                self.read_ahead([yes, no, open])?;
                 let [a, b] = [self.value(&alike[0])?, self.value(&alike[1])?];
                 let judged = Comparison::new("", "", a.side(&b)?, b.side(&a)?).judge();
                 let said = match judged.is_within(*within) {
@@ -171,10 +182,14 @@ impl<'a> Context<'a> {
                 if judged.n == 0 { Ok(None) } else { self.fill(said) }
             }
             Text::Best(BestText { best, value, line, none }) => {
+                self.read_ahead([none])?;
                 let mut top: Option<(f64, Self)> = None;
                 for row in self.rows(best)? {
                     let mut here = self.at(&row);
-                    if let Value::Number(value) = here.value(value)?.in_the_mean()
+                    let value = here.value(value)?.in_the_mean();
+                    here.words.insert("value".to_owned(), "0".to_owned());
+                    here.read_ahead([line])?;
+                    if let Value::Number(value) = value
                         && top.as_ref().is_none_or(|(most, _)| value.total_cmp(most).is_ge())
                     {
                         here.words.insert("value".to_owned(), value.to_string());
@@ -185,10 +200,18 @@ impl<'a> Context<'a> {
             }
         }
     }
+
+    /// Before there are results: texts of which only some will be said, read so that what is wrong with any is said then.
+    pub fn read_ahead<'b>(&self, texts: impl IntoIterator<Item = &'b String>) -> Said<()> {
+        if self.results.is_empty() {
+            texts.into_iter().try_for_each(|text| self.fill(text).map(drop))?;
+        }
+        Ok(())
+    }
 }
 
 /// Words that every experiment has.
-const WORDS: [&str; 11] = [
+pub(crate) const WORDS: [&str; 11] = [
     "data", "classes", "source", "preset", "fraction", "subset", "shares", "length", "updates", "batch",
     "seed",
 ];
@@ -215,12 +238,11 @@ struct Format {
 }
 
 /// An expression, and the format behind its last colon.
-fn formatted(text: &str) -> (&str, Format) {
-    let split = text.rsplit_once(':').and_then(|(expression, format)| {
-        let sign = format.starts_with('+');
-        Some((expression, Format { decimals: Some(format.trim_start_matches('+').parse().ok()?), sign }))
-    });
-    split.unwrap_or((text, Format { decimals: None, sign: false }))
+fn formatted(text: &str) -> Said<(&str, Format)> {
+    let plain = (text, Format { decimals: None, sign: false });
+    let Some((expression, format)) = text.rsplit_once(':') else { return Ok(plain) };
+    let Ok(asked) = format.trim_start_matches('+').parse() else { return Ok(plain) };
+    Ok((expression, Format { decimals: Some(decimals(asked)?), sign: format.starts_with('+') }))
 }
 
 fn set(number: f64, format: Format) -> String {

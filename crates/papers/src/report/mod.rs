@@ -5,6 +5,8 @@ mod write;
 
 use serde::Serialize;
 
+pub(crate) use write::is_plain_name;
+
 use crate::verdict::{ClaimVerdict, Verdict};
 use inductive_report::{
     figure::Figure,

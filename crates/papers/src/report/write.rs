@@ -75,13 +75,20 @@ fn check_ours(path: &Path, ours: fn(&[u8]) -> bool) -> Result<bool> {
     }
 }
 
+/// Longest name of a file here, without its ending.
+const MAX_NAME: usize = 64;
+
+/// Whether this can be a file's name on every system.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let fits = (1..=MAX_NAME).contains(&name.len());
+    fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
 /// Names that are a file's name on every system, each once (`Fig` and `fig` are one file on some).
 fn check_names<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut seen = BTreeSet::new();
     for name in names {
-        let plain =
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        if !plain || !seen.insert(name.to_ascii_lowercase()) {
+        if !is_plain_name(name) || !seen.insert(name.to_ascii_lowercase()) {
             return Err(Error::Name { what, name: name.to_owned() });
         }
     }

@@ -64,6 +64,8 @@ impl Context<'_> {
         if let Some((x, y)) = &line.begin {
             match self.value(y)?.in_the_mean() {
                 Value::Number(y) if !y.is_nan() => series = series.point(*x, y),
+                // Before there are results the line is read to its end.
+                _ if self.results.is_empty() => {}
                 _ => return Ok(None),
             }
         }

@@ -54,25 +54,31 @@ pub(crate) fn report(context: &Context<'_>) -> Said<Report> {
 impl Context<'_> {
     /// What should be run next.
     fn next(&self, next: &Next, questions: &[Question]) -> Said<Vec<String>> {
-        if let Some(statement) = &next.sees
-            && self.sees(statement)? != Some(true)
-        {
-            return Ok(Vec::new());
-        }
         let line = std::slice::from_ref(&next.say);
-        let Some(asked) = &next.undecided else { return self.lines(line) };
+        let seen = next.sees.as_ref().map(|statement| self.sees(statement)).transpose()?;
+        let said = seen.is_none_or(|seen| seen == Some(true));
+        let Some(asked) = &next.undecided else {
+            self.read_ahead(line)?;
+            return if said { self.lines(line) } else { Ok(Vec::new()) };
+        };
+        self.undecided("", 0.0, 0).read_ahead(line)?;
         let mut lines = Vec::new();
-        for Question { judged, .. } in questions.iter().filter(|it| it.question == *asked) {
+        for Question { judged, .. } in questions.iter().filter(|it| said && it.question == *asked) {
             let Some((difference, seeds)) = judged.difference.zip(judged.seeds_needed()) else { continue };
-            let words = [
-                ("statement", judged.statement.clone()),
-                ("difference", format!("{difference:+.1}")),
-                ("seeds", seeds.to_string()),
-            ];
-            let mut here = self.clone();
-            here.words.extend(words.map(|(name, word)| (name.to_owned(), word)));
-            lines.extend(here.lines(line)?);
+            lines.extend(self.undecided(&judged.statement, difference, seeds).lines(line)?);
         }
         Ok(lines)
+    }
+
+    /// This context with the words of a comparison that so many seeds would decide.
+    fn undecided(&self, statement: &str, difference: f64, seeds: usize) -> Self {
+        let words = [
+            ("statement", statement.to_owned()),
+            ("difference", format!("{difference:+.1}")),
+            ("seeds", seeds.to_string()),
+        ];
+        let mut here = self.clone();
+        here.words.extend(words.map(|(name, word)| (name.to_owned(), word)));
+        here
     }
 }

@@ -8,6 +8,7 @@ use super::{
         evaluate::Value,
         rows::Row,
         spec,
+        work::{MAX_LAYERS, decimals},
     },
     Question,
 };
@@ -58,6 +59,7 @@ impl Context<'_> {
             let here = self.at(row);
             if let Some(only) = &table.only_with
                 && !here.value(only)?.is_measured()
+                && !self.results.is_empty()
             {
                 continue;
             }
@@ -76,6 +78,9 @@ impl Context<'_> {
             Ok(if column.text.is_some() && !column.right { Head::left(name) } else { Head::right(name) })
         };
         let Some(layers) = column.layers else { return Ok(vec![head(self)?]) };
+        if layers > MAX_LAYERS {
+            return Err(format!("column `{}`: {layers} layers; give at most {MAX_LAYERS}", column.head));
+        }
         let layer = |at: usize| {
             let words = [("layer".to_owned(), at.to_string())].into();
             head(&self.at(&Row { words, ..Row::default() }))
@@ -86,6 +91,7 @@ impl Context<'_> {
     /// What stands in the column, in each of the columns of a value per layer.
     fn cells(&self, column: &spec::Column) -> Said<Vec<Cell>> {
         let spec::Column { text, value, published, each, digits, layers, missing, .. } = column;
+        let digits = digits.map(decimals).transpose()?;
         match (text, value, published) {
             (Some(text), None, None) => Ok(vec![self.fill(text)?.map_or(Cell::Empty, Cell::text)]),
             (None, None, Some(cell)) => {
@@ -103,10 +109,8 @@ impl Context<'_> {
             (None, Some(value), None) => {
                 let value = self.value(value)?;
                 let Some(layers) = layers else {
-                    return Ok(vec![cell(
-                        value,
-                        digits.or(self.words.get("digits").and_then(|it| it.parse().ok())),
-                    )]);
+                    let of_row = self.words.get("digits").and_then(|word| word.parse().ok());
+                    return Ok(vec![cell(value, digits.or(of_row.map(decimals).transpose()?))]);
                 };
                 let list = match value {
                     Value::List(list) => list,

@@ -1,5 +1,6 @@
 //! An experiment as its file says it.
 
+mod check;
 mod claim;
 mod figure;
 mod read;

@@ -11,8 +11,8 @@ impl Experiment {
     /// Reads an experiment. `file` is its name in messages.
     ///
     /// # Errors
-    /// [`Error::Experiment`] for what is no TOML, for a field that does not exist or is missing, with file and line; and for a
-    /// `base`, which only a file can have.
+    /// [`Error::Experiment`] for what is no TOML, for a field that does not exist or is missing, with file and line; for a name that
+    /// cannot be a file's, stands twice or stands for nothing; and for a `base`, which only a file can have.
     pub fn from_toml(text: &str, file: &str) -> Result<Self> {
         Self::with_base(text, file, &|base| {
             Err(Error::experiment(
@@ -50,7 +50,10 @@ impl Experiment {
         experiment.file = file.to_owned();
         let mut next = experiment.base.take();
         for _ in 0..MAX_BASES {
-            let Some(name) = next else { return Ok(experiment) };
+            let Some(name) = next else {
+                experiment.check().map_err(|problem| Error::experiment(&experiment.file, problem))?;
+                return Ok(experiment);
+            };
             let (text, file) = base(&name)?;
             let shared: Base = parse(&text, &file)?;
             next = shared.base.clone();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const GOOD: &str = r#"
+pub(super) const GOOD: &str = r#"
 paper = "mine"
 name = "width"
 about = "x"
@@ -36,7 +36,7 @@ id = "convit.1"
 compare = ["a > b"]
 "#;
 
-fn resolved(text: &str) -> Result<Study> {
+pub(super) fn resolved(text: &str) -> Result<Study> {
     let mut registry = Registry::builtin()?;
     registry.add(Experiment::from_toml(text, "mine.toml")?)?;
     std::sync::Arc::new(registry).study(Request { preset: Preset::Smoke, ..Request::new("mine") })
@@ -81,10 +81,81 @@ fn what_is_wrong_is_named_with_the_file_the_place_and_what_there_is() {
             &["convit.toml", "another `name`"],
         ),
     ] {
-        assert!(GOOD.contains(good), "{good}");
-        let error = resolved(&GOOD.replace(good, bad)).err().unwrap_or_else(|| panic!("{bad}"));
-        let text = error.to_string();
-        assert!(error.is_usage() && text.starts_with("mine.toml: "), "{text}");
-        assert!(said.iter().all(|it| text.contains(it)), "{said:?}: {text}");
+        refused(good, bad, said);
     }
+}
+
+#[test]
+fn names_that_would_fail_when_the_report_is_written_are_refused_before_anything_runs() {
+    let figure =
+        "[[figure]]\nname = \"f\"\ntitle = \"F\"\nx = { label = \"\" }\ny = { label = \"\" }\nlines = []\n";
+    for (good, bad, said) in [
+        ("paper = \"mine\"", "paper = \"my own\"", &["paper `my own`", "`-` and `_`"][..]),
+        ("name = \"width\"", "name = \"../width\"", &["name `../width`"]),
+        ("name = \"width\"", "name = \"\"", &["name ``", "1 to 64"]),
+        ("name = \"b\"", "name = \"b/c\"", &["arm `b/c`", "names files"]),
+        ("name = \"b\"", "name = \"A\"", &["arm `A`", "two of this name"]),
+        ("name = \"b\"", "name = \"1e3\"", &["arm `1e3`", "no number"]),
+        ("name = \"b\"", "name = \"nan\"", &["arm `nan`", "no number"]),
+        ("name = \"b\"", "name = \"-b\"", &["arm `-b`", "begin with a letter"]),
+        ("name = \"t\"", "name = \"t t\"", &["table `t t`"]),
+        (
+            "[[figure]]",
+            "[[table]]\nname = \"T\"\ntitle = \"\"\n[[figure]]",
+            &["table `T`", "two of this name"],
+        ),
+        ("[[figure]]", &format!("{figure}[[figure]]"), &["figure `f`", "two of this name"]),
+        ("name = \"f\"", "name = \"f.svg\"", &["figure `f.svg`"]),
+        ("[[table]]", "[rows]\narms = []\n[[table]]", &["[rows] arms", "another name"]),
+        ("[[table]]", "[text]\ndata = \"x\"\n[[table]]", &["[text] data", "another name"]),
+        ("seeds = 2", "arms = [\"a\", \"c\"]", &["preset.smoke", "no arm `c`", "a, b"]),
+        ("seeds = 2", "arms = [\"a\", \"a\"]", &["preset.smoke", "`a` stands there twice"]),
+        ("seeds = 2", "fractions = [0.12341, 0.12342]", &["preset.smoke", "12.34%"]),
+        ("[[table]]", "[preset.small]\narms = [\"c\"]\n[[table]]", &["preset.small", "no arm `c`"]),
+    ] {
+        refused(good, bad, said);
+    }
+}
+
+#[test]
+fn what_is_said_only_after_some_results_is_read_before_the_runs_too() {
+    let text = |text: &str| format!("title = \"A study\"\nran = [\"{{x}}\"]\ntext.x = {text}");
+    let next = |next: &str| format!("title = \"A study\"\nnext = [{next}]");
+    let title = "title = \"A study\"";
+    for (good, bad, said) in [
+        (title, &*text("\"{top1(a):1} and {nobody}\""), &["`nobody`"][..]),
+        (
+            title,
+            &text("{ alike = [\"a\", \"b\"], within = 1.0, yes = \"\", no = \"{nobody}\", open = \"\" }"),
+            &["`nobody`"],
+        ),
+        (
+            title,
+            &text("{ best = \"arms\", value = \"arm\", line = \"{nobody}\", none = \"\" }"),
+            &["`nobody`", "value"],
+        ),
+        (title, &next("{ say = \"{nobody}\", sees = \"a > b\" }"), &["`nobody`"]),
+        (title, &next("{ say = \"x\", undecided = \"which\" }"), &["next", "`which`"]),
+        (
+            "columns = [{",
+            "only-with = \"gates(arm)\"\ncolumns = [{ head = \"\", value = \"top1(c)\" }, {",
+            &["no arm `c`"],
+        ),
+        (
+            "y = \"gates(arm)\"",
+            "begin = [0.0, \"over_seeds(top1(arm))\"], y = \"gates(c)\"",
+            &["figure `f`", "no arm `c`"],
+        ),
+    ] {
+        refused(good, bad, said);
+    }
+}
+
+/// Asserts that the file with `bad` in place of `good` is refused before anything runs, in these words.
+pub(super) fn refused(good: &str, bad: &str, said: &[&str]) {
+    assert!(GOOD.contains(good), "{good}");
+    let error = resolved(&GOOD.replacen(good, bad, 1)).err().unwrap_or_else(|| panic!("{bad}"));
+    let text = error.to_string();
+    assert!(error.is_usage() && text.starts_with("mine.toml: "), "{text}");
+    assert!(said.iter().all(|part| text.contains(part)), "{said:?}: {text}");
 }

@@ -3,6 +3,7 @@
 mod convit;
 mod eit;
 mod files;
+mod limits;
 mod models;
 mod prs;
 mod structured_init;
