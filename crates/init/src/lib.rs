@@ -50,7 +50,7 @@ pub use impulse::{ClosedForm, Gradient, Progress};
 pub use initializer::{AttentionInit, Dims, LinearInit, StrategyInitializer};
 pub use matrix::Matrix;
 pub use mimetic::{Mixture, Storage, mimetic_noise, mimetic_query_key, mimetic_value_proj};
-pub use own::{Initializer, MakeInitializer, add_initializer, added_initializer, initializer_names};
+pub use own::{Initializer, MakeInitializer, add_initializer, initializer_names, named_initializer};
 pub use position::{LEARNED_STD, PseudoInput, SinCos, layer_norm, learned};
 pub use quality::{HeadQuality, Quality};
 pub use query_key::QueryKey;

@@ -167,8 +167,11 @@ where
     Ok(())
 }
 
-/// What was added under this name; `None` for any other.
-pub fn added_initializer(name: &str) -> Option<Arc<dyn MakeInitializer>> {
+/// What makes the weights of this name, of [`Strategy::NAMES`] or added; `None` for any other.
+pub fn named_initializer(name: &str) -> Option<Arc<dyn MakeInitializer>> {
+    if let Some(strategy) = Strategy::named(name) {
+        return Some(Arc::new(strategy));
+    }
     let added = ADDED.read().unwrap_or_else(PoisonError::into_inner);
     added.iter().find(|it| it.name == name).map(|it| it.make.clone())
 }

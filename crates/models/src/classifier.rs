@@ -2,10 +2,10 @@
 
 use dfdx::prelude::*;
 use inductive_nn::{BatchStatistics, Context, Fill, Images, Layout, Linear, Module, Record, Taped, module};
-use inductive_ops::{Backend, DropPath, Error};
+use inductive_ops::{Backend, DropPath};
 
 use crate::{
-    ModelSpec, Result,
+    Error, ModelSpec, Result,
     model::{Logits, Model},
 };
 
@@ -37,6 +37,14 @@ pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: Module<E, D> {
 
     /// How the tokens of block `index` lie on the image.
     fn layout(&self, index: usize) -> Layout;
+
+    /// Refuses parts that do not fit together where their types do not say so. A [`Classifier`] asks when it is built.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A linear layer from `C` features to `N` classes: `usize` of them, or dfdx's `Const`.
@@ -97,8 +105,9 @@ impl<M: Trunk<C, E, D>, const C: usize, N: Dim, E: Dtype, D: Backend<E>> Classif
     /// Puts a new head for so many classes on a trunk. `spec` is what [`Model::spec`] returns, its number of classes apart.
     ///
     /// # Errors
-    /// A device without memory for the head.
+    /// Those of [`Trunk::check`]; a device without memory for the head.
     pub fn new(device: &D, trunk: M, classes: N, spec: ModelSpec) -> Result<Self> {
+        trunk.check()?;
         let head = Head::new(device, classes, M::HEAD_INIT)?;
         Ok(Self { trunk, head, spec: ModelSpec { classes: classes.size(), ..spec } })
     }
@@ -169,10 +178,14 @@ impl<M: Trunk<C, E, D>, const C: usize, const R: usize, E: Dtype, D: Backend<E>>
         context: Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<R>), E, D, T>> {
         let features = self.fc.apply_flat(self.trunk.features(images, context)?)?;
-        Ok(features.try_tanh().map_err(|e| Error::device("pre_logits", e))?)
+        features.try_tanh().map_err(|e| Error::device("pre_logits", e))
     }
 
     fn layout(&self, index: usize) -> Layout {
         self.trunk.layout(index)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.trunk.check()
     }
 }

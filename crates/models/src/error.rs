@@ -23,6 +23,32 @@ pub enum Error {
         /// What is wrong, and what would be right.
         what: String,
     },
+    /// Parts of a model that do not fit together, or images that it is not made for.
+    #[error("{part}: expected {expected}, got {got}")]
+    Parts {
+        /// What refused.
+        part: &'static str,
+        /// What would have been accepted.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A layer cannot say what it computes.
+    #[error("switchable: `{layer}`: {error}")]
+    Layer {
+        /// The layer.
+        layer: String,
+        /// Why.
+        error: inductive_ops::Error,
+    },
+    /// The device failed: it is out of memory, or a kernel did not launch.
+    #[error("{op}: device error: {message}")]
+    Device {
+        /// What was being done.
+        op: &'static str,
+        /// The device's own words.
+        message: String,
+    },
     /// A drop path rate outside its range.
     #[error(transparent)]
     Schedule(#[from] inductive_schedule::Error),
@@ -36,3 +62,17 @@ pub enum Error {
 
 /// The result of building or running a model.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn parts(
+        part: &'static str,
+        expected: impl Into<String>,
+        got: impl std::fmt::Display,
+    ) -> Self {
+        Self::Parts { part, expected: expected.into(), got: got.to_string() }
+    }
+
+    pub(crate) fn device(op: &'static str, error: impl std::fmt::Display) -> Self {
+        Self::Device { op, message: error.to_string() }
+    }
+}

@@ -5,7 +5,7 @@ use inductive_nn::{BatchStatistics, Images, Layout, Module, Path, Record, Repara
 use inductive_ops::{Backend, DropPath};
 use inductive_schedule::drop_path_rates;
 
-use crate::{ModelSpec, Result, Switchable, switch};
+use crate::{Error, ModelSpec, Result, Switchable, switch};
 
 /// `[batch, classes]`
 pub type Logits<E, D, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
@@ -23,14 +23,11 @@ pub fn block_drop_paths(drop_path: DropPath, depth: usize) -> Result<Vec<DropPat
 pub(crate) fn check_image<E: Dtype, D: Backend<E>, T>(
     images: &Images<E, D, T>,
     (height, width): (usize, usize),
-) -> inductive_ops::Result<()> {
+) -> Result<()> {
     let (_, channels, h, w) = *images.shape();
     if (channels, h, w) != (3, height, width) {
-        return Err(inductive_ops::Error::shape(
-            "model",
-            format!("images [batch, 3, {height}, {width}]"),
-            images.shape().concrete(),
-        ));
+        let expected = format!("images [batch, 3, {height}, {width}]");
+        return Err(Error::parts("model", expected, format!("{:?}", images.shape().concrete())));
     }
     Ok(())
 }
@@ -93,6 +90,17 @@ impl<E: Dtype, D: Backend<E>> dyn Model<E, D> + '_ {
         Ok(gates?)
     }
 
+    /// The most heads that one of its layers of attention has, or of those that can leave convolution once they have; 0 without such layers.
+    pub fn heads(&self) -> usize {
+        let mut heads = 0;
+        self.layers(&mut Path::default(), &mut |_, layer| {
+            heads = heads
+                .max(layer.projections().map_or(0, |it| it.heads))
+                .max(layer.switch().map_or(0, |it| it.places()));
+        });
+        heads
+    }
+
     /// The layers that can leave convolution for attention, first to last, as they are now; empty for most models.
     ///
     /// # Errors
@@ -131,7 +139,7 @@ impl<E: Dtype, D: Backend<E>> dyn Model<E, D> + '_ {
 mod tests {
     use super::*;
     use crate::{
-        Classifier, ConvitSpec, Error, Family,
+        Classifier, ConvitSpec, Family,
         families::{convit, vit},
     };
 

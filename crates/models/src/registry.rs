@@ -1,14 +1,17 @@
 //! Models by name.
 
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use dfdx::prelude::*;
 use inductive_files::nearest;
-use inductive_init::Strategy;
+use inductive_init::{initializer_names, named_initializer};
 use inductive_nn::Uniform;
 use inductive_ops::Backend;
 
-use crate::{Error, Family, ModelSpec, Result, families, initialise::initialise, model::Model};
+use crate::{Error, Family, ModelSpec, Result, families, initialise::initialise_with, model::Model};
 
 /// Most classes of a model: more than any set has, and few enough that a head fits into memory.
 const MAX_CLASSES: usize = 1 << 18;
@@ -29,7 +32,8 @@ pub struct BuildOptions {
     pub image: Option<(usize, usize)>,
     /// Blocks, 1 to 1024; `None`: the model's default, which EIT, PRS and ResNet keep.
     pub depth: Option<usize>,
-    /// Blocks with gated positional attention, from the first; `None`: the model's default. 0 is the DeiT control.
+    /// Blocks with gated positional attention, from the first; `None`: the model's default. 0 is the DeiT control. Models but ConViT refuse more
+    /// than 0; one of [`Family::Other`] is told and decides itself.
     pub local_up_to_layer: Option<usize>,
     /// Locality strength alpha of the gated layers' initialisation.
     pub locality_strength: f64,
@@ -73,7 +77,7 @@ impl<D: Backend<f32>> std::fmt::Debug for Built<D> {
 pub struct Entry {
     /// What the name stands for, with 1000 classes.
     pub spec: ModelSpec,
-    init: Option<&'static str>,
+    init: Option<Cow<'static, str>>,
 }
 
 /// How a model is built: what it is, chosen by the options, and the options. Weights are drawn from the device's random numbers.
@@ -132,7 +136,7 @@ impl<D: Backend<f32>> Registry<D> {
     /// Adds a model. From then on recipes and all else that takes a model's name know it.
     ///
     /// # Errors
-    /// [`Error::Option`] for a name that is there already.
+    /// [`Error::Option`] for a name that is there already, and for initial weights ([`Entry::with_init`]) of a name that is not.
     pub fn add(
         &self,
         entry: Entry,
@@ -141,6 +145,16 @@ impl<D: Backend<f32>> Registry<D> {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if models.iter().any(|it| it.entry.spec.name == entry.spec.name) {
             let what = "a model of this name is there already".to_owned();
+            return Err(Error::Option { model: entry.spec.name, what });
+        }
+        if let Some(init) = entry.init().filter(|init| named_initializer(init).is_none()) {
+            let known: Vec<String> = initializer_names().into_iter().map(|(name, _)| name).collect();
+            let near = nearest(init, known.iter().map(String::as_str));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let what = format!(
+                "there are no initial weights `{init}`{near}; `inductive init --list` shows all, and `add_initializer` comes before the \
+                 model that begins with them"
+            );
             return Err(Error::Option { model: entry.spec.name, what });
         }
         models.push(Named::new(entry, build));
@@ -168,13 +182,13 @@ impl<D: Backend<f32>> Registry<D> {
     /// Those of [`build`].
     pub fn build(&self, device: &D, name: &str, options: &BuildOptions) -> Result<Built<D>> {
         let entry = self.find(name)?;
-        let strategy = entry.init().filter(|_| !options.published_weights).and_then(Strategy::named);
+        let make = entry.init().filter(|_| !options.published_weights).and_then(named_initializer);
         let spec = entry.choose(options)?;
         let build = self.models().iter().find(|it| it.entry.spec.name == name).map(|it| it.build.clone());
         let Some(build) = build else { return Err(unknown(name, [])) };
         let mut built = build(device, spec, options)?;
-        if let Some(strategy) = strategy {
-            initialise(&mut *built.model, &strategy, draw_seed(device)?, &|_| ())?;
+        if let Some(make) = make {
+            initialise_with(&mut *built.model, &*make, draw_seed(device)?, &|_| ())?;
         }
         Ok(built)
     }
@@ -235,7 +249,7 @@ pub fn find(name: &str) -> Result<Entry> {
 /// A seed from the device's random numbers.
 fn draw_seed<D: Backend<f32>>(device: &D) -> Result<u64> {
     let drawn = device.try_sample_like(&Rank1::<4>::default(), Uniform { bound: 1.0 });
-    let drawn = drawn.map_err(|error| inductive_ops::Error::device("build", error))?;
+    let drawn = drawn.map_err(|error| Error::device("build", error))?;
     let bits = |part: f32| (f64::from(part + 1.0) * 32768.0) as u64;
     Ok(drawn.as_vec().into_iter().fold(0, |seed, part| (seed << 16) | bits(part)))
 }
@@ -272,19 +286,20 @@ impl Entry {
         Self { spec, init: None }
     }
 
-    /// The same beginning with this strategy's weights, a name of [`Strategy::NAMES`].
-    pub fn with_init(self, strategy: &'static str) -> Self {
-        Self { init: Some(strategy), ..self }
+    /// The same beginning with the weights of this name: of [`Strategy::NAMES`](inductive_init::Strategy::NAMES), or one that was added before
+    /// the model ([`add_initializer`](inductive_init::add_initializer)).
+    pub fn with_init(self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self { init: Some(name.into()), ..self }
     }
 
-    /// The strategy of a new model's weights; `None`: the published weights of its family. `*_micro` transformers and all `prs_*`
+    /// The name of a new model's initial weights; `None`: the published weights of its family. `*_micro` transformers and all `prs_*`
     /// have one.
     ///
     /// timm's N(0, 0.02^2) and EIT's N(0, 0.01^2) are made for hundreds of channels. With 96 a branch of the network then adds
     /// a tenth of the stream, the logits of a new model hardly depend on the image, and training starts late or, in EIT and PRS, not
     /// within hundreds of updates. So these get weights by the width of their layers.
-    pub fn init(&self) -> Option<&'static str> {
-        self.init
+    pub fn init(&self) -> Option<&str> {
+        self.init.as_deref()
     }
 
     /// [`Entry::with_init`] of weights by the width of the layers, where they are narrow.
@@ -351,6 +366,10 @@ impl Entry {
 /// The number of gated layers of `spec` if `asked` is asked for; `None` asks for the default.
 fn choose_local(spec: &ModelSpec, asked: Option<usize>) -> Result<usize> {
     let ModelSpec { name, depth, .. } = spec;
+    // A family from outside says itself how many it can have.
+    if matches!(spec.family, Family::Other(_)) {
+        return Ok(0);
+    }
     let gated = spec.local_up_to_layer();
     let local = asked.or(gated).unwrap_or(0);
     let refuse = |what: String| Err(Error::Option { model: name.clone(), what });

@@ -43,7 +43,8 @@ pub enum Family {
     ConvMixer(ConvMixerSpec),
     /// The staged network whose layers can leave convolution.
     Prs(StagesSpec),
-    /// One from outside this crate, by its name. What is asked of a family's own fields is then unknown: operations are not counted.
+    /// One from outside this crate, by its name. What is asked of a family's own fields is then unknown: operations are not counted, and
+    /// [`ModelSpec::heads`] is 0. What its layers can do, they say themselves ([`inductive_nn::Layer`]): heads, gates, leaving convolution.
     Other(String),
 }
 
@@ -150,7 +151,8 @@ impl ModelSpec {
         }
     }
 
-    /// Attention heads; 0 for what is no vision transformer. Layers that can leave convolution have 9 once they are attention.
+    /// Attention heads; 0 for what is no vision transformer of this crate: `heads` of a built model asks its layers. Layers that can leave
+    /// convolution have 9 once they are attention.
     pub fn heads(&self) -> usize {
         self.attention().map_or(0, |attention| attention.heads)
     }

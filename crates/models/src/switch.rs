@@ -26,9 +26,7 @@ pub(crate) fn describe(name: &str, layer: &dyn SwitchLayer) -> Result<Switchable
         let (operator, gates, heads) = (layer.operator()?, layer.gates()?, layer.heads()?);
         Ok(Switchable { name: name.to_owned(), operator, gates, heads, idle })
     };
-    all().map_err(|error| {
-        inductive_ops::Error::Argument { op: "switchable", what: format!("`{name}`: {error}") }.into()
-    })
+    all().map_err(|error| Error::Layer { layer: name.to_owned(), error })
 }
 
 /// What there is to say of layer `index` where `count` layers can leave convolution.

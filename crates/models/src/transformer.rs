@@ -5,10 +5,10 @@ use inductive_nn::{
     Blocks, Buffer, Build, Context, Fill, Images, LayerNorm, Layout, Module, Path, Stem, Taped, Visit,
     VisitLayers, VisitLayersMut, VisitMut, run_blocks,
 };
-use inductive_ops::{Backend, Error, Grid, Readout};
+use inductive_ops::{Backend, Grid, Readout};
 
 use crate::{
-    Result,
+    Error, Result,
     classifier::Trunk,
     model::{block_drop_paths, check_image},
 };
@@ -39,11 +39,16 @@ impl<N: Dim, const C: usize, E: Dtype, D: Backend<E>> Position<N, C, E, D> {
         let shape = (Const::<1>, tokens, Const::<C>);
         if values.len() != shape.num_elements() {
             let expected = format!("{} numbers", shape.num_elements());
-            return Err(Error::shape("Position", expected, values.len()).into());
+            return Err(Error::parts("Position", expected, values.len()));
         }
         let values = values.iter().map(|v| E::from_f64(*v).unwrap_or_default()).collect();
         let tensor = device.try_tensor_from_vec(values, shape).map_err(|e| Error::device("Position", e))?;
         Ok(Self::Fixed(Buffer(tensor)))
+    }
+
+    /// How many there are.
+    pub fn tokens(&self) -> usize {
+        self.tensor().shape().1.size()
     }
 
     fn tensor(&self) -> &Tensor<(Const<1>, N, Const<C>), E, D> {
@@ -127,7 +132,7 @@ pub enum Joins {
 /// ```
 ///
 /// `N` is the number of positions: `usize`, or dfdx's `Const` of it, with which positions of another number do not compile. That
-/// there are as many as the grid has patches is checked when it runs.
+/// there are as many as the grid has patches is checked when a [`Classifier`](crate::Classifier) is made of it, and when it runs.
 pub struct Transformer<STEM, const C: usize, E: Dtype, D: Device<E>, N: Dim = usize> {
     /// `cls_token`, if there is one.
     pub cls_token: Option<ClassToken<C, E, D>>,
@@ -198,21 +203,6 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trans
     /// Blocks, those in the stem too.
     pub fn depth(&self) -> usize {
         self.stem.depth() + self.blocks.len()
-    }
-
-    /// Refuses a class token that is read and not there, or that joins after the last block.
-    fn check(&self) -> inductive_ops::Result<()> {
-        let late = |joins| matches!(joins, Joins::BeforeBlock(block) if block >= self.blocks.len());
-        match &self.cls_token {
-            None if self.features == Features::ClassToken => {
-                Err(Error::shape("Transformer", "a class token, which is what is read out", "none"))
-            }
-            Some(token) if late(token.joins) => {
-                let expected = format!("a class token that joins before one of {} blocks", self.blocks.len());
-                Err(Error::shape("Transformer", expected, token.joins))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// How the tokens lie before the class token has joined, and after.
@@ -304,7 +294,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trunk
         context.begin(block_drop_paths(context.drop_path, self.depth())?);
         let (mut tokens, grid) = self.stem.tokens(images, &mut context)?;
         if grid != self.grid {
-            return Err(Error::shape("model", format!("a {} grid of patches", self.grid), grid).into());
+            return Err(Error::parts("model", format!("a {} grid of patches", self.grid), grid));
         }
         let (patches, all) = self.layouts();
         let class_token = self.cls_token.as_ref();
@@ -333,6 +323,32 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trunk
             Features::MeanOfNorm => device.mean_tokens(self.norm.apply(tokens)?, 0)?,
             Features::NormOfMean => self.norm.apply(device.mean_tokens(tokens, 0)?)?,
         })
+    }
+
+    /// Refuses a class token that is read and not there, or that joins after the last block, and positions of another number than there are
+    /// tokens.
+    fn check(&self) -> Result<()> {
+        let refuse = |expected: &str, got: String| Err(Error::parts("Transformer", expected, got));
+        match &self.cls_token {
+            None if self.features == Features::ClassToken => {
+                return refuse("a class token, which is what is read out", "none".to_owned());
+            }
+            Some(ClassToken { joins: Joins::BeforeBlock(block), .. }) if *block >= self.blocks.len() => {
+                let expected = format!("a class token that joins before one of {} blocks", self.blocks.len());
+                return refuse(&expected, format!("one before block {block}"));
+            }
+            _ => {}
+        }
+        let first = self.cls_token.as_ref().is_some_and(|it| it.joins == Joins::BeforePositions);
+        let tokens = self.grid.tokens() + usize::from(first);
+        match &self.position {
+            Some(position) if position.tokens() != tokens => {
+                let with = if first { " and a class token" } else { "" };
+                let expected = format!("positions of {tokens} tokens: a {} grid of patches{with}", self.grid);
+                refuse(&expected, position.tokens().to_string())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn layout(&self, index: usize) -> Layout {

@@ -6,10 +6,10 @@ use inductive_ops::{
 };
 
 use crate::{
-    Build, Fill, Layer,
+    Build, Fill, Layer, OperatorKind,
     init::{normal, zeros},
     linear::{Linear, Packed},
-    mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
+    mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens},
     module,
 };
 
@@ -192,6 +192,10 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     fn gates(&self) -> Option<Vec<f64>> {
         Some(Gpsa::gates(self))
     }
+
+    fn projections(&self) -> Option<Projections> {
+        Some(Projections { width: C, heads: H, layers: QkvLayers::ValuesApart, position: None })
+    }
 }
 
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>>
@@ -266,6 +270,10 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> TokenMixer<C, E, D>
     for Gpsa<C, H, QKV_BIAS, E, D>
 {
+    fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Attention
+    }
+
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
         self.attend(tokens, layout, None)
     }

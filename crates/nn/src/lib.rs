@@ -61,7 +61,7 @@ pub use gpsa::{Gpsa, LocalInit, PosProj, kernel_offsets};
 pub use init::{Build, Fill, Normal, Uniform, he, normal, zeros};
 pub use linear::{Linear, Packed};
 pub use mhsa::Mhsa;
-pub use mixer::{AttentionRecord, Layout, TokenMixer, Tokens};
+pub use mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens};
 pub use mlp::Mlp;
 pub use module::{Buffer, Layer, Module, ModuleExt, Path, VisitLayers, VisitLayersMut};
 pub use norm::LayerNorm;

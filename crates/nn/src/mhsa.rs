@@ -4,9 +4,9 @@ use dfdx::prelude::*;
 use inductive_ops::{AttentionDims, Backend, Branch, Error, Readout, Result, SelfAttentionWeights};
 
 use crate::{
-    Build,
+    Build, Layer, OperatorKind,
     linear::{Linear, Packed},
-    mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
+    mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens},
     module,
 };
 
@@ -50,7 +50,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Device<E
     }
 }
 
-module!([const C: usize, const H: usize, const QKV_BIAS: bool] Mhsa<C, H, QKV_BIAS, E, D> { qkv, proj });
+module!([const C: usize, const H: usize, const QKV_BIAS: bool] as Layer Mhsa<C, H, QKV_BIAS, E, D> { qkv, proj });
 
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> Build<E, D>
     for Mhsa<C, H, QKV_BIAS, E, D>
@@ -61,9 +61,21 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     }
 }
 
+impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> Layer<E>
+    for Mhsa<C, H, QKV_BIAS, E, D>
+{
+    fn projections(&self) -> Option<Projections> {
+        Some(Projections { width: C, heads: H, layers: QkvLayers::Together, position: None })
+    }
+}
+
 impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<E>> TokenMixer<C, E, D>
     for Mhsa<C, H, QKV_BIAS, E, D>
 {
+    fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Attention
+    }
+
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
         check_layout(tokens.shape().1, layout)?;
         self.attend(tokens, Readout::All, None)

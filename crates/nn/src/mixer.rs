@@ -49,6 +49,28 @@ pub struct AttentionRecord<E> {
     pub gates: Option<Vec<f64>>,
 }
 
+/// How a layer of attention holds queries, keys and values, which are linear layers below its own name; `proj` is the one after the heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Projections {
+    /// Channels that are attended over.
+    pub width: usize,
+    /// Heads that share them.
+    pub heads: usize,
+    /// Which layers there are.
+    pub layers: QkvLayers,
+    /// Name of the buffer `[tokens, width]` of positions that queries and keys see besides the tokens, if there is one.
+    pub position: Option<&'static str>,
+}
+
+/// Which linear layers make queries, keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkvLayers {
+    /// `qkv`: all in one, in this order.
+    Together,
+    /// `qk`, queries first, and `v`.
+    ValuesApart,
+}
+
 /// A layer that exchanges information between tokens.
 pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>>: Module<E, D> {
     /// Name of the mixer in the block; empty for one whose parts are named beside the block's others.
@@ -57,9 +79,7 @@ pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>>: Module<E, D> {
     const CONV_CHANNELS: usize = 0;
 
     /// What it is at the moment.
-    fn operator_kind(&self) -> OperatorKind {
-        OperatorKind::Attention
-    }
+    fn operator_kind(&self) -> OperatorKind;
 
     /// tokens: `[batch, tokens, C]` as `layout` says; the result has the same shape.
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>>;
@@ -121,6 +141,10 @@ mod tests {
     }
 
     impl<M: TokenMixer<C, f32, Cpu>, const C: usize> TokenMixer<C, f32, Cpu> for Plain<M> {
+        fn operator_kind(&self) -> OperatorKind {
+            self.0.operator_kind()
+        }
+
         fn mix<T: Tape<f32, Cpu>>(
             &self,
             tokens: Tokens<C, f32, Cpu, T>,

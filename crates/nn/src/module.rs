@@ -8,6 +8,7 @@ use inductive_ops::{Backend, Erase, Result, erased, with_erased};
 use crate::{
     batch_norm::RunningAverages,
     conv_as_attention::SwitchLayer,
+    mixer::Projections,
     parameter::{Named, Visit, VisitMut},
 };
 
@@ -66,6 +67,11 @@ impl fmt::Display for Path {
 pub trait Layer<E> {
     /// The share of position in each head's attention, where there is a gate.
     fn gates(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// How it holds queries, keys and values, if it is a layer of attention: who gives it initial weights asks.
+    fn projections(&self) -> Option<Projections> {
         None
     }
 

@@ -4,9 +4,9 @@ use dfdx::prelude::*;
 use inductive_ops::{AttentionDims, Backend, Error, Result};
 
 use crate::{
-    Buffer, Build, Fill,
+    Buffer, Build, Fill, Layer, OperatorKind,
     linear::{Linear, Packed},
-    mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
+    mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens},
     module,
 };
 
@@ -43,7 +43,7 @@ pub struct PositionMixed<const C: usize, const H: usize, E: Dtype, D: Device<E>>
     pub alpha: Buffer<Rank1<1>, E, D>,
 }
 
-module!([const C: usize, const H: usize] PositionMixed<C, H, E, D> { qkv, proj, position, alpha });
+module!([const C: usize, const H: usize] as Layer PositionMixed<C, H, E, D> { qkv, proj, position, alpha });
 
 /// `[batch, tokens, 3, C]`
 type Qkv<const C: usize, E, D, T> = Tensor<(usize, usize, Const<3>, Const<C>), E, D, T>;
@@ -100,9 +100,19 @@ impl<const C: usize, const H: usize, E: Dtype, D: Backend<E>> PositionMixed<C, H
     }
 }
 
+impl<const C: usize, const H: usize, E: Dtype, D: Backend<E>> Layer<E> for PositionMixed<C, H, E, D> {
+    fn projections(&self) -> Option<Projections> {
+        Some(Projections { width: C, heads: H, layers: QkvLayers::Together, position: Some("position") })
+    }
+}
+
 impl<const C: usize, const H: usize, E: Dtype, D: Backend<E>> TokenMixer<C, E, D>
     for PositionMixed<C, H, E, D>
 {
+    fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Attention
+    }
+
     fn mix<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>, layout: &Layout) -> Result<Tokens<C, E, D, T>> {
         let device = tokens.device().clone();
         let qkv = self.project(tokens, layout)?;

@@ -105,10 +105,12 @@ impl Bench {
     /// # Errors
     /// For a batch of no image or more than [`MOST_BATCH`]; as [`build`].
     pub fn new(name: &str, batch: usize, classes: usize, mode: Mode) -> Result<Self> {
-        let expected = || format!("a batch of 1 to {MOST_BATCH} images");
-        let refuse = || inductive_ops::Error::shape("bench", expected(), batch.to_string());
+        let refuse = || {
+            let expected = format!("a batch of 1 to {MOST_BATCH} images");
+            Error::Batch { of: "bench", expected, got: batch.to_string() }
+        };
         if !(1..=MOST_BATCH).contains(&batch) {
-            return Err(refuse().into());
+            return Err(refuse());
         }
         let device = Cpu::seed_from_u64(0);
         let model = build(&device, name, &BuildOptions { classes, ..BuildOptions::default() })?.model;

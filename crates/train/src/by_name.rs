@@ -30,10 +30,10 @@ impl<T> ByName<T> {
     pub fn new<D: Backend<f32>, M: Module<f32, D> + ?Sized>(
         of: &'static str,
         model: &M,
-        mut make: impl FnMut(&dyn Parameter<f32, D>) -> inductive_ops::Result<T>,
+        mut make: impl FnMut(&dyn Parameter<f32, D>) -> Result<T>,
     ) -> Result<Self> {
         let (mut all, mut twice) = (BTreeMap::new(), None);
-        model.for_each_parameter(&mut |p| {
+        visit(model, |p| {
             match all.entry(p.name().to_owned()) {
                 Entry::Vacant(place) => drop(place.insert(Kept { numel: p.numel(), it: make(p)? })),
                 Entry::Occupied(there) => twice = Some(there.key().clone()),
@@ -85,13 +85,13 @@ impl<T> ByName<T> {
     pub fn each<D: Backend<f32>, M: Module<f32, D> + ?Sized>(
         &mut self,
         model: &M,
-        mut with: impl FnMut(&dyn Parameter<f32, D>, &mut T) -> inductive_ops::Result<()>,
+        mut with: impl FnMut(&dyn Parameter<f32, D>, &mut T) -> Result<()>,
     ) -> Result<()> {
         self.check(model)?;
-        Ok(model.for_each_parameter(&mut |p| match self.all.get_mut(p.name()) {
+        visit(model, |p| match self.all.get_mut(p.name()) {
             Some(kept) => with(p, &mut kept.it),
             None => Ok(()),
-        })?)
+        })
     }
 
     /// Calls `with` for each parameter of `model`, to be changed, and what is kept of it.
@@ -101,13 +101,13 @@ impl<T> ByName<T> {
     pub fn change<D: Backend<f32>, M: Module<f32, D> + ?Sized>(
         &self,
         model: &mut M,
-        mut with: impl FnMut(&mut dyn ParameterMut<f32, D>, &T) -> inductive_ops::Result<()>,
+        mut with: impl FnMut(&mut dyn ParameterMut<f32, D>, &T) -> Result<()>,
     ) -> Result<()> {
         self.check(model)?;
-        Ok(model.for_each_parameter_mut(&mut |p| match self.all.get(p.name()) {
+        visit_mut(model, |p| match self.all.get(p.name()) {
             Some(kept) => with(p, &kept.it),
             None => Ok(()),
-        })?)
+        })
     }
 
     /// [`ByName::change`] of both.
@@ -117,13 +117,13 @@ impl<T> ByName<T> {
     pub fn change_both<D: Backend<f32>, M: Module<f32, D> + ?Sized>(
         &mut self,
         model: &mut M,
-        mut with: impl FnMut(&mut dyn ParameterMut<f32, D>, &mut T) -> inductive_ops::Result<()>,
+        mut with: impl FnMut(&mut dyn ParameterMut<f32, D>, &mut T) -> Result<()>,
     ) -> Result<()> {
         self.check(model)?;
-        Ok(model.for_each_parameter_mut(&mut |p| match self.all.get_mut(p.name()) {
+        visit_mut(model, |p| match self.all.get_mut(p.name()) {
             Some(kept) => with(p, &mut kept.it),
             None => Ok(()),
-        })?)
+        })
     }
 
     /// What is kept of the parameter `name`.
@@ -151,6 +151,36 @@ impl<T> ByName<T> {
             Some(name) => Err(refuse(self.of, format!("the model has no parameter `{name}`"))),
         }
     }
+}
+
+/// Calls `with` for each parameter until it fails, with an error of this crate.
+fn visit<D: Backend<f32>, M: Module<f32, D> + ?Sized>(
+    model: &M,
+    mut with: impl FnMut(&dyn Parameter<f32, D>) -> Result<()>,
+) -> Result<()> {
+    let mut done = Ok(());
+    model.for_each_parameter(&mut |p| {
+        if done.is_ok() {
+            done = with(p);
+        }
+        Ok(())
+    })?;
+    done
+}
+
+/// [`visit`], to change them.
+fn visit_mut<D: Backend<f32>, M: Module<f32, D> + ?Sized>(
+    model: &mut M,
+    mut with: impl FnMut(&mut dyn ParameterMut<f32, D>) -> Result<()>,
+) -> Result<()> {
+    let mut done = Ok(());
+    model.for_each_parameter_mut(&mut |p| {
+        if done.is_ok() {
+            done = with(p);
+        }
+        Ok(())
+    })?;
+    done
 }
 
 fn refuse(of: &'static str, problem: String) -> Error {

@@ -64,7 +64,7 @@ impl<D: Backend<f32>> Ema<D> {
         let decay = self.decay.value(step as f64);
         self.averages.change_both(model, |p, average| match average.still {
             true => Ok(()),
-            false => p.average_into(&mut average.values, decay),
+            false => Ok(p.average_into(&mut average.values, decay)?),
         })
     }
 
@@ -76,13 +76,13 @@ impl<D: Backend<f32>> Ema<D> {
         let own = ByName::new("weights of the model", &*model, |p| Ok(p.to_vec()))?;
         self.load_into(model)?;
         let result = body(model);
-        own.change(model, |p, values| p.copy_from(values))?;
+        own.change(model, |p, values| Ok(p.copy_from(values)?))?;
         result
     }
 
     /// Replaces the weights of `model` by the average.
     pub fn load_into<M: Module<f32, D> + ?Sized>(&self, model: &mut M) -> Result<()> {
-        self.averages.change(model, |p, average| p.copy_from(&average.values.as_vec()))
+        self.averages.change(model, |p, average| Ok(p.copy_from(&average.values.as_vec())?))
     }
 
     /// The average of each parameter, by its name.
@@ -108,7 +108,7 @@ impl<D: Backend<f32>> Ema<D> {
     }
 }
 
-fn flat<D: Backend<f32>>(device: &D, values: Vec<f32>) -> inductive_ops::Result<Tensor<(usize,), f32, D>> {
+fn flat<D: Backend<f32>>(device: &D, values: Vec<f32>) -> Result<Tensor<(usize,), f32, D>> {
     let shape = (values.len(),);
-    device.try_tensor_from_vec(values, shape).map_err(|e| inductive_ops::Error::device("ema", e))
+    device.try_tensor_from_vec(values, shape).map_err(|e| Error::device("ema", e))
 }

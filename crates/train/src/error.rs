@@ -147,6 +147,24 @@ pub enum Error {
         /// Which parameter, and what is wrong with it.
         problem: String,
     },
+    /// Images or a batch of another size than a model takes.
+    #[error("{of}: expected {expected}, got {got}")]
+    Batch {
+        /// What takes them.
+        of: &'static str,
+        /// What would have been accepted.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// The device failed: it is out of memory, or a kernel did not launch.
+    #[error("{op}: device error: {}", shown(message))]
+    Device {
+        /// What was being done.
+        op: &'static str,
+        /// The device's own words.
+        message: String,
+    },
     /// A part of a run that is not this crate's has failed.
     #[error("{part}: {}", shown(problem))]
     Part {
@@ -217,7 +235,7 @@ impl Error {
     }
 
     pub(crate) fn device(op: &'static str, error: impl std::fmt::Display) -> Self {
-        inductive_ops::Error::device(op, error).into()
+        Self::Device { op, message: error.to_string() }
     }
 }
 

@@ -101,9 +101,7 @@ pub(crate) fn to_device<D: Backend<f32>>(
 ) -> Result<Images<f32, D>> {
     if images.len() != batch * 3 * height * width || batch == 0 {
         let expected = format!("images [{}, 3, {height}, {width}]", batch.max(1));
-        return Err(
-            inductive_ops::Error::shape("model", expected, format!("{} numbers", images.len())).into()
-        );
+        return Err(Error::Batch { of: "model", expected, got: format!("{} numbers", images.len()) });
     }
     device.try_tensor_from_vec(images, (batch, 3, height, width)).map_err(|e| Error::device("images", e))
 }

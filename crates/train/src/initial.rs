@@ -120,7 +120,7 @@ fn load_to_train<D: Backend<f32>>(model: &mut dyn Model<f32, D>, path: &str) -> 
 
 /// Copies all parameters between two models of the same, on whatever devices.
 fn copy_weights<D: Zoo>(from: &dyn Model<f32, Cpu>, to: &mut dyn Model<f32, D>) -> Result<()> {
-    ByName::new("initial weights", from, |p| Ok(p.to_vec()))?.change(to, |p, values| p.copy_from(values))
+    ByName::new("initial weights", from, |p| Ok(p.to_vec()))?.change(to, |p, values| Ok(p.copy_from(values)?))
 }
 
 impl std::fmt::Debug for Initial {

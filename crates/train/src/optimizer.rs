@@ -132,11 +132,8 @@ impl<D: Backend<f32>> AdamW<D> {
         self.parameters.change_both(model, |p, slot| {
             let State::Learns { moments, since } = &mut slot.state else { return Ok(()) };
             let (weight_decay, step) = (slot.weight_decay, steps - *since);
-            p.adamw(
-                gradients,
-                moments,
-                &AdamWStep { lr, beta1, beta2, eps, weight_decay, step, gradient_scale },
-            )
+            let how = AdamWStep { lr, beta1, beta2, eps, weight_decay, step, gradient_scale };
+            Ok(p.adamw(gradients, moments, &how)?)
         })?;
         Ok(norm)
     }

@@ -51,9 +51,8 @@ impl Probe {
     pub fn new<D: Backend<f32>>(set: &dyn Dataset, model: &dyn Model<f32, D>) -> Result<Self> {
         let spec = model.spec();
         let tokens = spec.grid().tokens() + 1;
-        // A 3x3 convolution that can become attention is recorded as its 9 heads.
-        let heads = if spec.can_switch() { 9 } else { spec.heads() };
-        let fits = MAP_NUMBERS / (heads * tokens * tokens).max(1);
+        // A convolution that can become attention is recorded as its heads.
+        let fits = MAP_NUMBERS / (model.heads() * tokens * tokens).max(1);
         let of = |most: usize| -> Result<(Vec<f32>, usize)> {
             let spread = Spread::new(set, spec, most)?;
             Ok((spread.images(0..spread.count()), spread.count()))

@@ -162,8 +162,9 @@ impl<D: Zoo> Run<D> {
             Some(model) => model.spec().clone(),
             None => self.recipe.model_spec()?,
         };
-        let init =
-            if self.model.is_some() { None } else { inductive_models::find(&self.recipe.model)?.init() };
+        let entry =
+            if self.model.is_some() { None } else { Some(inductive_models::find(&self.recipe.model)?) };
+        let init = entry.as_ref().and_then(|entry| entry.init());
         let recipe = self.recipe.resolve_for(&spec, init, self.data.is_some())?;
         // Until everything that can be refused has been made, the folder is only looked at.
         let (begun, result) = look(&RunFolder::look(folder.as_ref()), &recipe, &parts)?;

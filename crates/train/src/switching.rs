@@ -8,7 +8,7 @@ use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 use inductive_schedule::{Duration, SwitchTimes};
 
-use crate::{At, Error, Hook, Learner, Metrics, Plan, Recipe, Result, SwitchInfo};
+use crate::{At, Error, Hook, Learner, Metrics, Plan, Recipe, Result, SwitchInfo, SwitchRecipe};
 
 /// When the layers of a run switch, and which have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +28,9 @@ impl Switching {
     pub fn new<D: Backend<f32>>(recipe: &Recipe, plan: &Plan, model: &dyn Model<f32, D>) -> Result<Self> {
         let Some(switch) = &recipe.switch else { return Ok(Self::default()) };
         let layers = model.switchable()?;
+        if layers.is_empty() {
+            return Err(SwitchRecipe::no_layers(&model.spec().name));
+        }
         let times = switch.steps(layers.len(), plan.run_size())?;
         let done = layers.iter().map(|layer| layer.operator != Operator::Convolution).collect();
         Ok(Self { times, how: switch.how(recipe.seed), done })

@@ -1,7 +1,7 @@
 //! A token mixer without attention: every token gets the mean of all.
 
 use dfdx::prelude::*;
-use inductive_nn::{Build, Fill, Layout, Linear, TokenMixer, Tokens, module};
+use inductive_nn::{Build, Fill, Layout, Linear, OperatorKind, TokenMixer, Tokens, module};
 use inductive_ops::{Backend, Result, custom::run};
 
 use crate::operation::AddMean;
@@ -26,6 +26,10 @@ impl<const C: usize, E: Dtype, D: Backend<E>> Build<E, D> for MeanMixer<C, E, D>
 }
 
 impl<const C: usize> TokenMixer<C, f32, Cpu> for MeanMixer<C, f32, Cpu> {
+    fn operator_kind(&self) -> OperatorKind {
+        OperatorKind::Attention
+    }
+
     fn mix<T: Tape<f32, Cpu>>(
         &self,
         tokens: Tokens<C, f32, Cpu, T>,

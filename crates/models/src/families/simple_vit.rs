@@ -48,12 +48,13 @@ pub fn simple_vit<
     let positions = || {
         device
             .try_tensor_from_vec(values.clone(), (grid.tokens(), Const))
-            .map_err(|e| inductive_ops::Error::device("build", e))
+            .map_err(|e| Error::device("build", e))
     };
     let stem = Build::new(device)?;
     let mut blocks: Vec<Box<dyn AnyBlock<C, E, D>>> = Vec::with_capacity(spec.depth);
     for _ in 0..spec.depth {
-        let mixer = |device: &D| PositionMixed::<C, H, E, D>::new(device, positions()?, content_share);
+        let positions = positions()?;
+        let mixer = |device: &D| PositionMixed::<C, H, E, D>::new(device, positions, content_share);
         blocks.push(Box::new(Block::<_, C, HIDDEN, E, D>::over(device, mixer)?));
     }
     Transformer::new(device, stem, blocks, spec.image, Features::MeanOfNorm)

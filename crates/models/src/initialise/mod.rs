@@ -1,15 +1,16 @@
-//! Writes a strategy's initial weights into a model, whichever it is, by the names of its parameters.
+//! Writes a strategy's initial weights into a model, whichever it is: into its layers of attention, which say what they are, and all others by the
+//! names of their parameters.
 
 #[cfg(test)]
 mod tests;
 
-use inductive_nn::ModuleExt;
 use std::collections::BTreeMap;
 
 use inductive_init::{
     AttentionInit, Dims, FilterInit, Filters, GatedValue, LinearInit, MakeInitializer, Progress, Quality,
     Strategy, Target,
 };
+use inductive_nn::{ModuleExt, Path, Projections, QkvLayers};
 use inductive_ops::Backend;
 
 use crate::{Error, ModelSpec, Result, model::Model};
@@ -67,8 +68,8 @@ pub fn initialise_with<D: Backend<f32>>(
 ) -> Result<Initialised> {
     let spec = model.spec().clone();
     let parts = Parts::of(model)?;
-    let dims = parts.dims(&spec);
     let attention = parts.attention_layers(&spec, !make.designs_attention())?;
+    let dims = parts.dims(&spec, &attention);
     if attention.is_empty() && make.designs_attention() {
         let what = "this initialisation is for attention, which the model has none of; take `kaiming` or `trunc-normal`, or \
                     a transformer";
@@ -78,7 +79,7 @@ pub fn initialise_with<D: Backend<f32>>(
     let initializer = make.make(dims, position, seed)?;
     let mut done = Initialised::default();
     let (mut values, mut left) = (BTreeMap::new(), Vec::new());
-    for (layer, name) in attention {
+    for (layer, name, projections) in attention {
         let Some(init) = initializer.attention(layer, progress)? else {
             left.push(format!("{name}."));
             done.layers.push(LayerInitialised { name, targets: Vec::new(), quality: None });
@@ -86,7 +87,7 @@ pub fn initialise_with<D: Backend<f32>>(
         };
         let warning = init.quality.as_ref().and_then(|quality| initializer.warning(quality));
         done.warnings.extend(warning.map(|what| format!("{name}: {what}")));
-        parts.put_attention(&name, &init, initializer.gated_value(), &mut values);
+        parts.put_attention(&name, projections.layers, &init, initializer.gated_value(), &mut values);
         let AttentionInit { targets, quality, .. } = init;
         done.layers.push(LayerInitialised { name, targets, quality });
     }
@@ -156,6 +157,8 @@ pub fn initialise_filters<D: Backend<f32>>(
 
 /// The parameters of a model that initial weights are written to.
 struct Parts {
+    /// Layers of attention, first to last, by name.
+    attention: Vec<(String, Projections)>,
     /// Linear layers by name, in the order of their names: outputs and inputs.
     linear: BTreeMap<String, (usize, usize)>,
     /// Convolutions that can become attention, in the same way: outputs, and inputs of one output.
@@ -168,8 +171,17 @@ struct Parts {
 
 impl Parts {
     fn of<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Self> {
-        let mut parts =
-            Self { linear: BTreeMap::new(), mixers: BTreeMap::new(), biased: Vec::new(), position: None };
+        let mut attention = Vec::new();
+        model.layers(&mut Path::default(), &mut |at, layer| {
+            attention.extend(layer.projections().map(|it| (at.to_string(), it)));
+        });
+        let positions: Vec<String> = attention
+            .iter()
+            .filter_map(|(name, it)| it.position.map(|position| format!("{name}.{position}")))
+            .chain(["pos_embed".to_owned()])
+            .collect();
+        let (linear, mixers) = (BTreeMap::new(), BTreeMap::new());
+        let mut parts = Self { attention, linear, mixers, biased: Vec::new(), position: None };
         model.for_each_parameter(&mut |p| {
             let (name, shape) = (p.name(), p.shape());
             match (name.rsplit_once('.'), shape) {
@@ -181,7 +193,7 @@ impl Parts {
                     parts.mixers.insert(layer.to_owned(), (outputs, inputs * rows * cols));
                 }
                 (Some((layer, "bias")), _) => parts.biased.push(layer.to_owned()),
-                _ if name == "pos_embed" || name.ends_with(".attn.position") => {
+                _ if positions.iter().any(|it| it == name) => {
                     parts.position.get_or_insert_with(|| (Vec::new(), p.to_vec())).0.push(name.to_owned());
                 }
                 _ => {}
@@ -191,46 +203,68 @@ impl Parts {
         Ok(parts)
     }
 
-    fn dims(&self, spec: &ModelSpec) -> Dims {
+    /// attention: the layers that are given weights.
+    fn dims(&self, spec: &ModelSpec, attention: &[(usize, String, Projections)]) -> Dims {
         let (grid, width) = (spec.grid(), spec.embed_dim);
+        let heads = attention.first().map_or(spec.heads().max(1), |(.., it)| it.heads);
         let rows = self.position.as_ref().map_or(0, |(_, values)| values.len() / width.max(1));
-        Dims { width, heads: spec.heads().max(1), grid, class_token: rows == grid.tokens() + 1 }
+        Dims { width, heads, grid, class_token: rows == grid.tokens() + 1 }
     }
 
     /// Numbers and names of the layers of attention over all channels.
     ///
     /// Where attention has part of the channels (EIT), only a `plain` strategy fits: those layers are then linear ones.
-    fn attention_layers(&self, spec: &ModelSpec, plain: bool) -> Result<Vec<(usize, String)>> {
-        let mut layers = Vec::new();
-        for layer in 0..spec.depth {
-            let name = format!("blocks.{layer}.attn");
-            let inputs = ["qkv", "qk"].iter().find_map(|part| self.linear.get(&format!("{name}.{part}")));
-            match inputs {
-                None => {}
-                Some((_, inputs)) if *inputs == spec.embed_dim => layers.push((layer, name)),
-                Some(_) if plain => {}
-                Some((_, inputs)) => {
-                    let what = format!(
-                        "attention of layer {layer} has {inputs} of {} channels; initial weights are designed for attention \
-                         over all of them: take `kaiming` or `trunc-normal`, or another model",
-                        spec.embed_dim
-                    );
-                    return Err(Error::Option { model: spec.name.clone(), what });
+    fn attention_layers(&self, spec: &ModelSpec, plain: bool) -> Result<Vec<(usize, String, Projections)>> {
+        let refuse = |what: String| Err(Error::Option { model: spec.name.clone(), what });
+        let advice = "take `kaiming` or `trunc-normal`, or another model";
+        let mut layers: Vec<(usize, String, Projections)> = Vec::new();
+        for (layer, (name, it)) in self.attention.iter().enumerate() {
+            let all = it.width == spec.embed_dim;
+            if !all && !plain {
+                return refuse(format!(
+                    "attention of layer {layer} has {} of {} channels; initial weights are designed for attention over all of \
+                     them: {advice}",
+                    it.width, spec.embed_dim
+                ));
+            }
+            let others = layers.iter().find(|(_, _, other)| other.heads != it.heads);
+            if let Some((_, other, projections)) = others.filter(|_| all && !plain) {
+                return refuse(format!(
+                    "`{other}` has {} heads and `{name}` {}; initial weights are designed for one number of heads: {advice}",
+                    projections.heads, it.heads
+                ));
+            }
+            if !all {
+                continue;
+            }
+            let parts: &[(&str, usize)] = match it.layers {
+                QkvLayers::Together => &[("qkv", 3), ("proj", 1)],
+                QkvLayers::ValuesApart => &[("qk", 2), ("v", 1), ("proj", 1)],
+            };
+            for (part, times) in parts {
+                let (linear, want) = (format!("{name}.{part}"), (times * it.width, it.width));
+                if self.linear.get(&linear) != Some(&want) {
+                    return refuse(format!(
+                        "`{name}` says that it is attention over {} channels, but `{linear}.weight` is no {} x {} matrix",
+                        it.width, want.0, want.1
+                    ));
                 }
             }
+            layers.push((layer, name.clone(), *it));
         }
         Ok(layers)
     }
 
-    /// `name`: `blocks.0.attn`, with queries, keys and values in one layer or, in gated attention, values in their own.
+    /// `name`: `blocks.0.attn`, with queries, keys and values in these layers.
     fn put_attention(
         &self,
         name: &str,
+        layers: QkvLayers,
         init: &AttentionInit,
         gated_value: GatedValue,
         values: &mut BTreeMap<String, Vec<f32>>,
     ) {
-        if self.linear.contains_key(&format!("{name}.qkv")) {
+        if layers == QkvLayers::Together {
             self.put(&format!("{name}.qkv"), init.qkv(), values);
         } else {
             self.put(&format!("{name}.qk"), LinearInit::stacked(&[&init.query, &init.key]), values);

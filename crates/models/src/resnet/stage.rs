@@ -4,13 +4,13 @@ use dfdx::prelude::*;
 use inductive_nn::{
     Change, Context, Layout, Module, OperatorKind, Path, Tokens, Visit, VisitLayers, VisitLayersMut, VisitMut,
 };
-use inductive_ops::{Backend, Error, Grid};
+use inductive_ops::{Backend, Grid};
 
 use super::{
     block::{BasicBlock, Bottleneck, ResidualBlock},
     layers::{Identity, Projection, SwitchConv},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// Part of a ResNet that takes `I` channels and gives `O`.
 pub trait ResnetStage<const I: usize, const O: usize, E: Dtype, D: Backend<E>>: Module<E, D> + Sized {
@@ -144,7 +144,7 @@ where
 
     fn new(device: &D, blocks: usize) -> Result<Self> {
         if blocks == 0 {
-            return Err(Error::shape("ResnetStage", "a stage of at least one block", blocks).into());
+            return Err(Error::parts("ResnetStage", "a stage of at least one block", blocks));
         }
         let first = FIRST::new(device)?;
         let rest = (1..blocks).map(|_| REST::new(device)).collect::<inductive_ops::Result<_>>()?;
@@ -211,7 +211,7 @@ impl<const C: usize, E: Dtype, D: Backend<E>> ResnetStage<C, C, E, D> for NoStag
     fn new(_: &D, blocks: usize) -> Result<Self> {
         match blocks {
             0 => Ok(Self),
-            _ => Err(Error::shape("NoStage", "no blocks", blocks).into()),
+            _ => Err(Error::parts("NoStage", "no blocks", blocks)),
         }
     }
 

@@ -386,6 +386,10 @@ impl<
         })
     }
 
+    fn places(&self) -> usize {
+        H
+    }
+
     fn heads(&self) -> Result<Vec<HeadPosition>> {
         if self.operator()? == Operator::Convolution {
             return Ok(Vec::new());

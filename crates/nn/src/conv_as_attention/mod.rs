@@ -31,6 +31,9 @@ pub trait SwitchLayer {
     /// The share of position in each head's attention; 1 for a convolution.
     fn gates(&self) -> Result<Vec<f64>>;
 
+    /// Places of its kernel: so many heads it has as attention.
+    fn places(&self) -> usize;
+
     /// Where each head looks by position; empty for a convolution.
     fn heads(&self) -> Result<Vec<HeadPosition>>;
 }

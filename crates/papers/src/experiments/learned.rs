@@ -89,15 +89,15 @@ fn replace_verdicts(report: &mut Report, by: &Entry) {
 
 /// Says where models began with other weights than the published ones.
 pub(super) fn initial_weights(report: &mut Report, results: &[CellResult]) {
-    let mut models: BTreeMap<&'static str, BTreeSet<&str>> = BTreeMap::new();
+    let mut models: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for CellResult { cell, .. } in results.iter().filter(|result| result.cell.recipe.init.is_none()) {
-        if let Some(init) = find(&cell.recipe.model).ok().and_then(|entry| entry.init()) {
+        if let Some(init) = find(&cell.recipe.model).ok().and_then(|entry| entry.init().map(str::to_owned)) {
             models.entry(init).or_default().insert(&cell.recipe.model);
         }
     }
     for (init, models) in models {
         let models: Vec<_> = models.into_iter().map(|model| format!("`{model}`")).collect();
-        let what = Strategy::describe(init).unwrap_or_default();
+        let what = Strategy::describe(&init).unwrap_or_default();
         report.differs(format!(
             "initial weights of {}: by the width of their layers (`init = {init:?}`: {what}) instead of the published ones, which \
              are made for wider models: N(0, 0.02^2), of EIT N(0, 0.01^2), of PRS not known",

@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData, path::Path, sync::Arc};
 
-use inductive_init::{Filters, MakeInitializer, Strategy, added_initializer};
+use inductive_init::{Filters, MakeInitializer, Strategy, named_initializer};
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -95,10 +95,9 @@ impl<T: Named> Init<T> {
 impl Init<Strategy> {
     /// What makes the weights; `None` for a name that does not exist.
     pub fn initializer(&self) -> Option<Arc<dyn MakeInitializer>> {
-        match (self.get(), self) {
-            (Some(strategy), _) => Some(Arc::new(strategy)),
-            (None, Self::Named(name)) => added_initializer(name),
-            (None, Self::Given(_)) => None,
+        match self {
+            Self::Named(name) => named_initializer(name),
+            Self::Given(parts) => Some(Arc::new((**parts).clone())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 
-use inductive_models::{ModelSpec, entries, find_switchable};
+use inductive_models::{Family, ModelSpec, entries, find_switchable};
 use inductive_nn::{Gate, Positions, Reparameterization};
 use inductive_schedule::{Duration, RunSize, SwitchTimes};
 use schemars::JsonSchema;
@@ -75,21 +75,27 @@ impl SwitchRecipe {
         };
         check(&self.positions, Gate::Held).map_err(|why| wrong("switch.positions", &self.positions, why))?;
         check(&Positions::Kept, self.gate).map_err(|why| wrong("switch.gate", &self.gate, why))?;
-        if model.can_switch() {
+        // A family from outside is asked once it is built.
+        if model.can_switch() || matches!(model.family, Family::Other(_)) {
             return Ok(());
         }
-        let expected = match find_switchable(&model.name) {
+        Err(Self::no_layers(&model.name))
+    }
+
+    /// That no layer of this model can do what the table asks.
+    pub(crate) fn no_layers(model: &str) -> Error {
+        let expected = match find_switchable(model) {
             Ok(same) => format!("`{}`, which is the same with layers that can", same.spec.name),
             Err(_) => {
                 let all = entries().into_iter().filter(|it| it.spec.can_switch());
                 all.map(|it| it.spec.name).collect::<Vec<_>>().join(", ")
             }
         };
-        Err(Error::Recipe {
+        Error::Recipe {
             field: "model",
-            got: format!("{}, of which no layer can leave convolution as `switch` asks", model.name),
+            got: format!("{model}, of which no layer can leave convolution as `switch` asks"),
             expected,
-        })
+        }
     }
 
     /// The updates before each of so many layers switches, from the first; `None`: never.
