@@ -11,7 +11,7 @@ use inductive_data::Batches;
 use inductive_models::Zoo;
 
 use crate::{
-    At, Best, Error, Hook, Learner, Metrics, Outcome, Plan, Progress, Result, SaveEvery, StepInfo,
+    Best, Error, Hook, Learner, Metrics, Now, Outcome, Plan, Progress, Result, SaveEvery, StepInfo,
     TrainOptions,
     data::RunData,
     evaluate::evaluate,
@@ -64,9 +64,9 @@ impl<'a, D: Zoo> Course<'a, D> {
     /// Lets every hook have its turn.
     fn each(
         &mut self,
-        mut turn: impl FnMut(&mut dyn Hook<D>, &mut Learner<D>, &mut At<'_>) -> Result<()>,
+        mut turn: impl FnMut(&mut dyn Hook<D>, &mut Learner<D>, &mut Now<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut at = At {
+        let mut at = Now {
             step: self.header.position.step,
             plan: &self.plan,
             folder: self.folder.path(),

@@ -21,7 +21,7 @@ pub trait Hook<D: Zoo> {
     ///
     /// # Errors
     /// As [`before_step`](Self::before_step).
-    fn start(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+    fn start(&mut self, learner: &mut Learner<D>, at: &mut Now<'_>) -> Result<()> {
         let _ = (learner, at);
         Ok(())
     }
@@ -30,7 +30,7 @@ pub trait Hook<D: Zoo> {
     ///
     /// # Errors
     /// End the run; [`Error::part`] makes an error of any text.
-    fn before_step(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+    fn before_step(&mut self, learner: &mut Learner<D>, at: &mut Now<'_>) -> Result<()> {
         let _ = (learner, at);
         Ok(())
     }
@@ -39,7 +39,7 @@ pub trait Hook<D: Zoo> {
     ///
     /// # Errors
     /// As [`before_step`](Self::before_step).
-    fn after_step(&mut self, learner: &mut Learner<D>, report: &StepReport, at: &mut At<'_>) -> Result<()> {
+    fn after_step(&mut self, learner: &mut Learner<D>, report: &StepReport, at: &mut Now<'_>) -> Result<()> {
         let _ = (learner, report, at);
         Ok(())
     }
@@ -53,7 +53,7 @@ pub trait Hook<D: Zoo> {
         &mut self,
         learner: &mut Learner<D>,
         metrics: &mut Metrics,
-        at: &mut At<'_>,
+        at: &mut Now<'_>,
     ) -> Result<()> {
         let _ = (learner, metrics, at);
         Ok(())
@@ -80,7 +80,7 @@ pub trait Hook<D: Zoo> {
 
 /// A moment of a run, as a hook sees it.
 #[non_exhaustive]
-pub struct At<'a> {
+pub struct Now<'a> {
     /// Updates made.
     pub step: u64,
     /// Lengths in steps, and the learning rate.
@@ -103,7 +103,7 @@ pub struct HookState {
 }
 
 /// A number that is taken of a learner after every evaluation, and written to [`Metrics::measures`] by its name.
-pub trait Measure<D: Zoo> {
+pub trait Gauge<D: Zoo> {
     /// How it is called in `metrics.jsonl`; letters, digits, `-` and `_`.
     fn name(&self) -> &str;
 
@@ -111,11 +111,11 @@ pub trait Measure<D: Zoo> {
     ///
     /// # Errors
     /// End the run; [`Error::part`] makes an error of any text.
-    fn measure(&mut self, learner: &Learner<D>, at: &mut At<'_>) -> Result<f64>;
+    fn measure(&mut self, learner: &Learner<D>, at: &mut Now<'_>) -> Result<f64>;
 }
 
 /// All measures of a run.
-pub(crate) struct Measures<D>(pub Vec<Box<dyn Measure<D>>>);
+pub(crate) struct Measures<D>(pub Vec<Box<dyn Gauge<D>>>);
 
 impl<D: Zoo> Hook<D> for Measures<D> {
     fn name(&self) -> &str {
@@ -126,7 +126,7 @@ impl<D: Zoo> Hook<D> for Measures<D> {
         &mut self,
         learner: &mut Learner<D>,
         metrics: &mut Metrics,
-        at: &mut At<'_>,
+        at: &mut Now<'_>,
     ) -> Result<()> {
         for measure in &mut self.0 {
             let value = measure.measure(learner, at)?;

@@ -3,7 +3,7 @@
 //! | item | what it does |
 //! |---|---|
 //! | [`Recipe`] | everything that decides a run's result, as TOML |
-//! | [`Run`] | a run of a recipe, or of parts: model, data, transforms, schedule, [`Hook`]s and [`Measure`]s |
+//! | [`Run`] | a run of a recipe, or of parts: model, data, transforms, schedule, [`Hook`]s and [`Gauge`]s |
 //! | [`train`] | makes or continues the run of a recipe in a folder; [`finished`] reads a stored result |
 //! | [`Initial`] | the weights that a run begins with |
 //! | [`load_weights`] | weights of a file, with positions of another grid resampled |
@@ -79,7 +79,7 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, check_logits, evaluate, evaluate_finite};
 pub use frequencies::{FourierPoint, frequencies};
 pub use groups::decays;
-pub use hook::{At, Hook, HookState, Measure};
+pub use hook::{Gauge, Hook, HookState, Now};
 pub use initial::Initial;
 pub use learner::{Learner, StepReport};
 pub use loss::smooth_targets;

@@ -67,7 +67,7 @@ pub struct Metrics {
     /// images and channels; empty where one is not finite.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fourier: Vec<FourierPoint>,
-    /// What the run's own measures gave, by name ([`Measure`](crate::Measure)).
+    /// What the run's own measures gave, by name ([`Gauge`](crate::Gauge)).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measures: BTreeMap<String, f64>,
 }

@@ -15,7 +15,7 @@ use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    At, Error, FourierPoint, Hook, Learner, Metrics, Result,
+    Error, FourierPoint, Hook, Learner, Metrics, Now, Result,
     evaluate::to_device,
     folder::RunFolder,
     frequencies::{self, highest},
@@ -187,7 +187,7 @@ impl<D: Zoo> Hook<D> for LookInside {
         "inside"
     }
 
-    fn start(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+    fn start(&mut self, learner: &mut Learner<D>, at: &mut Now<'_>) -> Result<()> {
         let path = RunFolder::look(at.folder).start();
         if path.exists() {
             return Ok(());
@@ -202,7 +202,7 @@ impl<D: Zoo> Hook<D> for LookInside {
         &mut self,
         learner: &mut Learner<D>,
         metrics: &mut Metrics,
-        _: &mut At<'_>,
+        _: &mut Now<'_>,
     ) -> Result<()> {
         let model = learner.model();
         let inside = self.0.measure(learner.device(), model, &learner.targets())?;

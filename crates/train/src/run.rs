@@ -9,7 +9,7 @@ use inductive_nn::ModuleExt;
 use inductive_schedule::{Clock, Schedule};
 
 use crate::{
-    Environment, Error, Hook, Initial, Learner, Measure, Outcome, Plan, Probe, Progress, Recipe, Result,
+    Environment, Error, Gauge, Hook, Initial, Learner, Outcome, Plan, Probe, Progress, Recipe, Result,
     RunInfo, RunResult, TrainOptions,
     course::Course,
     data::RunData,
@@ -70,7 +70,7 @@ pub struct Run<D: Zoo> {
     transforms: Option<Vec<Arc<dyn Transform>>>,
     schedule: Option<(Clock, Arc<dyn Schedule + Send + Sync>)>,
     hooks: Vec<Box<dyn Hook<D>>>,
-    measures: Vec<Box<dyn Measure<D>>>,
+    measures: Vec<Box<dyn Gauge<D>>>,
 }
 
 impl<D: Zoo> Run<D> {
@@ -121,7 +121,7 @@ impl<D: Zoo> Run<D> {
     }
 
     /// And this measure, after those there are; hooks see what measures gave.
-    pub fn measure(mut self, measure: impl Measure<D> + 'static) -> Self {
+    pub fn measure(mut self, measure: impl Gauge<D> + 'static) -> Self {
         self.measures.push(Box::new(measure));
         self
     }

@@ -8,7 +8,7 @@ use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 use inductive_schedule::{Duration, SwitchTimes};
 
-use crate::{At, Error, Hook, Learner, Metrics, Plan, Recipe, Result, SwitchInfo, SwitchRecipe};
+use crate::{Error, Hook, Learner, Metrics, Now, Plan, Recipe, Result, SwitchInfo, SwitchRecipe};
 
 /// When the layers of a run switch, and which have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,11 +126,11 @@ impl<D: Zoo> Hook<D> for Switching {
         "switching"
     }
 
-    fn start(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+    fn start(&mut self, learner: &mut Learner<D>, at: &mut Now<'_>) -> Result<()> {
         self.before_step(learner, at)
     }
 
-    fn before_step(&mut self, learner: &mut Learner<D>, at: &mut At<'_>) -> Result<()> {
+    fn before_step(&mut self, learner: &mut Learner<D>, at: &mut Now<'_>) -> Result<()> {
         let (step, total_steps) = (at.step, at.plan.total_steps);
         for layer in &self.switch_due(learner, step)? {
             at.progress.switch(&SwitchInfo { layer, step, total_steps });
@@ -142,7 +142,7 @@ impl<D: Zoo> Hook<D> for Switching {
         &mut self,
         learner: &mut Learner<D>,
         metrics: &mut Metrics,
-        _: &mut At<'_>,
+        _: &mut Now<'_>,
     ) -> Result<()> {
         metrics.switched = self.switched(learner)?;
         metrics.head_positions = head_positions(learner.model())?;

@@ -17,7 +17,7 @@ use inductive_models::{Attention, Classifier, Family, Model, ModelSpec, families
 use inductive_nn::ModuleExt;
 use inductive_schedule::{Clock, Schedule};
 use inductive_train::{
-    At, Error, Hook, HookState, Learner, Measure, Metrics, Outcome, Progress, Recipe, Result, Run, SaveEvery,
+    Error, Gauge, Hook, HookState, Learner, Metrics, Now, Outcome, Progress, Recipe, Result, Run, SaveEvery,
     Silent, StepInfo, StepReport, TrainOptions,
 };
 
@@ -43,7 +43,7 @@ impl Hook<Cpu> for Memory {
         "memory"
     }
 
-    fn before_step(&mut self, learner: &mut Learner<Cpu>, at: &mut At<'_>) -> Result<()> {
+    fn before_step(&mut self, learner: &mut Learner<Cpu>, at: &mut Now<'_>) -> Result<()> {
         if at.step.is_multiple_of(4) {
             self.bias = values(learner.model())["head.bias"].clone();
         }
@@ -54,7 +54,7 @@ impl Hook<Cpu> for Memory {
         Ok(())
     }
 
-    fn after_step(&mut self, _: &mut Learner<Cpu>, report: &StepReport, at: &mut At<'_>) -> Result<()> {
+    fn after_step(&mut self, _: &mut Learner<Cpu>, report: &StepReport, at: &mut Now<'_>) -> Result<()> {
         self.losses.push(report.loss as f32);
         assert_eq!(self.losses.len() as u64, at.step, "every update is seen once");
         Ok(())
@@ -64,7 +64,7 @@ impl Hook<Cpu> for Memory {
         &mut self,
         _: &mut Learner<Cpu>,
         metrics: &mut Metrics,
-        at: &mut At<'_>,
+        at: &mut Now<'_>,
     ) -> Result<()> {
         assert!(metrics.measures.contains_key("norm"), "measures come first");
         assert_eq!(metrics.step, at.step);
@@ -92,12 +92,12 @@ impl Hook<Cpu> for Memory {
 /// The norm of a parameter.
 struct Norm(&'static str);
 
-impl Measure<Cpu> for Norm {
+impl Gauge<Cpu> for Norm {
     fn name(&self) -> &str {
         "norm"
     }
 
-    fn measure(&mut self, learner: &Learner<Cpu>, _: &mut At<'_>) -> Result<f64> {
+    fn measure(&mut self, learner: &Learner<Cpu>, _: &mut Now<'_>) -> Result<f64> {
         Ok(norm(&values(learner.model())[self.0]))
     }
 }

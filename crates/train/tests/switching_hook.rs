@@ -17,7 +17,7 @@ use inductive_models::{BuildOptions, Model, build};
 use inductive_nn::{Gate, Operator, Positions, Reparameterization};
 use inductive_schedule::{Duration, SwitchTimes};
 use inductive_train::{
-    At, Error, Hook, Learner, Metrics, Outcome, Progress, Recipe, Result, Run, SaveEvery, Silent, StepInfo,
+    Error, Hook, Learner, Metrics, Now, Outcome, Progress, Recipe, Result, Run, SaveEvery, Silent, StepInfo,
     StepReport, TrainOptions,
 };
 
@@ -34,21 +34,21 @@ impl Hook<Cpu> for ByHand {
         "by-hand"
     }
 
-    fn start(&mut self, learner: &mut Learner<Cpu>, _: &mut At<'_>) -> Result<()> {
+    fn start(&mut self, learner: &mut Learner<Cpu>, _: &mut Now<'_>) -> Result<()> {
         if learner.model().switchable()?[2].operator == Operator::Convolution {
             learner.switch(2, &how(Positions::Kernel { alpha: 1.0 }, Gate::Linear(0.5)))?;
         }
         Ok(())
     }
 
-    fn before_step(&mut self, learner: &mut Learner<Cpu>, at: &mut At<'_>) -> Result<()> {
+    fn before_step(&mut self, learner: &mut Learner<Cpu>, at: &mut Now<'_>) -> Result<()> {
         if at.step == 7 {
             learner.switch(5, &how(Positions::default(), Gate::Sigmoid(1.0)))?;
         }
         Ok(())
     }
 
-    fn after_step(&mut self, learner: &mut Learner<Cpu>, _: &StepReport, at: &mut At<'_>) -> Result<()> {
+    fn after_step(&mut self, learner: &mut Learner<Cpu>, _: &StepReport, at: &mut Now<'_>) -> Result<()> {
         if at.step == 4 {
             learner.switch(0, &how(Positions::default(), Gate::Held))?;
         }
@@ -59,7 +59,7 @@ impl Hook<Cpu> for ByHand {
         &mut self,
         learner: &mut Learner<Cpu>,
         _: &mut Metrics,
-        at: &mut At<'_>,
+        at: &mut Now<'_>,
     ) -> Result<()> {
         if at.step == 6 {
             learner.switch(1, &how(Positions::Kernel { alpha: 2.0 }, Gate::Linear(0.8)))?;
@@ -188,7 +188,7 @@ impl Hook<Cpu> for BehindItsBack {
         "behind"
     }
 
-    fn before_step(&mut self, learner: &mut Learner<Cpu>, _: &mut At<'_>) -> Result<()> {
+    fn before_step(&mut self, learner: &mut Learner<Cpu>, _: &mut Now<'_>) -> Result<()> {
         Ok(learner.model_mut().reparameterize(0, &Reparameterization::default())?)
     }
 }

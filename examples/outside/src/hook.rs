@@ -2,7 +2,7 @@
 
 use inductive_models::Zoo;
 use inductive_nn::ModuleExt;
-use inductive_train::{At, Hook, HookState, Learner, Measure, Metrics, Result, StepReport};
+use inductive_train::{Now, Hook, HookState, Learner, Gauge, Metrics, Result, StepReport};
 
 /// Averages the training loss over all updates since the start.
 #[derive(Default)]
@@ -15,12 +15,12 @@ impl<D: Zoo> Hook<D> for MeanLoss {
         "mean-loss"
     }
 
-    fn after_step(&mut self, _: &mut Learner<D>, report: &StepReport, _: &mut At<'_>) -> Result<()> {
+    fn after_step(&mut self, _: &mut Learner<D>, report: &StepReport, _: &mut Now<'_>) -> Result<()> {
         self.losses.push(report.loss as f32);
         Ok(())
     }
 
-    fn after_evaluation(&mut self, _: &mut Learner<D>, metrics: &mut Metrics, _: &mut At<'_>) -> Result<()> {
+    fn after_evaluation(&mut self, _: &mut Learner<D>, metrics: &mut Metrics, _: &mut Now<'_>) -> Result<()> {
         let mean = self.losses.iter().sum::<f32>() / self.losses.len() as f32;
         metrics.measures.insert("mean-loss".to_owned(), mean.into());
         Ok(())
@@ -40,12 +40,12 @@ impl<D: Zoo> Hook<D> for MeanLoss {
 /// The largest weight of the model.
 pub struct LargestWeight;
 
-impl<D: Zoo> Measure<D> for LargestWeight {
+impl<D: Zoo> Gauge<D> for LargestWeight {
     fn name(&self) -> &str {
         "largest-weight"
     }
 
-    fn measure(&mut self, learner: &Learner<D>, _: &mut At<'_>) -> Result<f64> {
+    fn measure(&mut self, learner: &Learner<D>, _: &mut Now<'_>) -> Result<f64> {
         let mut largest = 0.0;
         learner.model().for_each_parameter(&mut |p| {
             largest = p.to_vec().iter().fold(largest, |most, weight| weight.abs().max(most));
