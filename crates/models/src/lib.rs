@@ -27,9 +27,11 @@
 
 mod classifier;
 mod convmixer;
+mod entry;
 mod error;
 pub mod families;
 mod initialise;
+mod macs;
 mod model;
 mod registry;
 mod resnet;
@@ -40,14 +42,13 @@ mod transformer;
 
 pub use classifier::{Classifier, Head, HeadInit, Represented, Trunk};
 pub use convmixer::{ConvMixer, ConvMixerBlock, ConvMixerStem};
+pub use entry::{BuildOptions, Entry};
 pub use error::{Error, Result};
 pub use families::halve_linear_weights;
 pub use inductive_nn::{BatchStatistics, BlockRecord, Context, Images, Module, Overlap, Record};
 pub use initialise::{Initialised, LayerInitialised, initialise, initialise_filters, initialise_with};
 pub use model::{Logits, Model, block_drop_paths};
-pub use registry::{
-    BuildOptions, Builder, Built, Entry, Registry, Zoo, build, entries, find, find_switchable,
-};
+pub use registry::{Builder, Built, Registry, Zoo, build, entries, find, find_switchable};
 pub use resnet::{
     BasicBlock, BasicDownStage, BasicResnet, BasicStage, Bottleneck, BottleneckResnet, BottleneckStage,
     CifarResnet, CifarStem, Conv, Convolution, Identity, ImagenetStem, NoStage, Projection, ResidualBlock,

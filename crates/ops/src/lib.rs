@@ -29,6 +29,7 @@ mod error;
 mod matmul;
 mod simd;
 mod tape;
+mod taped;
 
 mod adamw;
 mod attention;

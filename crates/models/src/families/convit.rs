@@ -8,7 +8,8 @@ use inductive_ops::Backend;
 use super::{repeated, with_head};
 use crate::{
     Attention, ConvitSpec, Error, Family, ModelSpec, Result,
-    registry::{Built, Entry, Named},
+    entry::Entry,
+    registry::{Built, Named},
     transformer::{Features, Joins, Position, Transformer},
 };
 

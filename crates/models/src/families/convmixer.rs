@@ -3,11 +3,7 @@
 use inductive_ops::Backend;
 
 use super::with_head;
-use crate::{
-    ConvMixerSpec, Family,
-    convmixer::ConvMixer,
-    registry::{Entry, Named},
-};
+use crate::{ConvMixerSpec, Family, convmixer::ConvMixer, entry::Entry, registry::Named};
 
 /// One table: name, channels, side of the filters, depth, patch, side of the image, whether ReLU takes the place of GELU.
 macro_rules! zoo {

@@ -12,7 +12,8 @@ use super::with_head;
 use crate::{
     Attention, EitSpec, Family, ModelSpec, Result,
     classifier::Represented,
-    registry::{Entry, Named},
+    entry::Entry,
+    registry::Named,
     transformer::{Features, Joins, Position, Transformer},
 };
 

@@ -15,7 +15,8 @@ use inductive_ops::Backend;
 use crate::{
     Result,
     classifier::{Classifier, Trunk},
-    registry::{BuildOptions, Built, Named},
+    entry::BuildOptions,
+    registry::{Built, Named},
     spec::{Family, ModelSpec},
 };
 

@@ -8,7 +8,8 @@ use inductive_ops::Backend;
 use super::{repeated, with_head};
 use crate::{
     Attention, Family, ModelSpec, Pool, Result,
-    registry::{Entry, Named},
+    entry::Entry,
+    registry::Named,
     transformer::{Features, Position, Transformer},
 };
 

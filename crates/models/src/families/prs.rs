@@ -8,7 +8,8 @@ use inductive_ops::Backend;
 use super::{repeated, with_head};
 use crate::{
     Family, ModelSpec, Result, StagesSpec,
-    registry::{Entry, Named},
+    entry::Entry,
+    registry::Named,
     stage::Stage,
     transformer::{Features, Transformer},
 };

@@ -5,7 +5,8 @@ use inductive_ops::Backend;
 use super::with_head;
 use crate::{
     Family, ModelSpec, ResnetSpec,
-    registry::{Entry, Named},
+    entry::Entry,
+    registry::Named,
     resnet::{
         BasicResnet, BottleneckResnet, CifarResnet, CifarStem, ImagenetStem, SwitchBottleneckResnet,
         SwitchCifarResnet, SwitchResnet,

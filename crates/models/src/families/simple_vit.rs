@@ -9,7 +9,8 @@ use inductive_ops::Backend;
 use super::with_head;
 use crate::{
     Attention, Error, Family, ModelSpec, Pool, Result,
-    registry::{Entry, Named},
+    entry::Entry,
+    registry::Named,
     transformer::{Features, Transformer},
 };
 

@@ -7,7 +7,8 @@ use inductive_ops::Backend;
 use super::{repeated, with_head};
 use crate::{
     Attention, Family, ModelSpec, Result,
-    registry::{Entry, Named},
+    entry::Entry,
+    registry::Named,
     transformer::{Features, Joins, Position, Transformer},
 };
 

@@ -1,6 +1,7 @@
 //! A convolution that can become attention with the same output, and go on from there (Cordonnier et al., ICLR 2020;
 //! T-CNN, arXiv 2106.05795; PRS, arXiv 2210.01370).
 
+mod compute;
 mod layer;
 mod reparameterization;
 #[cfg(test)]
