@@ -1,4 +1,4 @@
-//! The main job, killed in the middle and given again: it goes on and ends with the same numbers.
+//! The main job, killed in the middle and given again: it goes on and ends with the same numbers. Files that ask for too much.
 
 mod common;
 
@@ -24,6 +24,29 @@ fn exact_claims_of_eit_hold_without_training() {
         report.contains("70.026") && report.contains("    inductive reproduce eit --table exact"),
         "{report}"
     );
+}
+
+#[test]
+fn a_file_that_would_never_end_is_a_usage_error_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &str| {
+        let head =
+            "paper = 'mine'\nname = 'x'\nabout = 'x'\ntitle = '{x}'\narm = [{ name = 'a', label = 'a' }]\n";
+        let sizes = "preset.smoke.recipe = { epochs = '1 steps', synthetic = { train = 40, test = 20 } }\n";
+        fs::write(folder.path().join("own.toml"), format!("{head}{sizes}text.x = {text}")).unwrap();
+        in_time(&mut program(folder.path(), &["reproduce", "own.toml", "--preset", "smoke"]))
+    };
+    for (text, said) in [
+        ("'{x}'", "[text] names itself: x -> x"),
+        ("'{mean(repeat(1, 1e30)):1}'", "whole number from 0 to 1024"),
+        (&format!("'{}{}'", "{".repeat(50_000), "}".repeat(50_000)), "within each other"),
+    ] {
+        let output = file(text);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("own.toml: ") && error.contains(said), "{said}: {error}");
+        assert!(!folder.path().join("runs").exists());
+    }
 }
 
 const STUDY: &str = "runs/convit-smoke-synthetic";

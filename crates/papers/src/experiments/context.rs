@@ -85,7 +85,7 @@ impl<'a> Context<'a> {
 
     /// Whether this preset runs the arm.
     pub fn runs(&self, arm: &Arm) -> bool {
-        self.size.arms.iter().any(|it| it.name == arm.name)
+        self.size.arms.iter().any(|run| run.name == arm.name)
     }
 
     /// How a statement calls the arm.

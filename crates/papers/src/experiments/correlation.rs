@@ -17,8 +17,8 @@ pub(super) fn spearman(x: &[f64], y: &[f64]) -> f64 {
 }
 
 fn ranks(values: &[f64]) -> Vec<f64> {
-    let below = |v: f64| values.iter().filter(|it| **it < v).count() as f64;
-    let equal = |v: f64| values.iter().filter(|it| **it == v).count() as f64;
+    let below = |v: f64| values.iter().filter(|value| **value < v).count() as f64;
+    let equal = |v: f64| values.iter().filter(|value| **value == v).count() as f64;
     values
         .iter()
         .map(|&v| below(v) + 0.5 * (equal(v) - 1.0) + if v.is_nan() { f64::NAN } else { 0.0 })
@@ -36,7 +36,7 @@ pub(super) fn rank_with_depth(values: &[f64]) -> f64 {
 }
 
 fn places(values: &[f64]) -> Vec<f64> {
-    (0..values.len()).map(|it| it as f64).collect()
+    (0..values.len()).map(|place| place as f64).collect()
 }
 
 #[cfg(test)]

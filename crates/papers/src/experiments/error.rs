@@ -36,7 +36,7 @@ pub enum Error {
     /// No such preset.
     #[error(
         "preset `{}`: {why}choose {}{}",
-        shown(name), one_of(Preset::ALL), nearest(name, &Preset::ALL.map(|it| it.to_string()))
+        shown(name), one_of(Preset::ALL), nearest(name, &Preset::ALL.map(|preset| preset.to_string()))
     )]
     Preset {
         /// What was asked for.

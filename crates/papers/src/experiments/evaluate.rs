@@ -102,7 +102,7 @@ impl Value {
         Ok(match (self, other) {
             (Self::Number(a), Self::Number(b)) => Some(a - b),
             (Self::Missing, _) | (_, Self::Missing) => None,
-            _ => self.side(other)?.minus(&other.side(self)?).summary().map(|it| it.mean),
+            _ => self.side(other)?.minus(&other.side(self)?).summary().map(|summary| summary.mean),
         })
     }
 }
@@ -155,7 +155,7 @@ impl<'a> Context<'a> {
             Expression::Name(name) => self.words.get(name).unwrap_or(name).clone(),
             Expression::Number(_) => expression.to_string(),
             Expression::Call(name, of) => {
-                let of: Vec<_> = of.iter().map(|it| self.spelled(it)).collect();
+                let of: Vec<_> = of.iter().map(|inner| self.spelled(inner)).collect();
                 format!("{name}({})", of.join(", "))
             }
             Expression::Binary(operator, left, right) => {
@@ -214,7 +214,7 @@ impl<'a> Context<'a> {
             }
             "or" => {
                 let other = number(1)?;
-                Ok(value(0)?.map(|it| if it.is_nan() { other } else { it }))
+                Ok(value(0)?.map(|number| if number.is_nan() { other } else { number }))
             }
             "repeat" => Ok(Value::List(vec![number(0)?; layers(0, number(1)?)?])),
             "over_seeds" => Ok(self.expected(value(0)?.in_the_mean())),
@@ -228,7 +228,9 @@ impl<'a> Context<'a> {
             }),
             "lead" => match of {
                 [a, b] if self.spelled(a) == self.spelled(b) => Ok(Value::Missing),
-                _ => binary('/', value(0)?, value(1)?).map(|it| it.map(|ratio| 100.0 * (ratio - 1.0))),
+                _ => {
+                    binary('/', value(0)?, value(1)?).map(|ratios| ratios.map(|ratio| 100.0 * (ratio - 1.0)))
+                }
             },
             "abs" => Ok(value(0)?.map(f64::abs)),
             "depth_correlation" => value(0)?.reduce(name, with_depth),

@@ -51,7 +51,7 @@ pub(crate) struct Statement {
 impl Statement {
     /// Reads `left > right`, `left < right` or a chain of one kind.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let less = text.split_whitespace().any(|it| it == "<");
+        let less = text.split_whitespace().any(|word| word == "<");
         let sides = text.split(if less { " < " } else { " > " }).map(Expression::parse);
         let sides = sides.collect::<Result<Vec<_>, _>>()?;
         match sides.len() {
@@ -118,7 +118,9 @@ impl Words<'_> {
         let mut left = self.level(level + 1)?;
         loop {
             let next = self.words.peek().and_then(|word| one_character(word));
-            let Some(operator) = next.filter(|it| operators.contains(it)) else { return Ok(left) };
+            let Some(operator) = next.filter(|operator| operators.contains(operator)) else {
+                return Ok(left);
+            };
             self.words.next();
             left = Expression::Binary(operator, Box::new(left), Box::new(self.level(level + 1)?));
         }

@@ -25,7 +25,7 @@ fn guessing(classes: usize) -> f64 {
 /// guessing no verdict stands; a preset that is not meant to learn has none.
 pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResult], classes: usize) {
     let level = guessing(classes);
-    for named in report.figures.iter_mut().filter(|it| it.figure.y.label == ACCURACY) {
+    for named in report.figures.iter_mut().filter(|named| named.figure.y.label == ACCURACY) {
         named.figure.guide = Some(Guide { name: format!("guessing, {level} %"), at: level });
     }
     if preset == Preset::Smoke {

@@ -43,8 +43,8 @@ impl<'a> At<'a> {
     /// A list with a number per layer that is measured before the first update too.
     fn list(&self, start: fn(&Inside) -> &Vec<f64>, line: fn(&Metrics) -> &Vec<f64>) -> Option<Vec<f64>> {
         match self.moment {
-            Moment::Start => self.run.result.start.as_ref().map(|it| start(it).clone()),
-            _ => self.metrics().map(|it| line(it).clone()),
+            Moment::Start => self.run.result.start.as_ref().map(|inside| start(inside).clone()),
+            _ => self.metrics().map(|metrics| line(metrics).clone()),
         }
     }
 }
@@ -120,14 +120,14 @@ impl Measures {
         for (name, start, line) in [
             (
                 "nonlocality",
-                (|it| &it.nonlocality) as fn(&Inside) -> &Vec<f64>,
+                (|inside| &inside.nonlocality) as fn(&Inside) -> &Vec<f64>,
                 (|m| &m.nonlocality) as fn(&Metrics) -> &Vec<f64>,
             ),
-            ("head_diversity", |it| &it.head_diversity, |m| &m.head_diversity),
-            ("high_frequency", |it| &it.high_frequency, |m| &m.high_frequency),
-            ("target_mass", |it| &it.target_mass, |m| &m.target_mass),
-            ("stable_rank", |it| &it.stable_rank, |m| &m.stable_rank),
-            ("nuclear_rank", |it| &it.nuclear_rank, |m| &m.nuclear_rank),
+            ("head_diversity", |inside| &inside.head_diversity, |m| &m.head_diversity),
+            ("high_frequency", |inside| &inside.high_frequency, |m| &m.high_frequency),
+            ("target_mass", |inside| &inside.target_mass, |m| &m.target_mass),
+            ("stable_rank", |inside| &inside.stable_rank, |m| &m.stable_rank),
+            ("nuclear_rank", |inside| &inside.nuclear_rank, |m| &m.nuclear_rank),
         ] {
             all.layers(name, move |at| at.list(start, line));
         }
@@ -148,7 +148,7 @@ impl Measures {
         name: impl Into<String>,
         of: impl Fn(&At<'_>) -> Option<f64> + Send + Sync + 'static,
     ) {
-        self.add(name, Function { layered: false, of: move |at: &At<'_>| of(at).map(|it| vec![it]) });
+        self.add(name, Function { layered: false, of: move |at: &At<'_>| of(at).map(|number| vec![number]) });
     }
 
     /// Adds a number for each layer.
@@ -162,7 +162,7 @@ impl Measures {
 
     /// The one of this name.
     pub fn get(&self, name: &str) -> Option<&dyn Measure> {
-        self.0.get(name).map(|it| &**it)
+        self.0.get(name).map(|measure| &**measure)
     }
 
     /// All names.

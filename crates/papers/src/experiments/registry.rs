@@ -81,7 +81,9 @@ impl Registry {
     /// [`Error::Experiment`] where there is one of this paper and name.
     pub fn add(&mut self, experiment: Experiment) -> Result<()> {
         let Experiment { paper, name, .. } = &experiment;
-        if let Some(other) = self.experiments().find(|it| it.paper == *paper && it.name == *name) {
+        if let Some(other) =
+            self.experiments().find(|experiment| experiment.paper == *paper && experiment.name == *name)
+        {
             let problem = format!("{} is `{paper}`, `{name}` too; take another `name`", other.file);
             return Err(Error::experiment(&experiment.file, problem));
         }
@@ -93,12 +95,12 @@ impl Registry {
 
     /// All experiments, paper by paper, the main one of each first.
     pub fn experiments(&self) -> impl Iterator<Item = &Experiment> {
-        self.experiments.iter().map(|it| &**it)
+        self.experiments.iter().map(|experiment| &**experiment)
     }
 
     /// The papers.
     pub fn papers(&self) -> Vec<String> {
-        let mut papers: Vec<String> = self.experiments().map(|it| it.paper.clone()).collect();
+        let mut papers: Vec<String> = self.experiments().map(|experiment| experiment.paper.clone()).collect();
         papers.dedup();
         papers
     }
@@ -108,16 +110,20 @@ impl Registry {
     /// # Errors
     /// [`Error::Paper`], [`Error::Table`], with the names that there are.
     pub fn experiment(&self, paper: &str, name: Option<&str>) -> Result<Arc<Experiment>> {
-        let of_paper: Vec<_> = self.experiments.iter().filter(|it| it.paper == paper).collect();
+        let of_paper: Vec<_> =
+            self.experiments.iter().filter(|experiment| experiment.paper == paper).collect();
         let Some(main) = of_paper.first() else {
             return Err(Error::Paper { name: paper.to_owned(), known: self.papers() });
         };
         let Some(name) = name else { return Ok(Arc::clone(main)) };
-        let found = of_paper.iter().find(|it| it.name == name).map(|it| Arc::clone(it));
+        let found = of_paper
+            .iter()
+            .find(|experiment| experiment.name == name)
+            .map(|experiment| Arc::clone(experiment));
         found.ok_or_else(|| Error::Table {
             paper: paper.to_owned(),
             table: name.to_owned(),
-            known: of_paper.iter().map(|it| it.name.clone()).collect(),
+            known: of_paper.iter().map(|experiment| experiment.name.clone()).collect(),
         })
     }
 }

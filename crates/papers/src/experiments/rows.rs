@@ -136,7 +136,7 @@ impl Context<'_> {
             return if self.results.is_empty() { vec![row] } else { Vec::new() };
         };
         let lines = &run.result.metrics;
-        let last = lines.last().map_or(1.0, |it| it.step as f64);
+        let last = lines.last().map_or(1.0, |line| line.step as f64);
         let row = |(at, line): (usize, &inductive_train::Metrics)| {
             let row = Row { moment: Some(Moment::Evaluation(at)), ..Row::default() };
             let share = 100.0 * line.step as f64 / last;

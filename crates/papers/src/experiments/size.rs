@@ -51,12 +51,12 @@ impl Experiment {
                 format!("[preset.{preset}] arms: there is no arm `{name}`; there are {}", known.join(", "))
             })
         };
-        let arms = match scale.and_then(|it| it.arms.as_ref()) {
+        let arms = match scale.and_then(|scale| scale.arms.as_ref()) {
             Some(names) => names.iter().map(arm).collect::<Said<Vec<_>>>()?,
             None => self.arms.iter().collect(),
         };
-        let fractions = scale.and_then(|it| it.fractions.clone()).unwrap_or_else(|| vec![1.0]);
-        if let Some(wrong) = fractions.iter().find(|it| !(**it > 0.0 && **it <= 1.0)) {
+        let fractions = scale.and_then(|scale| scale.fractions.clone()).unwrap_or_else(|| vec![1.0]);
+        if let Some(wrong) = fractions.iter().find(|fraction| !(**fraction > 0.0 && **fraction <= 1.0)) {
             return Err(format!(
                 "[preset.{preset}] fractions: {wrong} is no share of the data; give above 0 and up to 1"
             ));
@@ -68,7 +68,7 @@ impl Experiment {
                 .map_err(|problem| of_arm(&arm.name, &problem))
         };
         let recipes = arms.iter().map(recipe).collect::<Said<_>>()?;
-        Ok(Size { seeds: scale.and_then(|it| it.seeds).unwrap_or(2), fractions, arms, recipes })
+        Ok(Size { seeds: scale.and_then(|scale| scale.seeds).unwrap_or(2), fractions, arms, recipes })
     }
 
     /// All runs, seed by seed: a study that is stopped early has whole pairs.
@@ -130,7 +130,7 @@ fn of_arm(name: &str, problem: &str) -> String {
 }
 
 fn recipe_of(table: &toml::Table) -> Said<Recipe> {
-    if let Some(field) = SET.iter().find(|it| table.contains_key(**it)) {
+    if let Some(field) = SET.iter().find(|field| table.contains_key(**field)) {
         return Err(format!(
             "`{field}` is set by the study: `--seeds`, `--data` and `fractions` decide it; leave it out"
         ));

@@ -64,10 +64,10 @@ impl<'a> Context<'a> {
     /// What stands in braces.
     fn in_braces(&self, name: &str) -> Said<Option<String>> {
         if let Some(cell) = name.strip_prefix("published ") {
-            return self.cited(cell, |it| it.value.to_string());
+            return self.cited(cell, |number| number.value.to_string());
         }
         if let Some(cell) = name.strip_prefix("cited ") {
-            return self.cited(cell, |it| format!("{} ({})", it.value, it.source));
+            return self.cited(cell, |number| format!("{} ({})", number.value, number.source));
         }
         if let Some(expression) = name.strip_prefix("by seed ") {
             let (expression, format) = formatted(expression)?;
@@ -134,7 +134,7 @@ impl<'a> Context<'a> {
                 }
             },
             "batch" => recipe.batch_size.to_string(),
-            "seed" => self.results.first().map_or(0, |it| it.cell.seed).to_string(),
+            "seed" => self.results.first().map_or(0, |run| run.cell.seed).to_string(),
             _ => return Ok(None),
         }))
     }

@@ -49,7 +49,7 @@ impl Report {
         list(&mut out, "What differs from the paper", &self.differences);
         list(&mut out, "Next step", &self.next_steps);
         let facts: Vec<String> =
-            self.environment.iter().map(|it| format!("{}: {}", it.name, it.value)).collect();
+            self.environment.iter().map(|fact| format!("{}: {}", fact.name, fact.value)).collect();
         list(&mut out, "Environment", &facts);
         if !self.command.is_empty() {
             let _ = write!(out, "\n## Run it again\n\n{}", indented(&self.command));

@@ -148,8 +148,8 @@ impl Report {
 
     /// The report as the end of a run prints it: tables, plots, remarks, one paragraph per claim.
     pub fn terminal(&self, terminal: &Terminal) -> String {
-        let mut parts: Vec<String> = self.tables.iter().map(|it| it.table.terminal(terminal)).collect();
-        parts.extend(self.figures.iter().map(|it| it.figure.terminal(terminal, 18)));
+        let mut parts: Vec<String> = self.tables.iter().map(|table| table.table.terminal(terminal)).collect();
+        parts.extend(self.figures.iter().map(|figure| figure.figure.terminal(terminal, 18)));
         let remark = |text: &String| wrap(&terminal.spell(text), terminal.width.max(40), "") + "\n";
         parts.extend(self.remarks.iter().map(remark));
         for claim in &self.claims {

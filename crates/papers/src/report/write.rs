@@ -29,11 +29,14 @@ impl Report {
     /// When a table's or figure's name is not usable or a file is not a report's ([`Error::Foreign`]), both before anything is
     /// written; when a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
-        check_names("table", self.tables.iter().map(|it| it.name.as_str()))?;
-        check_names("figure", self.figures.iter().map(|it| it.name.as_str()))?;
+        check_names("table", self.tables.iter().map(|table| table.name.as_str()))?;
+        check_names("figure", self.figures.iter().map(|figure| figure.name.as_str()))?;
         Self::check(folder)?;
         let figures = folder.join("figures");
-        let drawn = self.figures.iter().map(|it| (figures.join(format!("{}.svg", it.name)), it.figure.svg()));
+        let drawn = self
+            .figures
+            .iter()
+            .map(|figure| (figures.join(format!("{}.svg", figure.name)), figure.figure.svg()));
         let drawn: Vec<(PathBuf, String)> = drawn.collect();
         drawn.iter().try_for_each(|(path, _)| check_ours(path, is_figure).map(drop))?;
         let deepest = if drawn.is_empty() { folder } else { &figures };
@@ -43,7 +46,7 @@ impl Report {
         let [page] = PAGES;
         files.push((folder.join(page), self.markdown()));
         for (path, text) in &files {
-            write_atomic(path, text.as_bytes()).map_err(|it| failed(path, &it.error))?;
+            write_atomic(path, text.as_bytes()).map_err(|failure| failed(path, &failure.error))?;
         }
         Ok(files.into_iter().map(|(path, _)| path).collect())
     }

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!((judged.verdict, judged.n), (Verdict::Undecided, 2));
         assert!(judged.reason.contains("same difference"), "{}", judged.reason);
         // 4 of 60 images more, from different counts: 6.67 points but for the last bits
-        let of_60 = |images: [f64; 2]| images.map(|it| it / 60.0 * 100.0);
+        let of_60 = |images: [f64; 2]| images.map(|count| count / 60.0 * 100.0);
         let judged = judge(&of_60([11.0, 8.0]), &of_60([7.0, 4.0]));
         assert_eq!((judged.verdict, judged.n), (Verdict::Undecided, 2), "{judged:?}");
     }

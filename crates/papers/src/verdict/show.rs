@@ -9,12 +9,12 @@ use inductive_report::{
 impl Judged {
     /// The 95 % interval as text, `[+1.02, +5.40]`; `None` where there is none.
     pub fn interval_text(&self) -> Option<String> {
-        self.interval.map(|it| format!("[{}, {}]", signed(it.low, 2), signed(it.high, 2)))
+        self.interval.map(|interval| format!("[{}, {}]", signed(interval.low, 2), signed(interval.high, 2)))
     }
 
     /// The mean difference with its unit, `+3.21 points`; `None` where there is none.
     pub fn difference_text(&self) -> Option<String> {
-        self.difference.map(|it| format!("{} {}", signed(it, 2), self.unit))
+        self.difference.map(|difference| format!("{} {}", signed(difference, 2), self.unit))
     }
 }
 

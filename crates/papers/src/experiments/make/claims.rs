@@ -19,8 +19,9 @@ use crate::{
 impl<'a> Context<'a> {
     /// The verdict on a claim; `None` where arms were not run that it needs.
     pub fn claim(&self, claim: &Claim) -> Said<Option<ClaimVerdict>> {
-        let published =
-            Published::embedded().and_then(|it| it.claim(&claim.id)).map_err(|error| error.to_string())?;
+        let published = Published::embedded()
+            .and_then(|published| published.claim(&claim.id))
+            .map_err(|error| error.to_string())?;
         for arm in &claim.needs {
             if !self.runs(self.arm(arm)?) {
                 return Ok(None);
@@ -151,7 +152,10 @@ impl<'a> Context<'a> {
         let mut all = Some(true);
         for pair in sides.windows(2) {
             let (above, below) = if statement.less { (&pair[1], &pair[0]) } else { (&pair[0], &pair[1]) };
-            let seen = above.mean_difference(below)?.filter(|it| it.is_finite()).map(|it| it > 0.0);
+            let seen = above
+                .mean_difference(below)?
+                .filter(|difference| difference.is_finite())
+                .map(|difference| difference > 0.0);
             all = all.zip(seen).map(|(all, seen)| all && seen);
         }
         Ok(all)
@@ -160,8 +164,8 @@ impl<'a> Context<'a> {
     /// Whether all comparisons are judged to hold; `None` where one has fewer than two pairs.
     fn all_hold(&self, compare: &[Compare]) -> Said<Option<bool>> {
         let judged: Vec<_> = self.comparisons(compare, "points")?.iter().map(Comparison::judge).collect();
-        let measured = !judged.is_empty() && judged.iter().all(|it| it.n > 1);
-        Ok(measured.then(|| judged.iter().all(|it| it.verdict == Verdict::Holds)))
+        let measured = !judged.is_empty() && judged.iter().all(|judged| judged.n > 1);
+        Ok(measured.then(|| judged.iter().all(|judged| judged.verdict == Verdict::Holds)))
     }
 
     /// Adds whether two arms are within a bound of each other: a check where the seeds can say, an observation where not.
@@ -176,7 +180,9 @@ impl<'a> Context<'a> {
         Ok(match judged.is_within(*within) {
             Some(agrees) => test.check(Check {
                 statement: format!("{before}{says} are within {within} point of each other"),
-                computed: judged.difference.map_or_else(String::new, |it| format!("{it:+.1} points")),
+                computed: judged
+                    .difference
+                    .map_or_else(String::new, |difference| format!("{difference:+.1} points")),
                 expected: format!("a 95 % interval within +-{within}"),
                 agrees,
             }),

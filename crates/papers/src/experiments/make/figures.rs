@@ -52,7 +52,7 @@ impl Context<'_> {
 
     /// A line; `None` where it would begin with what was not measured.
     fn line(&self, line: &Drawn, next: usize) -> Said<Option<Series>> {
-        let hue = match self.words.get("hue").map(|it| it.parse()) {
+        let hue = match self.words.get("hue").map(|hue| hue.parse()) {
             Some(Ok(hue)) => hue,
             _ => line.hue.unwrap_or(next),
         };

@@ -63,7 +63,7 @@ impl Context<'_> {
         };
         self.undecided("", 0.0, 0).read_ahead(line)?;
         let mut lines = Vec::new();
-        for Question { judged, .. } in questions.iter().filter(|it| said && it.question == *asked) {
+        for Question { judged, .. } in questions.iter().filter(|one| said && one.question == *asked) {
             let Some((difference, seeds)) = judged.difference.zip(judged.seeds_needed()) else { continue };
             lines.extend(self.undecided(&judged.statement, difference, seeds).lines(line)?);
         }

@@ -44,7 +44,9 @@ impl Context<'_> {
         for spec::Questions { question, compare } in &table.questions {
             let judged = self.comparisons(compare, &table.unit)?;
             all.extend(
-                judged.into_iter().map(|it| Question { question: question.clone(), judged: it.judge() }),
+                judged
+                    .into_iter()
+                    .map(|judged| Question { question: question.clone(), judged: judged.judge() }),
             );
         }
         Ok(all)
@@ -138,7 +140,7 @@ impl Value {
             Self::Missing => false,
             Self::Number(number) => !number.is_nan(),
             Self::List(list) => !list.is_empty(),
-            Self::Seeded(seeded) => !seeded.values().iter().all(|it| it.is_nan()),
+            Self::Seeded(seeded) => !seeded.values().iter().all(|value| value.is_nan()),
             Self::Layers(layers) => layers.values().any(|list| !list.is_empty()),
         }
     }
@@ -152,7 +154,7 @@ fn cell(value: Value, digits: Option<usize>) -> Cell {
         layered => {
             let digits = digits.unwrap_or(LAYER_DIGITS);
             let Value::List(list) = layered.in_the_mean() else { return Cell::Empty };
-            Cell::text(list.iter().map(|it| format!("{it:.digits$}")).collect::<Vec<_>>().join(" "))
+            Cell::text(list.iter().map(|number| format!("{number:.digits$}")).collect::<Vec<_>>().join(" "))
         }
     }
 }
@@ -168,12 +170,13 @@ fn comparisons(title: &str, unit: &str, questions: &[Question]) -> Table {
         Head::left("verdict"),
     ];
     let mut table = Table::new(title, columns);
-    for Question { question, judged } in questions.iter().filter(|it| it.judged.n > 0) {
-        let interval = judged.interval.map(|it| format!("{:+.1} to {:+.1}", it.low, it.high));
+    for Question { question, judged } in questions.iter().filter(|asked| asked.judged.n > 0) {
+        let interval =
+            judged.interval.map(|interval| format!("{:+.1} to {:+.1}", interval.low, interval.high));
         table.row([
             Cell::text(question),
             Cell::text(&judged.statement),
-            judged.difference.map_or(Cell::Empty, |it| Cell::text(format!("{it:+.1}"))),
+            judged.difference.map_or(Cell::Empty, |difference| Cell::text(format!("{difference:+.1}"))),
             interval.map_or(Cell::Empty, Cell::text),
             Cell::count(judged.n),
             Cell::text(judged.verdict.to_string()),

@@ -28,7 +28,7 @@ pub(super) fn add(all: &mut Measures) {
 /// Where the heads of a run look at that moment.
 fn places(at: &At<'_>) -> Places {
     if at.moment != Moment::Start {
-        return at.metrics().map(|it| it.head_positions.clone()).unwrap_or_default();
+        return at.metrics().map(|metrics| metrics.head_positions.clone()).unwrap_or_default();
     }
     let recipe = &at.run.cell.recipe;
     let Some(switch) = &recipe.switch else { return Vec::new() };

@@ -31,9 +31,17 @@ impl Experiment {
             return Err(format!("[text] {name}: every experiment has this word; take another name"));
         }
         self.check_sizes()?;
-        let questions: Vec<&str> =
-            self.tables.iter().flat_map(|table| &table.questions).map(|it| it.question.as_str()).collect();
-        match self.next.iter().filter_map(|next| next.undecided.as_deref()).find(|it| !questions.contains(it))
+        let questions: Vec<&str> = self
+            .tables
+            .iter()
+            .flat_map(|table| &table.questions)
+            .map(|questions| questions.question.as_str())
+            .collect();
+        match self
+            .next
+            .iter()
+            .filter_map(|next| next.undecided.as_deref())
+            .find(|asked| !questions.contains(asked))
         {
             Some(asked) => {
                 Err(format!("next: no table has the question `{asked}`; there are {}", questions.join(", ")))

@@ -129,7 +129,7 @@ impl From<String> for Next {
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de> + From<String>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
-    Ok(Vec::<TextOr<T>>::deserialize(deserializer)?.into_iter().map(|it| it.0).collect())
+    Ok(Vec::<TextOr<T>>::deserialize(deserializer)?.into_iter().map(|one| one.0).collect())
 }
 
 /// A text, or a table.

@@ -1,5 +1,6 @@
 //! Tests of the experiments that come with the program: their recipes, and their verdicts on made-up results.
 
+mod agree;
 mod convit;
 mod eit;
 mod files;

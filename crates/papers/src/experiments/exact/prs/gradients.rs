@@ -90,6 +90,6 @@ mod tests {
     fn gates_move_where_they_are_linear_and_positions_as_much_as_leaks() {
         let checks = checks().unwrap();
         assert_eq!(checks.len(), 5);
-        assert!(checks.iter().all(|it| it.agrees), "{checks:#?}");
+        assert!(checks.iter().all(|check| check.agrees), "{checks:#?}");
     }
 }

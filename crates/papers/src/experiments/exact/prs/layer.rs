@@ -85,7 +85,7 @@ fn range_text(values: &Seeded) -> Cell {
 }
 
 fn mean_text(values: &Seeded) -> Cell {
-    values.summary().map_or(Cell::Empty, |it| Cell::text(format!("{:.2e}", it.mean)))
+    values.summary().map_or(Cell::Empty, |summary| Cell::text(format!("{:.2e}", summary.mean)))
 }
 
 /// The error against the locality strength, positions alone.
@@ -126,7 +126,7 @@ fn locality(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
             range_text(&errors),
             Cell::text(format!("{reference:.1e}")),
             mean_text(&most),
-            against_zero.summary().map_or(Cell::Empty, |it| Cell::number(it.mean, 2)),
+            against_zero.summary().map_or(Cell::Empty, |summary| Cell::number(summary.mean, 2)),
             Cell::number(reference_zero, 2),
         ]);
         checks.push(near(format!("error inside, alpha {alpha}"), &errors, reference));
@@ -186,7 +186,7 @@ fn gate(scale: &Scale, checks: &mut Vec<Check>) -> Result<Table> {
             errors.insert(draw, relative(&got, &toy.convolved, everywhere));
             gates = toy.layer.gates().map_err(failed)?;
         }
-        let worst = largest(gates.iter().map(|it| (it - share).abs()));
+        let worst = largest(gates.iter().map(|gate| (gate - share).abs()));
         table.row([
             Cell::number(lambda, 0),
             Cell::number(gates[0], 6),

@@ -57,8 +57,8 @@ mod tests {
         let claim = &report.claims[0];
         assert_eq!((claim.id.as_str(), claim.verdict), ("prs.C1", Verdict::Holds), "{claim:#?}");
         assert!(claim.checks.len() > 30, "{}", claim.checks.len());
-        let names: Vec<_> = report.tables.iter().map(|it| it.name.as_str()).collect();
+        let names: Vec<_> = report.tables.iter().map(|named| named.name.as_str()).collect();
         assert_eq!(names, ["locality", "gate", "borders", "networks", "gradients"]);
-        assert!(report.tables.iter().all(|it| !it.table.rows.is_empty()));
+        assert!(report.tables.iter().all(|named| !named.table.rows.is_empty()));
     }
 }

@@ -86,7 +86,7 @@ mod tests {
             "{:#?}",
             report.claims
         );
-        let names: Vec<_> = report.tables.iter().map(|it| it.name.as_str()).collect();
+        let names: Vec<_> = report.tables.iter().map(|named| named.name.as_str()).collect();
         let want = [
             "channels-needed",
             "residuals",
@@ -99,8 +99,8 @@ mod tests {
             "stable-rank",
         ];
         assert_eq!(names, want);
-        assert!(report.tables.iter().all(|it| !it.table.rows.is_empty()));
-        assert!(report.figures.iter().all(|it| it.figure.series.iter().all(|s| !s.points.is_empty())));
+        assert!(report.tables.iter().all(|named| !named.table.rows.is_empty()));
+        assert!(report.figures.iter().all(|named| named.figure.series.iter().all(|s| !s.points.is_empty())));
         let text = report.markdown();
         for part in ["40 : 1", "not judged", "si.3", "closed form: paper's constants"] {
             assert!(text.contains(part), "{part}: {text}");
