@@ -19,7 +19,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Those this process was started with. Ends it where they ask for help or cannot be meant.
+    /// Those this process was started with. Ends it where they ask for help or make no sense.
     pub fn of_process() -> Self {
         Self::of(std::env::args_os()).unwrap_or_else(|error| {
             // Refused words are repeated in the message, where they must not steer the terminal.

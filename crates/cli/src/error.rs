@@ -7,7 +7,7 @@ use inductive_files::shown;
 /// An error of any crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The arguments cannot be meant.
+    /// The arguments make no sense.
     #[error("{0}")]
     Usage(String),
     /// What was asked for cannot be done.

@@ -61,7 +61,7 @@ impl CosineWarmup {
         if self.warmup_prefix { self.epochs + self.warmup_epochs } else { self.epochs }
     }
 
-    /// Refuses settings that cannot be meant: lengths and rates that are negative or not finite, an empty cosine, a
+    /// Refuses settings without a meaning: lengths and rates that are negative or not finite, an empty cosine, a
     /// warm-up that leaves nothing of the cosine.
     pub fn check(&self) -> Result<()> {
         let field =

@@ -1,4 +1,4 @@
-//! The errors of schedules: a duration or a setting that cannot be meant.
+//! The errors of schedules: a duration or a setting without a meaning.
 
 /// What is wrong with a duration or a schedule's settings, and what to write instead.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum Error {
         /// The time of the last switch.
         latest: String,
     },
-    /// A time in a list of [`SwitchTimes`](crate::SwitchTimes) that cannot be meant.
+    /// A time in a list of [`SwitchTimes`](crate::SwitchTimes) that has no meaning.
     #[error("switch times: time {number} of layers {problem}")]
     SwitchTime {
         /// Which one, from 1.

@@ -21,7 +21,7 @@ use crate::{
 /// The head is not measured: any of those that exist will do.
 const CLASSES: usize = 10;
 
-/// A request that can be meant; its files can be written.
+/// A request that was checked; its files can be written.
 pub struct Request {
     /// The model's name.
     model: String,

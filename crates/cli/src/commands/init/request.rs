@@ -20,7 +20,7 @@ pub const OWN: &str = "own";
 /// What a file of such weights says of them.
 const INITIAL: &str = "initial";
 
-/// A request that can be meant; its files can be written.
+/// A request that was checked; its files can be written.
 pub struct Request {
     /// The run that begins with these weights.
     pub recipe: Recipe,
