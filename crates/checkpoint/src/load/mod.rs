@@ -58,11 +58,9 @@ pub fn load_tensors<D: Backend<f32>>(
         return Err(Error::Mismatch(Box::new(report)));
     }
 
-    // The plan is in the order of the parameters, which is fixed.
-    let mut steps = plan.iter();
-    model.for_each_parameter_mut(&mut |p| match steps.next() {
-        Some(Some(step)) => p.copy_from(&step.values()),
-        _ => Ok(()),
+    model.for_each_parameter_mut(&mut |p| match plan.get(p.name()) {
+        Some(step) => p.copy_from(&step.values()),
+        None => Ok(()),
     })?;
     Ok(report)
 }

@@ -34,12 +34,12 @@ impl Step<'_> {
     }
 }
 
-/// Compares the parameters (name, shape) with the file. Returns a step, or none, for each parameter in turn.
+/// Compares the parameters (name, shape) with the file. Returns what each takes, by its name.
 pub(super) fn plan<'f>(
     parameters: &[(String, Vec<usize>)],
     file: &'f TensorFile,
     options: &LoadOptions,
-) -> Result<(Vec<Option<Step<'f>>>, LoadReport)> {
+) -> Result<(BTreeMap<String, Step<'f>>, LoadReport)> {
     let model: BTreeMap<&str, &[usize]> =
         parameters.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
     let Named { mut entries, stripped, others } = entries(file, &model, &options.section)?;
@@ -59,7 +59,7 @@ pub(super) fn plan<'f>(
     };
 
     let mut missing = Vec::new();
-    let mut steps = Vec::with_capacity(parameters.len());
+    let mut steps = BTreeMap::new();
     for (name, shape) in parameters {
         let entry = entries.remove(name.as_str());
         let mut step = None;
@@ -71,7 +71,7 @@ pub(super) fn plan<'f>(
         } else {
             missing.push(name.as_str());
         }
-        steps.push(step);
+        steps.extend(step.map(|step| (name.clone(), step)));
     }
 
     let is_ignored = |name: &str| {

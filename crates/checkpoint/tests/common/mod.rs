@@ -22,7 +22,7 @@ pub struct Head<const K: usize, E: Dtype, D: Device<E>> {
 
 module!([const N: usize, const K: usize] Toy<N, K, E, D> {
     pos_embed,
-    qkv: "blocks.0.attn.qkv.weight",
+    qkv as Stacked: "blocks.0.attn.qkv.weight",
     mean: "bn.running_mean",
     head,
 });
