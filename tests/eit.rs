@@ -25,7 +25,7 @@ fn model(dev: &Cpu, image: (usize, usize)) -> Model {
         ..EitSpec::default()
     };
     let spec = ModelSpec { image, patch: 4, family: Family::Eit(spec), ..ModelSpec::default() };
-    let blocks = |dev: &Cpu| -> inductive_ops::Result<Blocks<20, f32, Cpu>> {
+    let blocks = |dev: &Cpu| -> inductive_nn::Result<Blocks<20, f32, Cpu>> {
         Ok(vec![
             Box::new(Block::<ConvAttention<20, 8, 12, 2, f32, Cpu>, 20, 80, f32, Cpu>::new(dev)?),
             Box::new(Block::<Mhsa<20, 2, true, f32, Cpu>, 20, 80, f32, Cpu>::new(dev)?),

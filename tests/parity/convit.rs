@@ -46,7 +46,7 @@ fn convit_with_bias<D: Backend<f32>>(
     spec: &ModelSpec,
 ) -> inductive_models::Result<Transformer<PatchEmbed<32, 4, f32, D>, 32, f32, D>> {
     let blocks = boxed::<Mhsa<32, 4, true, f32, D>, 32, 128, D>;
-    let blocks = (0..spec.depth).map(|_| blocks(device)).collect::<inductive_ops::Result<_>>()?;
+    let blocks = (0..spec.depth).map(|_| blocks(device)).collect::<inductive_nn::Result<_>>()?;
     let token = Fill::LINEAR.tensor(device, (Const, Const, Const))?;
     Ok(Transformer::new(device, Build::new(device)?, blocks, spec.image, Features::ClassToken)?
         .class_token(token, Joins::BeforeBlock(0))

@@ -8,7 +8,7 @@ use inductive_ops::Backend;
 use crate::{boxed, parity};
 
 /// EIT with 40 channels in 4 heads and 3 layers, split 28 + 12, 16 + 24, 0 + 40.
-fn split<const HIDDEN: usize, D: Backend<f32>>(device: &D) -> inductive_ops::Result<Blocks<40, f32, D>> {
+fn split<const HIDDEN: usize, D: Backend<f32>>(device: &D) -> inductive_nn::Result<Blocks<40, f32, D>> {
     Ok(vec![
         boxed::<ConvAttention<40, 28, 12, 4, f32, D>, 40, HIDDEN, D>(device)?,
         boxed::<ConvAttention<40, 16, 24, 4, f32, D>, 40, HIDDEN, D>(device)?,
@@ -17,7 +17,7 @@ fn split<const HIDDEN: usize, D: Backend<f32>>(device: &D) -> inductive_ops::Res
 }
 
 /// The same with attention on all channels.
-fn whole<D: Backend<f32>>(device: &D) -> inductive_ops::Result<Blocks<40, f32, D>> {
+fn whole<D: Backend<f32>>(device: &D) -> inductive_nn::Result<Blocks<40, f32, D>> {
     (0..3).map(|_| boxed::<Mhsa<40, 4, true, f32, D>, 40, 80, D>(device)).collect()
 }
 

@@ -135,7 +135,7 @@ where
 /// A block with this mixer, among blocks of other mixers.
 fn boxed<M, const C: usize, const HIDDEN: usize, D>(
     device: &D,
-) -> inductive_ops::Result<Box<dyn AnyBlock<C, f32, D>>>
+) -> inductive_nn::Result<Box<dyn AnyBlock<C, f32, D>>>
 where
     D: Backend<f32>,
     M: TokenMixer<C, f32, D> + Build<f32, D> + 'static,

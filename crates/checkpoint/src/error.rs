@@ -94,7 +94,7 @@ pub enum Error {
     },
     /// The model's own parameters could not be read or written.
     #[error(transparent)]
-    Parameters(#[from] inductive_ops::Error),
+    Parameters(#[from] inductive_nn::Error),
 }
 
 impl From<inductive_files::Error> for Error {

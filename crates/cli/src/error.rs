@@ -28,6 +28,8 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] inductive_data::Error),
     #[error("{}", shown(_0))]
+    Nn(#[from] inductive_nn::Error),
+    #[error("{}", shown(_0))]
     Op(#[from] inductive_ops::Error),
     #[error(transparent)]
     File(#[from] inductive_files::Error),
@@ -54,6 +56,7 @@ impl Error {
             | Self::Papers(_)
             | Self::Report(_)
             | Self::Checkpoint(_)
+            | Self::Nn(_)
             | Self::Op(_)
             | Self::File(_)
             | Self::Bench(_)

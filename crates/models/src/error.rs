@@ -39,7 +39,7 @@ pub enum Error {
         /// The layer.
         layer: String,
         /// Why.
-        error: inductive_ops::Error,
+        error: inductive_nn::Error,
     },
     /// The device failed: it is out of memory, or a kernel did not launch.
     #[error("{op}: device error: {message}")]
@@ -55,6 +55,9 @@ pub enum Error {
     /// Initial weights could not be made.
     #[error(transparent)]
     Init(#[from] inductive_init::Error),
+    /// A layer refused its arguments.
+    #[error(transparent)]
+    Nn(#[from] inductive_nn::Error),
     /// An operation refused its arguments.
     #[error(transparent)]
     Op(#[from] inductive_ops::Error),

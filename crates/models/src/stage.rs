@@ -2,10 +2,10 @@
 
 use dfdx::prelude::*;
 use inductive_nn::{
-    Blocks, Build, Change, Context, Fill, Images, LayerNorm, Layout, Module, OperatorKind, Path, Stem, Taped,
-    Tokens, Visit, VisitLayers, VisitLayersMut, VisitMut, module, run_blocks,
+    Blocks, Build, Change, Context, Error, Fill, Images, LayerNorm, Layout, Module, OperatorKind, Path,
+    Result, Stem, Taped, Tokens, Visit, VisitLayers, VisitLayersMut, VisitMut, module, run_blocks,
 };
-use inductive_ops::{Backend, Error, Grid, Readout, Result, Window};
+use inductive_ops::{Backend, Grid, Readout, Window};
 
 /// From one stage to the next: layer normalisation, and a 2x2 convolution with stride 2.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl<const I: usize, const O: usize, E: Dtype, D: Backend<E>> Downsample<I, O, E
     ) -> Result<(Tokens<O, E, D, T>, Grid)> {
         let device = x.device().clone();
         let x = self.norm.apply(x)?;
-        device.conv2d(x, grid, &self.weight, Some(&self.bias), Self::window())
+        Ok(device.conv2d(x, grid, &self.weight, Some(&self.bias), Self::window())?)
     }
 }
 
@@ -136,7 +136,7 @@ impl<STEM: Stem<I, E, D>, const I: usize, const O: usize, E: Dtype, D: Backend<E
         if !grid.rows.is_multiple_of(2) || !grid.cols.is_multiple_of(2) {
             return Err(Error::shape("Stage", "a grid of patches that pair up", grid));
         }
-        Downsample::<I, O, E, D>::window().output(grid)
+        Ok(Downsample::<I, O, E, D>::window().output(grid)?)
     }
 
     fn depth(&self) -> usize {

@@ -21,7 +21,7 @@ pub struct Switchable {
 
 /// A layer of this name, as it is now.
 pub(crate) fn describe(name: &str, layer: &dyn SwitchLayer) -> Result<Switchable> {
-    let all = || -> inductive_ops::Result<_> {
+    let all = || -> inductive_nn::Result<_> {
         let idle = layer.idle()?.iter().map(|parameter| format!("{name}.{parameter}")).collect();
         let (operator, gates, heads) = (layer.operator()?, layer.gates()?, layer.heads()?);
         Ok(Switchable { name: name.to_owned(), operator, gates, heads, idle })

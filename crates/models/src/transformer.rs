@@ -59,14 +59,14 @@ impl<N: Dim, const C: usize, E: Dtype, D: Backend<E>> Position<N, C, E, D> {
 }
 
 impl<N: Dim, const C: usize, E: Dtype, D: Backend<E>> Module<E, D> for Position<N, C, E, D> {
-    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> inductive_nn::Result<()> {
         match self {
             Self::Learned(tensor) => tensor.visit(at, visit),
             Self::Fixed(buffer) => buffer.visit(at, visit),
         }
     }
 
-    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> inductive_nn::Result<()> {
         match self {
             Self::Learned(tensor) => tensor.visit_mut(at, visit),
             Self::Fixed(buffer) => buffer.visit_mut(at, visit),
@@ -224,7 +224,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trans
 impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Module<E, D>
     for Transformer<STEM, C, E, D, N>
 {
-    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> inductive_nn::Result<()> {
         let token = self.cls_token.as_ref().map(|it| &it.token as &dyn Module<E, D>);
         let position = self.position.as_ref().map(|it| it as &dyn Module<E, D>);
         let parts: [(&str, Option<&dyn Module<E, D>>); 5] = [
@@ -242,7 +242,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Modul
         Ok(())
     }
 
-    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> inductive_nn::Result<()> {
         let token = self.cls_token.as_mut().map(|it| &mut it.token as &mut dyn Module<E, D>);
         let position = self.position.as_mut().map(|it| it as &mut dyn Module<E, D>);
         let parts: [(&str, Option<&mut dyn Module<E, D>>); 5] = [

@@ -6,10 +6,10 @@ use inductive_models::{
     Transformer, Zoo, build,
 };
 use inductive_nn::{
-    AnyBlock, Block, Blocks, Build, Context, Fill, Gpsa, Images, LayerNorm, Layout, Linear, Mhsa, ModuleExt,
-    OperatorKind, PatchEmbed, Stem, Taped, TokenMixer, Tokens, module, plain_grid, size_of,
+    AnyBlock, Block, Blocks, Build, Context, Error, Fill, Gpsa, Images, LayerNorm, Layout, Linear, Mhsa,
+    ModuleExt, OperatorKind, PatchEmbed, Stem, Taped, TokenMixer, Tokens, module, plain_grid, size_of,
 };
-use inductive_ops::{Backend, DropPath, Error, Grid};
+use inductive_ops::{Backend, DropPath, Grid};
 
 /// A depthwise convolution, then a linear layer: no attention, no maps.
 struct Local<const C: usize, E: Dtype, D: Device<E>> {

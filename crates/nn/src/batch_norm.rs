@@ -6,9 +6,9 @@ use std::{
 };
 
 use dfdx::prelude::*;
-use inductive_ops::{Activation, Affine, Backend, ChannelStatistics, Error, Result};
+use inductive_ops::{Activation, Affine, Backend, ChannelStatistics};
 
-use crate::{Buffer, Build, Fill, Layer, Module, Path, Tokens, module};
+use crate::{Buffer, Build, Error, Fill, Layer, Module, Path, Result, Tokens, module};
 
 /// Mean and variance of what each batch normalisation of a model saw in a training step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -236,7 +236,7 @@ impl<const C: usize, E: Dtype, D: Backend<E>, const ZERO: bool> BatchNorm<C, E, 
         let device = x.device().clone();
         let affine = Affine { weight: &self.weight, bias: &self.bias, residual, then };
         let Some(statistics) = statistics else {
-            return device.batch_norm(x, &self.running_mean.0, &self.running_var.0, Self::EPS, affine);
+            return Ok(device.batch_norm(x, &self.running_mean.0, &self.running_var.0, Self::EPS, affine)?);
         };
         let (y, batch) = device.batch_norm_train(x, Self::EPS, affine)?;
         statistics.layers.push(LayerStatistics { layer: self.id, batch });

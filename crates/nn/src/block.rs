@@ -1,10 +1,10 @@
 //! The pre-norm transformer block, over any token mixer.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, DropPath, Readout, Result};
+use inductive_ops::{Backend, DropPath, Readout};
 
 use crate::{
-    Build, Change, Context, Layout, Mlp, Module, OperatorKind, Record, TokenMixer, Tokens, module,
+    Build, Change, Context, Layout, Mlp, Module, OperatorKind, Record, Result, TokenMixer, Tokens, module,
     norm::LayerNorm,
 };
 

@@ -2,10 +2,10 @@
 //! channels in every layer (Xia et al., arXiv 2203.07116).
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Error, Result};
+use inductive_ops::Backend;
 
 use crate::{
-    Build, Fill,
+    Build, Error, Fill, Result,
     init::he,
     mhsa::Mhsa,
     mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
@@ -24,7 +24,7 @@ use crate::{
 /// # use dfdx::prelude::*;
 /// use inductive_nn::{Build, ConvAttention};
 /// ConvAttention::<10, 10, 0, 2, f32, Cpu>::new(&Cpu::default())?;
-/// # Ok::<(), inductive_ops::Error>(())
+/// # Ok::<(), inductive_nn::Error>(())
 /// ```
 ///
 /// Equivalent in the authors' code: `EIT_T` beside `Attention` in `Block`; state-dict names `eit_t.conv1` and `attn`.
@@ -95,7 +95,7 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
     ConvAttention<C, E_CONV, A, H, E, D>
 {
     fn attended<T: Tape<E, D>>(&self, tokens: Tokens<C, E, D, T>) -> Result<Tokens<A, E, D, T>> {
-        tokens.device().clone().slice_channels(tokens, E_CONV)
+        Ok(tokens.device().clone().slice_channels(tokens, E_CONV)?)
     }
 }
 
@@ -121,7 +121,7 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
         let no_bias: Option<&Tensor<Rank1<E_CONV>, E, D>> = None;
         let conv = device.depthwise_conv2d(conv, layout.grid, layout.prefix, &self.conv, no_bias)?;
         let attended = self.attn.mix(self.attended(tokens.retaped::<T>())?, layout)?;
-        device.concat_channels(conv, attended)
+        Ok(device.concat_channels(conv, attended)?)
     }
 
     fn attention(&self, tokens: &Tokens<C, E, D>, layout: &Layout) -> Result<Option<AttentionRecord<E>>> {

@@ -2,11 +2,11 @@
 
 use dfdx::prelude::*;
 use inductive_ops::{
-    AttentionDims, Backend, Branch, Error, GatedSelfAttentionWeights, Grid, PositionalGate, Readout, Result,
+    AttentionDims, Backend, Branch, GatedSelfAttentionWeights, Grid, PositionalGate, Readout,
 };
 
 use crate::{
-    Build, Fill, Layer, OperatorKind,
+    Build, Error, Fill, Layer, OperatorKind, Result,
     init::{normal, zeros},
     linear::{Linear, Packed},
     mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens},
@@ -209,7 +209,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     pub fn local_init(&mut self, strength: f64) -> Result<LocalInit> {
         if !(strength.is_finite() && strength > 0.0) {
             let what = format!("locality strength must be a positive number, got {strength}");
-            return Err(Error::Argument { op: "local_init", what });
+            return Err(Error::Argument { layer: "local_init", what });
         }
         identity(&mut self.v.weight);
         local_rows(&mut self.pos_proj.weight, strength).map_err(|e| Error::device("local_init", e))?;
@@ -250,7 +250,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
             proj_bias: self.proj.bias(),
             gate: self.gate(),
         };
-        tokens.device().clone().gated_self_attention(layout.grid, tokens, weights, branch)
+        Ok(tokens.device().clone().gated_self_attention(layout.grid, tokens, weights, branch)?)
     }
 
     fn check(&self, count: usize, layout: &Layout) -> Result<()> {
@@ -295,7 +295,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
         branch: Branch<'_, C, E, D>,
     ) -> Result<Tokens<C, E, D, T>> {
         let device = tokens.device().clone();
-        device.read_out(self.attend(tokens, layout, Some(branch))?, readout)
+        Ok(device.read_out(self.attend(tokens, layout, Some(branch))?, readout)?)
     }
 }
 
@@ -306,7 +306,7 @@ fn square_layout(tokens: usize) -> Result<Layout> {
         let what = format!(
             "{tokens} tokens are not a square grid; say which with `mix(tokens, &Layout::patches(grid))`"
         );
-        return Err(Error::Argument { op: "Gpsa", what });
+        return Err(Error::Argument { layer: "Gpsa", what });
     }
     Ok(Layout::patches(Grid::square(side)))
 }

@@ -4,7 +4,9 @@ use dfdx::prelude::*;
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use inductive_ops::{Backend, Erase, Error, Result, typed};
+use inductive_ops::{Backend, Erase, typed};
+
+use crate::{Error, Result};
 
 /// A layer whose type says all its sizes.
 pub trait Build<E: Dtype, D: Backend<E>>: Sized {
@@ -49,7 +51,7 @@ impl Fill {
     /// # Errors
     /// A device without memory for it.
     pub fn tensor<S: Erase, E: Dtype, D: Device<E>>(self, device: &D, shape: S) -> Result<Tensor<S, E, D>> {
-        typed("build", self.numbers(device, shape.erase())?)
+        Ok(typed("build", self.numbers(device, shape.erase())?)?)
     }
 
     /// The same with a shape of numbers alone, so that this is compiled once for each rank.

@@ -23,18 +23,19 @@
 //! let (mixed, record) = layer.mix_recorded(tokens, &Layout::patches(Grid { rows: 3, cols: 4 }))?;
 //! assert_eq!(mixed.shape().concrete(), [2, 12, 32]);
 //! assert_eq!(record.unwrap().map.len(), 2 * 4 * 12 * 12);
-//! # Ok::<(), inductive_ops::Error>(())
+//! # Ok::<(), inductive_nn::Error>(())
 //! ```
 
 // What `module!` names.
 pub use dfdx::prelude::Dtype;
-pub use inductive_ops::{Backend, Result};
+pub use inductive_ops::Backend;
 
 mod batch_norm;
 mod block;
 mod context;
 mod conv_as_attention;
 mod decreasing;
+mod error;
 mod gpsa;
 mod init;
 mod linear;
@@ -57,6 +58,7 @@ pub use conv_as_attention::{
     SwitchLayer, SwitchMixer,
 };
 pub use decreasing::{ConvAttention, conv_channels};
+pub use error::{Error, Result};
 pub use gpsa::{Gpsa, LocalInit, PosProj, kernel_offsets};
 pub use init::{Build, Fill, Normal, Uniform, he, normal, zeros};
 pub use linear::{Linear, Packed};

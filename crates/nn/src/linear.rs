@@ -1,10 +1,10 @@
 //! Linear layers with timm's initialisation: N(0, 0.02^2) weights, zero bias.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Result};
+use inductive_ops::Backend;
 
 use crate::{
-    Build, Fill,
+    Build, Fill, Result,
     init::{normal, zeros},
     mixer::Tokens,
     module,
@@ -60,7 +60,7 @@ impl<const I: usize, const O: usize, const BIAS: bool, E: Dtype, D: Backend<E>> 
     /// x: `[batch, tokens, I]`; result: `[batch, tokens, O]`.
     pub fn apply<T: Tape<E, D>>(&self, x: Tokens<I, E, D, T>) -> Result<Tokens<O, E, D, T>> {
         let (batch, tokens, _) = *x.shape();
-        x.device().clone().linear(x, &self.weight, self.bias.as_ref(), (batch, tokens, Const))
+        Ok(x.device().clone().linear(x, &self.weight, self.bias.as_ref(), (batch, tokens, Const))?)
     }
 
     /// x: `[batch, I]`; result: `[batch, O]`.
@@ -69,7 +69,7 @@ impl<const I: usize, const O: usize, const BIAS: bool, E: Dtype, D: Backend<E>> 
         x: Tensor<(usize, Const<I>), E, D, T>,
     ) -> Result<Tensor<(usize, Const<O>), E, D, T>> {
         let (batch, _) = *x.shape();
-        x.device().clone().linear(x, &self.weight, self.bias.as_ref(), (batch, Const))
+        Ok(x.device().clone().linear(x, &self.weight, self.bias.as_ref(), (batch, Const))?)
     }
 }
 
@@ -138,6 +138,6 @@ impl<const PARTS: usize, const C: usize, const BIAS: bool, E: Dtype, D: Backend<
         x: Tokens<C, E, D, T>,
     ) -> Result<Tensor<(usize, usize, Const<PARTS>, Const<C>), E, D, T>> {
         let (batch, tokens, _) = *x.shape();
-        x.device().clone().linear(x, &self.weight, self.bias.as_ref(), (batch, tokens, Const, Const))
+        Ok(x.device().clone().linear(x, &self.weight, self.bias.as_ref(), (batch, tokens, Const, Const))?)
     }
 }

@@ -1,10 +1,10 @@
 //! Multi-head self-attention.
 
 use dfdx::prelude::*;
-use inductive_ops::{AttentionDims, Backend, Branch, Error, Readout, Result, SelfAttentionWeights};
+use inductive_ops::{AttentionDims, Backend, Branch, Readout, SelfAttentionWeights};
 
 use crate::{
-    Build, Layer, OperatorKind,
+    Build, Error, Layer, OperatorKind, Result,
     linear::{Linear, Packed},
     mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens},
     module,
@@ -123,7 +123,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
             proj: &self.proj.weight,
             proj_bias: self.proj.bias(),
         };
-        tokens.device().clone().self_attention(H, tokens, weights, readout, branch)
+        Ok(tokens.device().clone().self_attention(H, tokens, weights, readout, branch)?)
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a transformer block is built over.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Branch, Grid, Readout, Result};
+use inductive_ops::{Backend, Branch, Grid, Readout};
 
-use crate::{Module, point::OperatorKind};
+use crate::{Module, Result, point::OperatorKind};
 
 /// `[batch, tokens, C]`
 pub type Tokens<const C: usize, E, D, T = NoneTape> = Tensor<(usize, usize, Const<C>), E, D, T>;
@@ -107,7 +107,7 @@ pub trait TokenMixer<const C: usize, E: Dtype, D: Backend<E>>: Module<E, D> {
         let normal = residual.clone().put_tape(tape);
         let normal = device.layer_norm(normal, branch.weight, branch.bias, branch.eps)?;
         let mixed = device.add_residual(self.mix(normal, layout)?, &residual, branch.scale)?;
-        device.read_out(mixed, readout)
+        Ok(device.read_out(mixed, readout)?)
     }
 
     /// [`TokenMixer::mix`], and what attention did.

@@ -1,9 +1,9 @@
 //! Two linear layers with a GELU between them.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Branch, MlpWeights, Result};
+use inductive_ops::{Backend, Branch, MlpWeights};
 
-use crate::{Build, Linear, Tokens, module};
+use crate::{Build, Linear, Result, Tokens, module};
 
 /// Two linear layers with a GELU between them.
 ///
@@ -55,6 +55,6 @@ impl<const C: usize, const HIDDEN: usize, E: Dtype, D: Backend<E>> Mlp<C, HIDDEN
             weight2: &self.fc2.weight,
             bias2: self.fc2.bias(),
         };
-        x.device().clone().mlp(x, weights, branch)
+        Ok(x.device().clone().mlp(x, weights, branch)?)
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use dfdx::prelude::{Device, Dtype, HasShape, Shape, Tensor};
-use inductive_ops::{Backend, Erase, Result, erased, with_erased};
+use inductive_ops::{Backend, Erase, erased, with_erased};
 
 use crate::{
+    Result,
     batch_norm::RunningAverages,
     conv_as_attention::SwitchLayer,
     mixer::Projections,
@@ -302,7 +303,7 @@ impl<M: Module<E, D>, E: Dtype, D: Backend<E>> Module<E, D> for Vec<M> {
 ///     Ok(())
 /// })?;
 /// assert_eq!(names, ["proj.weight", "scale"]);
-/// # Ok::<(), inductive_ops::Error>(())
+/// # Ok::<(), inductive_nn::Error>(())
 /// ```
 ///
 /// `as Layer` before the type also shows it to [`Module::layers`]. `as Stacked` after a field says that PyTorch stores the first two axes of

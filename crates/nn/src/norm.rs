@@ -1,9 +1,9 @@
 //! Layer normalisation.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Branch, Erase, Result};
+use inductive_ops::{Backend, Branch, Erase};
 
-use crate::{Build, Fill, module};
+use crate::{Build, Fill, Result, module};
 
 /// Layer normalisation over the channels, eps 1e-6 as in ViT, DeiT and ConViT.
 ///
@@ -49,7 +49,7 @@ impl<const C: usize, E: Dtype, D: Backend<E>> Build<E, D> for LayerNorm<C, E, D>
 impl<const C: usize, E: Dtype, D: Backend<E>> LayerNorm<C, E, D> {
     /// x: `[.., C]`.
     pub fn apply<S: Erase, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>> {
-        x.device().clone().layer_norm(x, &self.weight, &self.bias, Self::EPS)
+        Ok(x.device().clone().layer_norm(x, &self.weight, &self.bias, Self::EPS)?)
     }
 
     /// A residual branch that begins with this normalisation. `scale`: the branch's factor per sample.

@@ -8,9 +8,9 @@ use dfdx::{
     shapes::Dtype,
     tensor::{Gradients, Tensor},
 };
-use inductive_ops::{AdamWStep, Backend, Erase, Error, Moments, Result};
+use inductive_ops::{AdamWStep, Backend, Erase, Moments};
 
-use crate::Path;
+use crate::{Error, Path, Result};
 
 /// One parameter, read only.
 pub trait Parameter<E, D> {
@@ -128,7 +128,7 @@ impl<S: Erase, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Te
     }
 
     fn gradient_square_sum(&self, gradients: &mut Gradients<E, D>) -> Result<f64> {
-        self.tensor.device().clone().square_sum(self.tensor, gradients)
+        Ok(self.tensor.device().clone().square_sum(self.tensor, gradients)?)
     }
 
     fn adamw(
@@ -137,10 +137,10 @@ impl<S: Erase, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Te
         state: &mut Moments<E, D>,
         step: &AdamWStep,
     ) -> Result<()> {
-        self.tensor.device().clone().adamw(self.tensor, gradients, state, step)
+        Ok(self.tensor.device().clone().adamw(self.tensor, gradients, state, step)?)
     }
 
     fn average_into(&self, average: &mut Tensor<(usize,), E, D>, decay: f64) -> Result<()> {
-        self.tensor.device().clone().average_into(self.tensor, average, decay)
+        Ok(self.tensor.device().clone().average_into(self.tensor, average, decay)?)
     }
 }

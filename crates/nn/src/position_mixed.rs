@@ -1,10 +1,10 @@
 //! Self-attention whose queries and keys come from a mixture of tokens and positions (arXiv 2401.12511).
 
 use dfdx::prelude::*;
-use inductive_ops::{AttentionDims, Backend, Error, Result};
+use inductive_ops::{AttentionDims, Backend};
 
 use crate::{
-    Buffer, Build, Fill, Layer, OperatorKind,
+    Buffer, Build, Error, Fill, Layer, OperatorKind, Result,
     linear::{Linear, Packed},
     mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens},
     module,
@@ -29,7 +29,7 @@ use crate::{
 /// let tokens = dev.sample_normal::<Rank3<2, 6, 64>>().realize::<(usize, usize, Const<64>)>();
 /// let mixed = layer.mix(tokens, &Layout::patches(Grid { rows: 2, cols: 3 }))?;
 /// assert_eq!(mixed.shape().concrete(), [2, 6, 64]);
-/// # Ok::<(), inductive_ops::Error>(())
+/// # Ok::<(), inductive_nn::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct PositionMixed<const C: usize, const H: usize, E: Dtype, D: Device<E>> {
@@ -84,7 +84,7 @@ impl<const C: usize, const H: usize, E: Dtype, D: Backend<E>> PositionMixed<C, H
         let (tokens, tokens_tape) = tokens.split_tape();
         let tokens = tokens.put_tape(tokens_tape.merge(tape).merge(positions_tape));
         let qkv = device.linear(tokens, &of_tokens, no_bias, (batch, count, Const, Const))?;
-        device.add_position(qkv, &positions)
+        Ok(device.add_position(qkv, &positions)?)
     }
 
     /// The packed weight, its parts times `factors`, and the tape of that.

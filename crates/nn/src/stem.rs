@@ -1,10 +1,12 @@
 //! From images to tokens: plain patches, EIT's overlapping ones, and SimpleViT's normalised ones.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Error, Grid, Result, Window};
+use inductive_ops::{Backend, Grid, Window};
 use serde::{Deserialize, Serialize};
 
-use crate::{Build, Context, Fill, LayerNorm, Linear, Module, Taped, Tokens, Uniform, init::he, module};
+use crate::{
+    Build, Context, Error, Fill, LayerNorm, Linear, Module, Result, Taped, Tokens, Uniform, init::he, module,
+};
 
 /// `[batch, 3, height, width]`
 pub type Images<E, D, T = NoneTape> = Tensor<(usize, usize, usize, usize), E, D, T>;
@@ -150,7 +152,7 @@ impl<const C: usize, const P: usize, E: Dtype, D: Backend<E>> PatchEmbed<C, P, E
         images: Tensor<(usize, usize, usize, usize), E, D, T>,
         image_gradient: bool,
     ) -> Result<Tokens<C, E, D, T>> {
-        images.device().clone().patch_embed(images, &self.weight, &self.bias, image_gradient)
+        Ok(images.device().clone().patch_embed(images, &self.weight, &self.bias, image_gradient)?)
     }
 }
 
@@ -180,7 +182,7 @@ impl Overlap {
     ///
     /// # Errors
     /// An image that is smaller than a window.
-    pub fn grids(self, (rows, cols): (usize, usize)) -> inductive_ops::Result<(Grid, Grid)> {
+    pub fn grids(self, (rows, cols): (usize, usize)) -> crate::Result<(Grid, Grid)> {
         let map = self.convolution().output(Grid { rows, cols })?;
         Ok((map, self.pooling().output(map)?))
     }
@@ -249,7 +251,7 @@ impl<const C: usize, const K: usize, const S: usize, const P: usize, E: Dtype, D
         let (weight, window) = (&self.weight, Self::OVERLAP.convolution());
         let gradient = context.image_gradient;
         let (map, grid) = device.conv2d_images(images, weight, Some(&self.bias), window, gradient)?;
-        device.max_pool2d(map, grid, Self::OVERLAP.pooling())
+        Ok(device.max_pool2d(map, grid, Self::OVERLAP.pooling())?)
     }
 }
 
@@ -257,7 +259,7 @@ impl<const C: usize, const K: usize, const S: usize, const P: usize, E: Dtype, D
 fn he_fan_out<const C: usize, const I: usize, const K: usize, E: Dtype, D: Device<E>>(
     weight: &mut Tensor<Rank4<C, I, K, K>, E, D>,
     bias: &mut Tensor<Rank1<C>, E, D>,
-) -> inductive_ops::Result<()> {
+) -> crate::Result<()> {
     let filled = weight.try_fill_with_distr(he(C * K * K)).and_then(|()| bias.try_fill_with_zeros());
     filled.map_err(|e| Error::device("initialise", e))
 }

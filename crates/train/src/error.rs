@@ -197,6 +197,9 @@ pub enum Error {
     },
 
     // ----- from below -----
+    /// A layer refused its arguments.
+    #[error("{}", shown(_0))]
+    Nn(#[from] inductive_nn::Error),
     /// An operation failed.
     #[error("{}", shown(_0))]
     Op(#[from] inductive_ops::Error),

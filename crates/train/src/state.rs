@@ -152,7 +152,7 @@ impl StateHeader {
     ) -> Result<()> {
         self.read_into(path, learner, switching).map_err(|error| match error {
             Error::Checkpoint(error) => damaged(path, error),
-            Error::Op(error @ inductive_ops::Error::Shape { .. }) => {
+            Error::Nn(error @ inductive_nn::Error::Shape { .. }) => {
                 Error::State { path: path.to_owned(), problem: shown(error).to_string() }
             }
             error @ Error::Parameters { .. } => {

@@ -1,8 +1,8 @@
 //! A token mixer without attention: every token gets the mean of all.
 
 use dfdx::prelude::*;
-use inductive_nn::{Build, Fill, Layout, Linear, OperatorKind, TokenMixer, Tokens, module};
-use inductive_ops::{Backend, Result, custom::run};
+use inductive_nn::{Result, Build, Fill, Layout, Linear, OperatorKind, TokenMixer, Tokens, module};
+use inductive_ops::{Backend, custom::run};
 
 use crate::operation::AddMean;
 

@@ -28,9 +28,9 @@ use crate::{
 /// ReLU or GELU of each number.
 fn activate<const RELU: bool, const C: usize, E: Dtype, D: Backend<E>, T: Tape<E, D>>(
     x: Tokens<C, E, D, T>,
-) -> inductive_ops::Result<Tokens<C, E, D, T>> {
+) -> inductive_nn::Result<Tokens<C, E, D, T>> {
     let device = x.device().clone();
-    if RELU { device.relu(x) } else { device.gelu(x) }
+    if RELU { Ok(device.relu(x)?) } else { Ok(device.gelu(x)?) }
 }
 
 /// Images to tokens: patches of `P x P` pixels, activation, batch normalisation.
@@ -54,7 +54,7 @@ module!(
 impl<const C: usize, const P: usize, const RELU: bool, E: Dtype, D: Backend<E>> Build<E, D>
     for ConvMixerStem<C, P, RELU, E, D>
 {
-    fn new(device: &D) -> inductive_ops::Result<Self> {
+    fn new(device: &D) -> inductive_nn::Result<Self> {
         let fill = Fill::fan_in(3 * P * P);
         Ok(Self {
             weight: fill.tensor(device, (Const, Const, Const, Const))?,
@@ -72,7 +72,7 @@ impl<const C: usize, const P: usize, const RELU: bool, E: Dtype, D: Backend<E>>
         &self,
         images: Images<E, D, T>,
         context: &mut Context<'_, E>,
-    ) -> inductive_ops::Result<Tokens<C, E, D, T>> {
+    ) -> inductive_nn::Result<Tokens<C, E, D, T>> {
         let device = images.device().clone();
         let x = device.patch_embed(images, &self.weight, &self.bias, context.image_gradient)?;
         let x = activate::<RELU, C, E, D, T>(x)?;
@@ -112,7 +112,7 @@ module!([const C: usize, const K: usize, const RELU: bool] ConvMixerBlock<C, K, 
 impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Backend<E>> Build<E, D>
     for ConvMixerBlock<C, K, RELU, E, D>
 {
-    fn new(device: &D) -> inductive_ops::Result<Self> {
+    fn new(device: &D) -> inductive_nn::Result<Self> {
         const { assert!(K % 2 == 1, "a filter has a centre") };
         let (spatial, channel) = (Fill::fan_in(K * K), Fill::fan_in(C));
         Ok(Self {
@@ -136,7 +136,7 @@ impl<const C: usize, const K: usize, const RELU: bool, E: Dtype, D: Backend<E>>
         grid: Grid,
         mut statistics: Option<&mut BatchStatistics<E>>,
         mut record: Option<&mut Record<E>>,
-    ) -> inductive_ops::Result<Tokens<C, E, D, T>> {
+    ) -> inductive_nn::Result<Tokens<C, E, D, T>> {
         let device = x.device().clone();
         let (x, tape) = x.split_tape();
         let y = x.clone().put_tape(tape);
@@ -190,7 +190,7 @@ impl<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype,
     pub fn new(device: &D, depth: usize, image: (usize, usize)) -> Result<Self> {
         plain_grid(image, P)?;
         let stem = Build::new(device)?;
-        let blocks = (0..depth).map(|_| Build::new(device)).collect::<inductive_ops::Result<_>>()?;
+        let blocks = (0..depth).map(|_| Build::new(device)).collect::<inductive_nn::Result<_>>()?;
         Ok(Self { stem, blocks, image })
     }
 }

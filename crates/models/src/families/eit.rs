@@ -28,7 +28,7 @@ use crate::{
 pub fn eit<STEM: Stem<C, E, D> + Build<E, D>, const C: usize, E: Dtype, D: Backend<E>>(
     device: &D,
     spec: &ModelSpec,
-    blocks: impl FnOnce(&D) -> inductive_ops::Result<Blocks<C, E, D>>,
+    blocks: impl FnOnce(&D) -> inductive_nn::Result<Blocks<C, E, D>>,
 ) -> Result<Transformer<STEM, C, E, D>> {
     let token = Fill::LINEAR.tensor(device, (Const, Const, Const))?;
     let positions = spec.eit().is_some_and(|eit| eit.position_embedding);
@@ -51,7 +51,7 @@ pub fn eit<STEM: Stem<C, E, D> + Build<E, D>, const C: usize, E: Dtype, D: Backe
 /// A device that cannot copy.
 pub fn halve_linear_weights<E: Dtype, D: Backend<E>, M: Module<E, D> + ?Sized>(
     model: &mut M,
-) -> inductive_ops::Result<()> {
+) -> inductive_nn::Result<()> {
     let half = E::from_f64(0.5).unwrap_or_default();
     model.for_each_parameter_mut(&mut |p| match p.shape().len() {
         // Linear weights alone are matrices: convolutions have four axes, tokens and positions three.
@@ -109,7 +109,7 @@ macro_rules! zoo {
                     representation: [$($r)?].first().copied(),
                 };
                 Named::new(entry($name, [$c, stem!(stride $stem), $side], parts), |device, spec, options| {
-                    let blocks = |device: &D| -> inductive_ops::Result<Blocks<$c, f32, D>> {
+                    let blocks = |device: &D| -> inductive_nn::Result<Blocks<$c, f32, D>> {
                         let mut blocks: Vec<Box<dyn AnyBlock<$c, f32, D>>> = Vec::new();
                         $(blocks.push(block!($c, $h, $e, device));)+
                         Ok(blocks)

@@ -1,8 +1,8 @@
 //! Residual blocks: two 3x3 convolutions, or a bottleneck around one.
 
 use dfdx::prelude::*;
-use inductive_nn::{BatchNorm, BatchStatistics, Build, Module, OperatorKind, Tokens, module};
-use inductive_ops::{Activation::Relu, Backend, Grid, Result};
+use inductive_nn::{BatchNorm, BatchStatistics, Build, Module, OperatorKind, Result, Tokens, module};
+use inductive_ops::{Activation::Relu, Backend, Grid};
 
 use super::layers::{Conv, Convolution, Shortcut};
 

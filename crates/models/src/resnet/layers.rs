@@ -2,10 +2,10 @@
 
 use dfdx::prelude::*;
 use inductive_nn::{
-    BatchNorm, BatchStatistics, Build, ConvAsAttention, Fill, Module, OperatorKind, Path, Tokens, Visit,
-    VisitMut, module,
+    BatchNorm, BatchStatistics, Build, ConvAsAttention, Fill, Module, OperatorKind, Path, Result, Tokens,
+    Visit, VisitMut, module,
 };
-use inductive_ops::{Activation, Backend, Grid, Result, Window};
+use inductive_ops::{Activation, Backend, Grid, Window};
 
 /// A grid after a convolution or pooling with an odd kernel, half of it as padding, and this stride.
 pub(super) fn strided(grid: Grid, stride: usize) -> Grid {
@@ -46,7 +46,7 @@ impl<const I: usize, const O: usize, const K: usize, const S: usize, E: Dtype, D
         x: Tokens<I, E, D, T>,
         grid: Grid,
     ) -> Result<(Tokens<O, E, D, T>, Grid)> {
-        x.device().clone().conv2d(x, grid, &self.weight, None, Self::window())
+        Ok(x.device().clone().conv2d(x, grid, &self.weight, None, Self::window())?)
     }
 }
 

@@ -62,7 +62,7 @@ module!(
 impl<const C: usize, const K: usize, const S: usize, const POOL: bool, E: Dtype, D: Backend<E>> Build<E, D>
     for ResnetStem<C, K, S, POOL, E, D>
 {
-    fn new(device: &D) -> inductive_ops::Result<Self> {
+    fn new(device: &D) -> inductive_nn::Result<Self> {
         Ok(Self { conv1: Build::new(device)?, bn1: Build::new(device)? })
     }
 }
@@ -80,14 +80,14 @@ impl<const C: usize, const K: usize, const S: usize, const POOL: bool, E: Dtype,
         &self,
         images: Images<E, D, T>,
         context: &mut Context<'_, E>,
-    ) -> inductive_ops::Result<(Tokens<C, E, D, T>, Grid)> {
+    ) -> inductive_nn::Result<(Tokens<C, E, D, T>, Grid)> {
         let device = images.device().clone();
         let window = Conv::<3, C, K, S, E, D>::window();
         let (x, grid) =
             device.conv2d_images(images, &self.conv1.weight, None, window, context.image_gradient)?;
         let statistics = context.batch_statistics.as_deref_mut();
         let x = self.bn1.apply(x, None, Activation::Relu, statistics)?;
-        if POOL { device.max_pool2d(x, grid, Window::square(3, 2, 1)) } else { Ok((x, grid)) }
+        if POOL { Ok(device.max_pool2d(x, grid, Window::square(3, 2, 1))?) } else { Ok((x, grid)) }
     }
 }
 

@@ -6,11 +6,12 @@ use inductive_nn::{
 };
 use inductive_ops::{Backend, Grid};
 
+use crate::{Error, Result};
+
 use super::{
     block::{BasicBlock, Bottleneck, ResidualBlock},
     layers::{Identity, Projection, SwitchConv},
 };
-use crate::{Error, Result};
 
 /// Part of a ResNet that takes `I` channels and gives `O`.
 pub trait ResnetStage<const I: usize, const O: usize, E: Dtype, D: Backend<E>>: Module<E, D> + Sized {
@@ -77,7 +78,7 @@ pub type BottleneckStage<const I: usize, const MID: usize, const O: usize, const
 >;
 
 impl<FIRST: Module<E, D>, REST: Module<E, D>, E: Dtype, D: Backend<E>> Module<E, D> for Stage<FIRST, REST> {
-    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit(&self, at: &mut Path, visit: &mut Visit<'_, E, D>) -> inductive_nn::Result<()> {
         for (index, block) in self.parts().enumerate() {
             let before = at.enter(&index.to_string());
             block.visit(at, visit)?;
@@ -86,7 +87,7 @@ impl<FIRST: Module<E, D>, REST: Module<E, D>, E: Dtype, D: Backend<E>> Module<E,
         Ok(())
     }
 
-    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit_mut(&mut self, at: &mut Path, visit: &mut VisitMut<'_, E, D>) -> inductive_nn::Result<()> {
         for (index, block) in self.parts_mut().enumerate() {
             let before = at.enter(&index.to_string());
             block.visit_mut(at, visit)?;
@@ -147,7 +148,7 @@ where
             return Err(Error::parts("ResnetStage", "a stage of at least one block", blocks));
         }
         let first = FIRST::new(device)?;
-        let rest = (1..blocks).map(|_| REST::new(device)).collect::<inductive_ops::Result<_>>()?;
+        let rest = (1..blocks).map(|_| REST::new(device)).collect::<inductive_nn::Result<_>>()?;
         Ok(Self { first, rest })
     }
 
@@ -196,11 +197,11 @@ fn keep<const C: usize, E: Dtype, D: Backend<E>, T>(
 pub struct NoStage;
 
 impl<E: Dtype, D: Backend<E>> Module<E, D> for NoStage {
-    fn visit(&self, _: &mut Path, _: &mut Visit<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit(&self, _: &mut Path, _: &mut Visit<'_, E, D>) -> inductive_nn::Result<()> {
         Ok(())
     }
 
-    fn visit_mut(&mut self, _: &mut Path, _: &mut VisitMut<'_, E, D>) -> inductive_ops::Result<()> {
+    fn visit_mut(&mut self, _: &mut Path, _: &mut VisitMut<'_, E, D>) -> inductive_nn::Result<()> {
         Ok(())
     }
 }

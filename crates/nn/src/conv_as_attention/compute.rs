@@ -1,15 +1,14 @@
 //! What the layer computes: as convolution, and as attention.
 
 use dfdx::prelude::*;
-use inductive_ops::{
-    Backend, Border, ContentWeights, ConvAsAttentionWeights, Error, Grid, Result, Window, erased, typed,
-};
+use inductive_ops::{Backend, Border, ContentWeights, ConvAsAttentionWeights, Grid, Window, erased, typed};
 
 use super::{
     ConvAsAttention, GateForm, Operator, Positions, SwitchLayer,
     layer::{check_gates, elements, to_f64},
 };
 use crate::{
+    Error, Result,
     mixer::{AttentionRecord, Layout, TokenMixer, Tokens},
     point::OperatorKind,
 };
@@ -51,18 +50,18 @@ impl<
         let bias = self.bias.as_ref();
         let form = match self.operator()? {
             Operator::Convolution if ZERO || K == 1 => {
-                return device.conv2d(x, grid, &weight, bias, Window::square(K, S, K / 2));
+                return Ok(device.conv2d(x, grid, &weight, bias, Window::square(K, S, K / 2))?);
             }
             Operator::Convolution => {
                 let (x, grid) = device.replicate_pad(x, grid, K / 2)?;
-                return device.conv2d(x, grid, &weight, bias, Window::square(K, S, 0));
+                return Ok(device.conv2d(x, grid, &weight, bias, Window::square(K, S, 0))?);
             }
             Operator::Positional => None,
             Operator::Attention(form) => Some(form),
         };
         let content = form.map(|form| self.content(form)).transpose()?;
         let weights = ConvAsAttentionWeights { weight: &weight, bias, position: &self.pos_proj, content };
-        device.conv_as_attention(x, grid, S, Self::BORDER, weights)
+        Ok(device.conv_as_attention(x, grid, S, Self::BORDER, weights)?)
     }
 
     /// The maps that [`ConvAsAttention::apply`] uses, `[batch, H, queries, keys]`; of a convolution those of the attention that

@@ -1,11 +1,11 @@
 //! The layer: a convolution's weight, and what it needs as attention.
 
 use dfdx::prelude::*;
-use inductive_ops::{Backend, Error, Result};
+use inductive_ops::Backend;
 
 use super::{GateForm, HeadPosition, Operator, Reparameterization, SwitchLayer};
 use crate::{
-    Buffer, Build, Fill, Layer,
+    Buffer, Build, Error, Fill, Layer, Result,
     init::{he, normal, zeros},
     module,
 };
@@ -49,7 +49,7 @@ use crate::{
 /// for (a, b) in before.as_vec().iter().zip(after.as_vec()) {
 ///     assert!((a - b).abs() < 1e-5);
 /// }
-/// # Ok::<(), inductive_ops::Error>(())
+/// # Ok::<(), inductive_nn::Error>(())
 /// ```
 ///
 /// The number of heads is that of the kernel's places:
@@ -296,7 +296,7 @@ pub(super) fn check_gates(gates: &[f64]) -> Result<()> {
             let what = format!(
                 "a linear gate is {gate}, expected a share of position, 0 to 1: the weights are damaged"
             );
-            Err(Error::Argument { op: "ConvAsAttention", what })
+            Err(Error::Argument { layer: "ConvAsAttention", what })
         }
         None => Ok(()),
     }

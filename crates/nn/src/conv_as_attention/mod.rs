@@ -10,7 +10,7 @@ mod tests;
 pub use layer::{ConvAsAttention, SwitchMixer};
 pub use reparameterization::{Gate, GateForm, HeadPosition, Operator, Positions, Reparameterization, SHARP};
 
-use inductive_ops::Result;
+use crate::Result;
 
 /// A layer that can leave convolution for attention, whatever its shapes.
 pub trait SwitchLayer {

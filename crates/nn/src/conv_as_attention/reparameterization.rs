@@ -1,12 +1,11 @@
 //! What a layer that can leave convolution computes, and how it leaves.
 
-use inductive_ops::{Error, Result};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel_offsets;
+use crate::{Error, Result, kernel_offsets};
 
 /// Locality strength at which attention is a convolution to the last bits of `f32`: what leaks to the nearest four
 /// patches is `4 exp(-20) = 8e-9`.
@@ -55,7 +54,7 @@ impl Operator {
             let what = format!(
                 "the buffer `operator` holds {code}; 0 to 3 are known: the weights are damaged, or newer"
             );
-            Error::Argument { op: "ConvAsAttention", what }
+            Error::Argument { layer: "ConvAsAttention", what }
         })
     }
 }
@@ -157,7 +156,7 @@ impl Reparameterization {
 }
 
 fn refuse(what: String) -> Result<()> {
-    Err(Error::Argument { op: "reparameterize", what })
+    Err(Error::Argument { layer: "reparameterize", what })
 }
 
 impl Gate {

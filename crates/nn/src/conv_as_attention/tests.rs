@@ -1,10 +1,10 @@
 //! The layer against reference numbers, and against the convolution that it was.
 
 use dfdx::prelude::*;
-use inductive_ops::{Grid, Result};
+use inductive_ops::Grid;
 
 use super::*;
-use crate::Tokens;
+use crate::{Result, Tokens};
 
 /// `[batch, tokens, C]` with all sorts of numbers.
 fn tokens<const C: usize, E: Dtype>(dev: &Cpu, batch: usize, count: usize) -> Tokens<C, E, Cpu>

@@ -69,7 +69,7 @@ impl SwitchRecipe {
         let check = |positions: &Positions, gate| {
             let how = Reparameterization { positions: positions.clone(), gate };
             how.check().map_err(|error| match error {
-                inductive_ops::Error::Argument { what, .. } => what,
+                inductive_nn::Error::Argument { what, .. } => what,
                 other => other.to_string(),
             })
         };

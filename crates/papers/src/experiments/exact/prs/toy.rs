@@ -63,6 +63,6 @@ fn normal(rng: &mut ChaCha8Rng, count: usize) -> Vec<f64> {
         .collect()
 }
 
-pub(super) fn failed(error: inductive_ops::Error) -> inductive_train::Error {
+pub(super) fn failed(error: inductive_nn::Error) -> inductive_train::Error {
     inductive_models::Error::from(error).into()
 }
