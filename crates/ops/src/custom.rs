@@ -1,9 +1,10 @@
 //! Operations of one's own on the CPU in `f32`: values and gradients as slices, tied into dfdx's tapes.
 //!
 //! An [`Operation`] says how its result follows from its inputs and how their gradients follow from the result's; [`run`] does the
-//! rest. [`Backend::gelu`](crate::Backend::gelu), `relu` and `softmax` are such operations. On another device, or in `f64`, an
-//! operation is a composition of dfdx's: a trait of one's own with that composition as its default method, and an
-//! `impl` for [`Cpu`] in `f32` that calls [`run`], is what [`Backend`](crate::Backend) is too.
+//! rest, and [`gradient_error`] tells whether values and gradients agree. [`Backend::gelu`](crate::Backend::gelu), `relu` and
+//! `softmax` are such operations. On another device, or in `f64`, an operation is a composition of dfdx's: a trait of one's own with
+//! that composition as its default method, and an `impl` for [`Cpu`] in `f32` that calls [`run`], is what
+//! [`Backend`](crate::Backend) is too.
 //!
 //! ```
 //! use dfdx::prelude::*;
@@ -41,6 +42,10 @@
 //! assert_eq!(gradients.get(&scale).array(), [2.0; 3]);
 //! # Ok::<(), inductive_ops::Error>(())
 //! ```
+
+mod differences;
+
+pub use differences::gradient_error;
 
 use dfdx::prelude::{Cpu, Gradients, HasShape, PutTape, Shape, SplitTape, Tape, Tensor};
 use dfdx::tensor::CpuError;

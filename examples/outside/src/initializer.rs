@@ -1,6 +1,8 @@
 //! Initial weights: attention that begins uniform and hands the mean of all tokens on.
 
 use inductive_init::{AttentionInit, Dims, Initializer, LinearInit, Progress, Result, add_initializer};
+use inductive_nn::ModuleExt;
+use inductive_train::{Initial, Recipe};
 
 /// For layers of so many channels.
 struct Uniform(usize);
@@ -19,4 +21,21 @@ pub fn add() -> Result<()> {
     add_initializer(UNIFORM, "queries and keys 0, values the identity", |dims: Dims, _, _| {
         Ok(Box::new(Uniform(dims.width)))
     })
+}
+
+/// Channels of `deit_micro`.
+pub const WIDTH: usize = 96;
+
+/// The weights that a run with it begins with in the first layer: those of queries and keys, and those of values.
+pub fn first_layer() -> inductive_train::Result<(Vec<f32>, Vec<f32>)> {
+    let recipe = Recipe { model: "deit_micro".to_owned(), init: Some(UNIFORM.into()), ..Recipe::default() };
+    let mut weights = Vec::new();
+    Initial::new(&recipe, 5, &|_| {})?.model.for_each_parameter(&mut |parameter| {
+        if parameter.name() == "blocks.0.attn.qkv.weight" {
+            weights = parameter.to_vec();
+        }
+        Ok(())
+    })?;
+    let values = weights.split_off(2 * WIDTH * WIDTH);
+    Ok((weights, values))
 }
