@@ -14,7 +14,7 @@
 //!
 //! Activations, norms and residual connections are not part of it, as they are not part of the proposition.
 
-use faer::{Mat, linalg::solvers::Svd};
+use inductive_init::Matrix;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -86,31 +86,35 @@ impl Mixing {
         let frozen = self.frozen(filters, channels, seed);
         let wanted = self.normal(Purpose::Wanted, channels * self.kernel.pow(2), seed);
         let mix = self.normal(Purpose::Mix, channels * self.outputs, seed);
-        let mut features = Mat::<f64>::zeros(places, channels);
-        let mut target = Mat::<f64>::zeros(places, self.outputs);
+        let mut features = vec![0.0; places * channels];
+        let mut target = vec![0.0; places * self.outputs];
         for (channel, map) in input.chunks_exact(places.max(1)).enumerate() {
             let of_channel = channel * self.kernel.pow(2)..(channel + 1) * self.kernel.pow(2);
             let feature = self.filtered(map, &frozen[of_channel.clone()]);
             let wanted = self.filtered(map, &wanted[of_channel]);
             let mix = &mix[channel * self.outputs..][..self.outputs];
             for (place, (feature, wanted)) in feature.iter().zip(wanted).enumerate() {
-                features[(place, channel)] = *feature;
-                mix.iter().enumerate().for_each(|(out, w)| target[(place, out)] += wanted * w);
+                features[place * channels + channel] = *feature;
+                let target = &mut target[place * self.outputs..][..self.outputs];
+                target.iter_mut().zip(mix).for_each(|(target, w)| *target += wanted * w);
             }
         }
-        let norm = target.norm_l2();
-        if channels == 0 || norm.is_nan() || norm <= 0.0 {
+        let norm = frobenius(&target);
+        if channels == 0 || norm <= 0.0 {
             return NOTHING;
         }
-        let Ok(svd) = Svd::new_thin(features.as_ref()) else {
+        let (features, target) =
+            (Matrix::new(places, channels, features), Matrix::new(places, self.outputs, target));
+        let (Ok(Ok(svd)), Ok(mut missed)) = (features.map(|features| features.svd("features")), target)
+        else {
             return NOTHING;
         };
-        let values = svd.S().column_vector();
-        let least = CUT * values[0];
-        let rank = values.iter().take_while(|s| **s > least).count();
-        let directions = svd.U().subcols(0, rank);
-        let missed = &target - directions * (directions.transpose() * &target);
-        Mixed { residual: missed.norm_l2() / norm, rank }
+        let least = CUT * svd.values[0];
+        let rank = svd.values.iter().take_while(|s| **s > least).count();
+        let directions = svd.left.first_columns(rank);
+        let reached = directions.times(&directions.transposed_times(&missed));
+        missed.values_mut().iter_mut().zip(reached.values()).for_each(|(missed, reached)| *missed -= reached);
+        Mixed { residual: frobenius(missed.values()) / norm, rank }
     }
 
     /// The fewest channels that leave no residual ([`NO_RESIDUAL`]), if `most` do. More channels never do less: they are
@@ -186,6 +190,10 @@ impl Mixing {
         }
         result
     }
+}
+
+fn frobenius(values: &[f64]) -> f64 {
+    values.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
 /// The generator of (`purpose`, `seed`); the two numbers are the key itself.

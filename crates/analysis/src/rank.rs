@@ -1,6 +1,6 @@
 //! How many directions a matrix of tokens really has.
 
-use faer::MatRef;
+use inductive_init::Matrix;
 use inductive_nn::Layout;
 
 /// The two stable ranks of a matrix, between 1 and its rank: how many directions carry it, where the strongest counts as one
@@ -25,13 +25,12 @@ impl StableRank {
 /// finite.
 pub fn stable_rank(matrix: &[f32], columns: usize) -> StableRank {
     let rows = matrix.len().checked_div(columns).unwrap_or(0);
-    if rows == 0 || rows * columns != matrix.len() || matrix.iter().any(|v| !v.is_finite()) {
+    if rows == 0 {
         return StableRank::NOTHING;
     }
-    let doubles: Vec<f64> = matrix.iter().map(|v| f64::from(*v)).collect();
-    let Ok(values) = MatRef::from_row_major_slice(&doubles, rows, columns).singular_values() else {
-        return StableRank::NOTHING;
-    };
+    let values =
+        Matrix::from_f32(rows, columns, matrix).and_then(|m| m.singular_values("a matrix of tokens"));
+    let Ok(values) = values else { return StableRank::NOTHING };
     match values.first() {
         Some(&largest) if largest > 0.0 => {
             let sum = |power| values.iter().map(|s| (s / largest).powi(power)).sum();

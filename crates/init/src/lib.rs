@@ -48,7 +48,7 @@ pub use error::{Error, Result};
 pub use filters::{Amplitude, FilterInit, FilterShape, Filters};
 pub use impulse::{ClosedForm, Gradient, Progress};
 pub use initializer::{AttentionInit, Dims, LinearInit, StrategyInitializer};
-pub use matrix::Matrix;
+pub use matrix::{Matrix, Svd};
 pub use mimetic::{Mixture, Storage, mimetic_noise, mimetic_query_key, mimetic_value_proj};
 pub use own::{Initializer, MakeInitializer, add_initializer, initializer_names, named_initializer};
 pub use position::{LEARNED_STD, PseudoInput, SinCos, layer_norm, learned};

@@ -14,8 +14,8 @@ pub struct Matrix {
     values: Vec<f64>,
 }
 
-/// `left diag(values) right^T`: columns in descending order of the singular values.
-pub(crate) struct Svd {
+/// The thin singular value decomposition, `left diag(values) right^T`: columns in descending order of the singular values.
+pub struct Svd {
     /// `[rows, min(rows, cols)]`
     pub left: Matrix,
     /// `[min(rows, cols)]`
@@ -111,8 +111,8 @@ impl Matrix {
         self
     }
 
-    /// The first columns.
-    pub(crate) fn first_columns(&self, count: usize) -> Self {
+    /// The first `count` columns; there must be so many.
+    pub fn first_columns(&self, count: usize) -> Self {
         Self::from_fn(self.rows, count, |i, j| self.values[i * self.cols + j])
     }
 
@@ -141,7 +141,10 @@ impl Matrix {
     }
 
     /// The thin singular value decomposition. `what` is the matrix's name in an error.
-    pub(crate) fn svd(&self, what: &'static str) -> Result<Svd> {
+    ///
+    /// # Errors
+    /// [`Error::Decomposition`] of a matrix that is not finite.
+    pub fn svd(&self, what: &'static str) -> Result<Svd> {
         let failed = || Error::Decomposition { what, rows: self.rows, cols: self.cols };
         if self.values.iter().any(|v| !v.is_finite()) {
             return Err(failed());
@@ -149,6 +152,18 @@ impl Matrix {
         let svd = self.view().thin_svd().map_err(|_| failed())?;
         let values = svd.S().column_vector().iter().copied().collect();
         Ok(Svd { left: copied(svd.U()), values, right: copied(svd.V()) })
+    }
+
+    /// The singular values alone, in descending order.
+    ///
+    /// # Errors
+    /// As [`Matrix::svd`].
+    pub fn singular_values(&self, what: &'static str) -> Result<Vec<f64>> {
+        let failed = || Error::Decomposition { what, rows: self.rows, cols: self.cols };
+        if self.values.iter().any(|v| !v.is_finite()) {
+            return Err(failed());
+        }
+        self.view().singular_values().map_err(|_| failed())
     }
 
     fn view(&self) -> MatRef<'_, f64> {
@@ -191,6 +206,9 @@ mod tests {
             let again = svd.left.scaled_columns(&svd.values).times_transposed(&svd.right);
             assert!(a.values().iter().zip(again.values()).all(|(a, b)| (a - b).abs() < 1e-12));
             assert!(svd.values.is_sorted_by(|a, b| a >= b));
+            let alone = a.singular_values("a").unwrap();
+            assert_eq!(alone.len(), svd.values.len());
+            assert!(alone.iter().zip(&svd.values).all(|(a, b)| (a - b).abs() < 1e-12));
         }
     }
 
@@ -198,6 +216,7 @@ mod tests {
     fn a_matrix_that_is_not_finite_is_an_error() {
         let a = Matrix::from_fn(3, 3, |i, j| if i == j { f64::NAN } else { 0.0 });
         assert!(matches!(a.svd("a"), Err(Error::Decomposition { what: "a", rows: 3, cols: 3 })));
+        assert!(matches!(a.singular_values("a"), Err(Error::Decomposition { what: "a", .. })));
         assert!(matches!(Matrix::new(2, 2, vec![0.0; 3]), Err(Error::Shape { .. })));
     }
 }

@@ -12,6 +12,8 @@ pub trait Erase: Shape {
     type Dyn: Erase<Concrete = Self::Concrete, Dyn = Self::Dyn>;
 
     /// The same extents as numbers.
+    // Always: of a layer's shape little more is left than these, and a call costs more to compile than what it does.
+    #[inline(always)]
     fn erase(&self) -> Self::Dyn {
         match Self::Dyn::from_concrete(&self.concrete()) {
             Some(shape) => shape,
@@ -37,6 +39,7 @@ erase!(A B C D F; usize usize usize usize usize);
 erase!(A B C D F G; usize usize usize usize usize usize);
 
 /// The same tensor, as its gradient knows it, with its extents as numbers.
+#[inline(always)]
 pub fn erased<S: Erase, E, D: Storage<E>, T: Tape<E, D>>(x: Tensor<S, E, D, T>) -> Tensor<S::Dyn, E, D, T> {
     match x.try_realize() {
         Ok(x) => x,
@@ -77,6 +80,7 @@ pub fn with_erased<S: Erase, E, D: Storage<E>, R>(
     }
 
     impl<S: Erase, E, D: Storage<E>> Drop for Lent<'_, S, E, D> {
+        #[inline(always)]
         fn drop(&mut self) {
             // SAFETY: `lent` is taken here alone, and never seen again.
             let Ok(back) = unsafe { ManuallyDrop::take(&mut self.lent) }.try_realize() else {
