@@ -2,7 +2,7 @@
 
 use inductive_models::Zoo;
 use inductive_nn::ModuleExt;
-use inductive_train::{Now, Hook, HookState, Learner, Gauge, Metrics, Result, StepReport};
+use inductive_train::{Gauge, Hook, HookState, Learner, Metrics, Now, Result, StepReport};
 
 /// Averages the training loss over all updates since the start.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! A token mixer without attention: every token gets the mean of all.
 
 use dfdx::prelude::*;
-use inductive_nn::{Result, Build, Fill, Layout, Linear, OperatorKind, TokenMixer, Tokens, module};
+use inductive_nn::{Build, Fill, Layout, Linear, OperatorKind, Result, TokenMixer, Tokens, module};
 use inductive_ops::{Backend, custom::run};
 
 use crate::operation::AddMean;

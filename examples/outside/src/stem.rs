@@ -2,9 +2,9 @@
 
 use dfdx::prelude::*;
 use inductive_nn::{
-    Build, Context, Images, LayerNorm, PatchEmbed, Stem, Taped, Tokens, module, plain_grid, size_of,
+    Build, Context, Images, LayerNorm, PatchEmbed, Result, Stem, Taped, Tokens, module, plain_grid, size_of,
 };
-use inductive_ops::{Backend, Grid, Result};
+use inductive_ops::{Backend, Grid};
 
 /// Patches of `P x P` pixels, each with mean 0 and variance 1 over its `C` channels before scale and shift.
 pub struct NormalPatches<const C: usize, const P: usize, E: Dtype, D: Device<E>> {
