@@ -209,7 +209,7 @@ pub enum Error {
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] inductive_data::Error),
-    /// A length of time cannot be meant.
+    /// A length of time that makes no sense.
     #[error("{}", shown(_0))]
     Schedule(#[from] inductive_schedule::Error),
     /// A checkpoint cannot be written or read.

@@ -17,7 +17,8 @@ pub trait Hook<D: Zoo> {
     fn name(&self) -> &str;
 
     /// Before the run's first update, whether or not it is made in this start: a run that is stopped before it has this again when it
-    /// goes on, after [`restore`](Self::restore). [`before_step`](Self::before_step) comes after it.
+    /// goes on, after [`restore`](Self::restore). [`before_step`](Self::before_step) comes after it. So a hook that switches a layer here
+    /// first looks whether that has left convolution already.
     ///
     /// # Errors
     /// As [`before_step`](Self::before_step).

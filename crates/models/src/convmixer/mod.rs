@@ -207,7 +207,7 @@ impl<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
         check_image(&images, self.image)?;
-        // Without effect, but a rate that cannot be meant is refused as everywhere.
+        // Without effect, but a rate out of its range is refused as everywhere.
         context.begin(block_drop_paths(context.drop_path, self.blocks.len())?);
         let layout = self.layout(0);
         let mut x = self.stem.apply(images, &mut context)?;

@@ -183,7 +183,7 @@ where
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
         check_image(&images, self.image)?;
-        // Without effect, but a rate that cannot be meant is refused as everywhere.
+        // Without effect, but a rate out of its range is refused as everywhere.
         context.begin(block_drop_paths(context.drop_path, self.depths::<W, E, D>().iter().sum())?);
         let (x, grid) = self.stem.apply(images, &mut context)?;
         context.keep_stem("stem", &Layout::patches(grid), &x);

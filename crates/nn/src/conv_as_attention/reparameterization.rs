@@ -145,7 +145,7 @@ impl Gate {
 }
 
 impl Reparameterization {
-    /// Refuses numbers that cannot be meant, or that single precision cannot hold.
+    /// Refuses numbers out of their range, or that single precision cannot hold.
     ///
     /// # Errors
     /// As [`Positions::check`] and [`Gate::check`].
@@ -160,7 +160,7 @@ fn refuse(what: String) -> Result<()> {
 }
 
 impl Gate {
-    /// Refuses numbers that cannot be meant.
+    /// Refuses numbers out of their range.
     ///
     /// # Errors
     /// A linear gate outside `[0, 1]`; a sigmoid gate's parameter beyond -10,000 to 10,000.
@@ -178,7 +178,7 @@ impl Gate {
 }
 
 impl Positions {
-    /// Refuses numbers that cannot be meant.
+    /// Refuses numbers out of their range.
     ///
     /// # Errors
     /// A locality strength beyond 1e-6 to 1e6; a deviation that is not above 0, or more than 10,000 patches.

@@ -62,7 +62,7 @@ impl SwitchRecipe {
         Reparameterization { positions, gate: self.gate }
     }
 
-    /// Refuses numbers that cannot be meant, and a model without a layer that can switch. How many it has, and how long the
+    /// Refuses numbers out of their range, and a model without a layer that can switch. How many it has, and how long the
     /// run is, is not known yet.
     pub(crate) fn validate(&self, model: &ModelSpec) -> Result<()> {
         self.times.check().map_err(|error| self.wrong_times(&error))?;
@@ -112,7 +112,7 @@ impl SwitchRecipe {
     }
 }
 
-/// That a field of the table has a value that cannot be meant.
+/// That a field of the table has a value out of its range.
 fn wrong<T: Serialize + Debug>(field: &'static str, value: &T, why: impl Display) -> Error {
     let got = toml::Value::try_from(value).map_or_else(|_| format!("{value:?}"), |value| value.to_string());
     Error::Recipe { field, got, expected: format!("something else: {why}") }

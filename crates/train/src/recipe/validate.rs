@@ -32,7 +32,7 @@ fn known<T: Named>(field: &'static str, init: Option<&Init<T>>) -> Result<()> {
 }
 
 impl Recipe {
-    /// Refuses what cannot be meant, with the field's name and range. Needs no data; that data and model fit together
+    /// Refuses what is out of its range, with the field's name and range. Needs no data; that data and model fit together
     /// is checked when they meet.
     ///
     /// # Errors
