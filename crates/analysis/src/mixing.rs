@@ -86,33 +86,31 @@ impl Mixing {
         let frozen = self.frozen(filters, channels, seed);
         let wanted = self.normal(Purpose::Wanted, channels * self.kernel.pow(2), seed);
         let mix = self.normal(Purpose::Mix, channels * self.outputs, seed);
-        let mut features = vec![0.0; places * channels];
-        let mut target = vec![0.0; places * self.outputs];
+        let mut features = Matrix::from_fn(places, channels, |_, _| 0.0);
+        let mut target = Matrix::from_fn(places, self.outputs, |_, _| 0.0);
         for (channel, map) in input.chunks_exact(places.max(1)).enumerate() {
             let of_channel = channel * self.kernel.pow(2)..(channel + 1) * self.kernel.pow(2);
             let feature = self.filtered(map, &frozen[of_channel.clone()]);
             let wanted = self.filtered(map, &wanted[of_channel]);
             let mix = &mix[channel * self.outputs..][..self.outputs];
             for (place, (feature, wanted)) in feature.iter().zip(wanted).enumerate() {
-                features[place * channels + channel] = *feature;
-                let target = &mut target[place * self.outputs..][..self.outputs];
+                features.values_mut()[place * channels + channel] = *feature;
+                let target = &mut target.values_mut()[place * self.outputs..][..self.outputs];
                 target.iter_mut().zip(mix).for_each(|(target, w)| *target += wanted * w);
             }
         }
-        let norm = frobenius(&target);
-        if channels == 0 || norm <= 0.0 {
+        let norm = frobenius(target.values());
+        if channels == 0 || norm.is_nan() || norm <= 0.0 {
             return NOTHING;
         }
-        let (features, target) =
-            (Matrix::new(places, channels, features), Matrix::new(places, self.outputs, target));
-        let (Ok(Ok(svd)), Ok(mut missed)) = (features.map(|features| features.svd("features")), target)
-        else {
+        let Ok(svd) = features.svd("features") else {
             return NOTHING;
         };
         let least = CUT * svd.values[0];
         let rank = svd.values.iter().take_while(|s| **s > least).count();
         let directions = svd.left.first_columns(rank);
-        let reached = directions.times(&directions.transposed_times(&missed));
+        let reached = directions.times(&directions.transposed_times(&target));
+        let mut missed = target;
         missed.values_mut().iter_mut().zip(reached.values()).for_each(|(missed, reached)| *missed -= reached);
         Mixed { residual: frobenius(missed.values()) / norm, rank }
     }

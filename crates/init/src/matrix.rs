@@ -145,11 +145,7 @@ impl Matrix {
     /// # Errors
     /// [`Error::Decomposition`] of a matrix that is not finite.
     pub fn svd(&self, what: &'static str) -> Result<Svd> {
-        let failed = || Error::Decomposition { what, rows: self.rows, cols: self.cols };
-        if self.values.iter().any(|v| !v.is_finite()) {
-            return Err(failed());
-        }
-        let svd = self.view().thin_svd().map_err(|_| failed())?;
+        let svd = self.finite(what)?.thin_svd().map_err(|_| self.failed(what))?;
         let values = svd.S().column_vector().iter().copied().collect();
         Ok(Svd { left: copied(svd.U()), values, right: copied(svd.V()) })
     }
@@ -159,11 +155,16 @@ impl Matrix {
     /// # Errors
     /// As [`Matrix::svd`].
     pub fn singular_values(&self, what: &'static str) -> Result<Vec<f64>> {
-        let failed = || Error::Decomposition { what, rows: self.rows, cols: self.cols };
-        if self.values.iter().any(|v| !v.is_finite()) {
-            return Err(failed());
-        }
-        self.view().singular_values().map_err(|_| failed())
+        self.finite(what)?.singular_values().map_err(|_| self.failed(what))
+    }
+
+    /// What can be decomposed.
+    fn finite(&self, what: &'static str) -> Result<MatRef<'_, f64>> {
+        if self.values.iter().all(|v| v.is_finite()) { Ok(self.view()) } else { Err(self.failed(what)) }
+    }
+
+    fn failed(&self, what: &'static str) -> Error {
+        Error::Decomposition { what, rows: self.rows, cols: self.cols }
     }
 
     fn view(&self) -> MatRef<'_, f64> {

@@ -130,18 +130,22 @@ mod tests {
     use crate::Attention;
     use inductive_ops::Grid;
 
-    #[test]
-    fn the_logits_need_less_than_all_tokens_of_the_last_block() {
-        // 2 patches and a class token, one block of 4 channels, 8 hidden: counted by hand.
-        let spec = ModelSpec {
+    /// 2 patches, one block of 4 channels, 8 hidden: few enough to be counted by hand.
+    fn vit(pool: Pool) -> ModelSpec {
+        ModelSpec {
             image: (2, 4),
             patch: 2,
             embed_dim: 4,
             depth: 1,
             classes: 10,
-            family: Family::Vit(Attention { mlp_ratio: 2.0, ..Default::default() }),
+            family: Family::Vit(Attention { mlp_ratio: 2.0, pool, ..Default::default() }),
             ..ModelSpec::default()
-        };
+        }
+    }
+
+    #[test]
+    fn the_logits_need_less_than_all_tokens_of_the_last_block() {
+        let spec = vit(Pool::Token);
         let (patches, head) = (2 * 4 * 12, 40);
         assert_eq!(spec.patch_macs(), patches);
         // q, k, v, scores, product with v, projection, MLP.
@@ -152,17 +156,7 @@ mod tests {
 
     #[test]
     fn without_class_token_there_are_patches_alone_and_all_are_needed() {
-        let token = ModelSpec {
-            image: (2, 4),
-            patch: 2,
-            embed_dim: 4,
-            depth: 1,
-            classes: 10,
-            family: Family::Vit(Attention { mlp_ratio: 2.0, ..Default::default() }),
-            ..ModelSpec::default()
-        };
-        let pooled = Attention { mlp_ratio: 2.0, pool: Pool::Average, ..Default::default() };
-        let spec = ModelSpec { family: Family::Vit(pooled), ..token.clone() };
+        let (token, spec) = (vit(Pool::Token), vit(Pool::Average));
         assert_eq!(spec.macs(), 2 * 4 * 12 + 2 * 3 * 16 + 2 * 2 * 4 * 2 + 2 * 16 + 2 * 64 + 40);
         assert_eq!(spec.macs_of_logits(), spec.macs());
         assert!(spec.macs() < token.macs());

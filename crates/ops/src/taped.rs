@@ -216,23 +216,13 @@ pub(crate) fn select_token_on_cpu<T: Tape<f32, Cpu>>(
     x: Tokens<T>,
     index: usize,
 ) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
-    let x = contiguous("select_token", x)?;
-    let (x, mut tape) = x.split_tape();
-    let (batch, count, c) = *x.shape();
-    let y = tokens::select((count, c), values(&x), index);
-    let y = tensor("select_token", device, y, (batch, c))?;
-    if T::OWNS_TAPE {
-        let y = y.clone();
-        tape.add_backward_op(move |gradients| {
-            let dy = take_gradient(gradients, &y)?;
-            let dx = gradient_of(gradients, &x)?;
-            for (dx, dy) in dx.chunks_exact_mut(count * c).zip(dy.chunks_exact(c)) {
-                residual::accumulate(dy, &mut dx[index * c..][..c]);
-            }
-            Ok(())
-        });
-    }
-    Ok(y.put_tape(tape))
+    one_row_on_cpu(
+        "select_token",
+        device,
+        x,
+        |dims, x| tokens::select(dims, x, index),
+        move |(_, c), dy, dx| residual::accumulate(dy, &mut dx[index * c..][..c]),
+    )
 }
 
 pub(crate) fn mean_tokens_on_cpu<T: Tape<f32, Cpu>>(
@@ -240,21 +230,39 @@ pub(crate) fn mean_tokens_on_cpu<T: Tape<f32, Cpu>>(
     x: Tokens<T>,
     first: usize,
 ) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
-    let x = contiguous("mean_tokens", x)?;
+    one_row_on_cpu(
+        "mean_tokens",
+        device,
+        x,
+        |dims, x| tokens::mean(dims, x, first),
+        move |(count, c), dy, dx| {
+            let scale = 1.0 / (count - first) as f32;
+            for dx in dx[first * c..].chunks_exact_mut(c) {
+                dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += scale * dy);
+            }
+        },
+    )
+}
+
+/// One row, `[c]`, of each sample's `(count, c)` numbers. forward: of all samples; backward: of one, from the row's gradient.
+fn one_row_on_cpu<T: Tape<f32, Cpu>>(
+    op: &'static str,
+    device: &Cpu,
+    x: Tokens<T>,
+    forward: impl FnOnce((usize, usize), &[f32]) -> Vec<f32>,
+    backward: impl Fn((usize, usize), &[f32], &mut [f32]) + 'static,
+) -> Result<Tensor<(usize, usize), f32, Cpu, T>> {
+    let x = contiguous(op, x)?;
     let (x, mut tape) = x.split_tape();
     let (batch, count, c) = *x.shape();
-    let y = tokens::mean((count, c), values(&x), first);
-    let y = tensor("mean_tokens", device, y, (batch, c))?;
+    let y = tensor(op, device, forward((count, c), values(&x)), (batch, c))?;
     if T::OWNS_TAPE {
         let y = y.clone();
         tape.add_backward_op(move |gradients| {
             let dy = take_gradient(gradients, &y)?;
             let dx = gradient_of(gradients, &x)?;
-            let scale = 1.0 / (count - first) as f32;
             for (dx, dy) in dx.chunks_exact_mut(count * c).zip(dy.chunks_exact(c)) {
-                for dx in dx[first * c..].chunks_exact_mut(c) {
-                    dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += scale * dy);
-                }
+                backward((count, c), dy, dx);
             }
             Ok(())
         });

@@ -62,18 +62,6 @@ fn values(model: &dyn Model<f32, Cpu>, end: &str) -> Vec<Vec<f32>> {
     values
 }
 
-/// All parameters.
-fn by_name(model: &dyn Model<f32, Cpu>) -> BTreeMap<String, Vec<f32>> {
-    let mut values = BTreeMap::new();
-    model
-        .for_each_parameter(&mut |p| {
-            values.insert(p.name().to_owned(), p.to_vec());
-            Ok(())
-        })
-        .unwrap();
-    values
-}
-
 #[test]
 fn a_step_takes_the_batch_in_and_the_optimizer_leaves_it_alone() {
     let (mut learner, mut alone) = (learner(1), model(1));
@@ -105,9 +93,9 @@ fn gradients_alone_and_a_step_that_fails_change_nothing() {
 #[test]
 fn the_average_of_the_weights_has_averages_of_the_running_statistics() {
     let mut learner = learner(3);
-    let start = by_name(learner.model());
+    let start = crate::by_name::values(learner.model());
     step(&mut learner, 0);
-    let now = by_name(learner.model());
+    let now = crate::by_name::values(learner.model());
     let average: BTreeMap<_, _> = learner.ema.as_ref().unwrap().values().collect();
     assert!(average.keys().eq(now.keys()) && average.len() > 50, "{:?}", average.keys());
     for (name, average) in average {

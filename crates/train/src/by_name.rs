@@ -183,6 +183,26 @@ fn visit_mut<D: Backend<f32>, M: Module<f32, D> + ?Sized>(
     done
 }
 
+/// Refuses numbers that are not as many as the parameter `name` has.
+///
+/// # Errors
+/// [`Error::Parameters`].
+pub(crate) fn check_numel(of: &'static str, name: &str, numel: usize, values: &[f32]) -> Result<()> {
+    if values.len() == numel {
+        return Ok(());
+    }
+    Err(refuse(of, format!("there are {} numbers for `{name}`, which has {numel}", values.len())))
+}
+
+/// All parameters of a model, for tests.
+#[cfg(test)]
+pub(crate) fn values(
+    model: &dyn inductive_models::Model<f32, dfdx::prelude::Cpu>,
+) -> BTreeMap<String, Vec<f32>> {
+    let all = ByName::new("values", model, |p| Ok(p.to_vec())).unwrap();
+    all.iter().map(|(name, values)| (name.to_owned(), values.clone())).collect()
+}
+
 fn refuse(of: &'static str, problem: String) -> Error {
     Error::Parameters { of, problem }
 }

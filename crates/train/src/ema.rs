@@ -5,7 +5,10 @@ use inductive_nn::Module;
 use inductive_ops::Backend;
 use inductive_schedule::{EmaDecay, Schedule};
 
-use crate::{Error, Result, by_name::ByName};
+use crate::{
+    Error, Result,
+    by_name::{ByName, check_numel},
+};
 
 /// `average = decay average + (1 - decay) weights` after each update, from a copy of the initial weights. The running
 /// statistics of batch normalisation are averaged too, as all of a state dict is in timm.
@@ -98,10 +101,7 @@ impl<D: Backend<f32>> Ema<D> {
     ) -> Result<()> {
         for (name, numel, average) in self.averages.iter_mut() {
             let values = read(name)?;
-            if values.len() != numel {
-                let problem = format!("there are {} numbers for `{name}`, which has {numel}", values.len());
-                return Err(Error::Parameters { of: "moving average", problem });
-            }
+            check_numel("moving average", name, numel, &values)?;
             average.values = flat(device, values)?;
         }
         Ok(())

@@ -6,7 +6,10 @@ use dfdx::prelude::*;
 use inductive_nn::{Module, ModuleExt};
 use inductive_ops::{AdamWStep, Backend, Moments};
 
-use crate::{Error, Result, by_name::ByName};
+use crate::{
+    Error, Result,
+    by_name::{ByName, check_numel},
+};
 
 /// What stays the same over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,7 +120,6 @@ impl<D: Backend<f32>> AdamW<D> {
         gradients: &mut Gradients<f32, D>,
         lr: f64,
     ) -> Result<Option<f64>> {
-        self.parameters.check(model)?;
         let learns = |name: &str| {
             self.parameters.get(name).is_some_and(|slot| matches!(slot.state, State::Learns { .. }))
         };
@@ -126,15 +128,15 @@ impl<D: Backend<f32>> AdamW<D> {
             (Some(max), Some(norm)) => clip_coefficient(max, norm),
             _ => 1.0,
         };
-        self.steps += 1;
         let (beta1, beta2) = self.config.betas;
-        let (eps, steps) = (self.config.eps, self.steps);
+        let (eps, steps) = (self.config.eps, self.steps + 1);
         self.parameters.change_both(model, |p, slot| {
             let State::Learns { moments, since } = &mut slot.state else { return Ok(()) };
             let (weight_decay, step) = (slot.weight_decay, steps - *since);
             let how = AdamWStep { lr, beta1, beta2, eps, weight_decay, step, gradient_scale };
             Ok(p.adamw(gradients, moments, &how)?)
         })?;
+        self.steps = steps;
         Ok(norm)
     }
 
@@ -166,11 +168,7 @@ impl<D: Backend<f32>> AdamW<D> {
             *since = begins.get(name).copied().unwrap_or(0);
             let (first, second) = read(name)?;
             for (to, values) in [(&mut moments.first, first), (&mut moments.second, second)] {
-                if values.len() != numel {
-                    let problem =
-                        format!("there are {} numbers for `{name}`, which has {numel}", values.len());
-                    return Err(Error::Parameters { of: "optimizer", problem });
-                }
+                check_numel("optimizer", name, numel, &values)?;
                 *to = device.try_tensor_from_vec(values, (numel,)).map_err(|e| Error::device("adamw", e))?;
             }
         }

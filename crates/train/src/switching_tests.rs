@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfdx::prelude::Cpu;
-use inductive_models::Model;
-use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization};
+use inductive_nn::{Gate, Operator, Positions, Reparameterization};
 use inductive_schedule::EmaDecay;
 
-use crate::{Learner, Recipe, switching::Roles};
+use crate::{Learner, Recipe, by_name::values, switching::Roles};
 
 const LAYER: usize = 1;
 const LR: f64 = 1e-3;
@@ -29,17 +28,6 @@ fn step(learner: &mut Learner<Cpu>, lr: f64) {
 
 fn steps(learner: &mut Learner<Cpu>, count: usize) {
     (0..count).for_each(|_| step(learner, LR));
-}
-
-fn values(model: &dyn Model<f32, Cpu>) -> BTreeMap<String, Vec<f32>> {
-    let mut values = BTreeMap::new();
-    model
-        .for_each_parameter(&mut |p| {
-            values.insert(p.name().to_owned(), p.to_vec());
-            Ok(())
-        })
-        .unwrap();
-    values
 }
 
 fn averages(learner: &mut Learner<Cpu>) -> BTreeMap<String, Vec<f32>> {
