@@ -2,7 +2,7 @@
 
 use inductive_train::Initial;
 
-use super::*;
+use super::{super::facts, *};
 use inductive_report::table::Cell as Entry;
 
 const SIZES: &str = r#"
@@ -82,4 +82,10 @@ fn without_a_known_number_of_classes_nothing_is_counted() {
     let row = &report.tables[0].table.rows[0];
     assert_eq!((&row[0], &row[1]), (&Entry::Empty, &Entry::Empty));
     assert!(matches!(row[2], Entry::Number { value, .. } if value == 64.0), "{:?}", row[2]);
+}
+
+#[test]
+fn the_classes_of_named_data_are_known() {
+    let data = ["synthetic", "synthetic-parity", "cifar10:x", "cifar100:x", "folder:x"];
+    assert_eq!(data.map(facts::classes), [Some(10), Some(10), Some(10), Some(100), None]);
 }
