@@ -15,8 +15,8 @@
 //! Activations, norms and residual connections are not part of it, as they are not part of the proposition.
 
 use inductive_init::Matrix;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use inductive_random::stream;
+use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 /// Singular values below this share of the largest count as 0.
@@ -149,7 +149,7 @@ impl Mixing {
     /// The frozen filters, `[channels, kernel, kernel]`.
     fn frozen(&self, filters: Filters, channels: usize, seed: u64) -> Vec<f64> {
         let size = self.kernel * self.kernel;
-        let mut rng = stream(Purpose::Frozen, seed);
+        let mut rng = stream(Purpose::Frozen as u64, seed, 0, 0);
         let mut frozen = match filters {
             Filters::Gaussian => return self.normal(Purpose::Frozen, channels * size, seed),
             Filters::Box => return vec![1.0 / size as f64; channels * size],
@@ -166,7 +166,7 @@ impl Mixing {
     }
 
     fn normal(&self, purpose: Purpose, count: usize, seed: u64) -> Vec<f64> {
-        let mut rng = stream(purpose, seed);
+        let mut rng = stream(purpose as u64, seed, 0, 0);
         (0..count).map(|_| StandardNormal.sample(&mut rng)).collect()
     }
 
@@ -192,14 +192,6 @@ impl Mixing {
 
 fn frobenius(values: &[f64]) -> f64 {
     values.iter().map(|v| v * v).sum::<f64>().sqrt()
-}
-
-/// The generator of (`purpose`, `seed`); the two numbers are the key itself.
-fn stream(purpose: Purpose, seed: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&(purpose as u64).to_le_bytes());
-    key[8..16].copy_from_slice(&seed.to_le_bytes());
-    ChaCha8Rng::from_seed(key)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn strict_refusal_changes_no_bit_and_reports_everything() {
         blocks.0.attn.qk.weight (did you mean blocks.0.attn.qkv.weight?)
         dist_token\u{7}
       wrong shape (1):
-        head.weight: expected [3, 4], got [1000, 4]; for another number of classes load with the head replaced, or build the model with the file's
+        head.weight: expected [3, 4], got [1000, 4]; the file is for another number of classes: train on it (`weights` in a recipe) for a new head; `eval --partial` keeps the model's own
       wrong type (1):
         bn.running_mean: expected a float (F16, BF16, F32 or F64), got U64
       left out (1):
@@ -93,6 +93,34 @@ fn any_single_mismatch_refuses_everything() {
 }
 
 #[test]
+fn what_is_optional_may_be_missing_and_nothing_else() {
+    let source = toy::<16, 3>(9);
+    let without = |skip: &str| {
+        file(|w| {
+            for (name, shape, values) in bits(&source).into_iter().filter(|p| p.0 != skip) {
+                w.add(&name, &shape, &values.into_iter().map(f32::from_bits).collect::<Vec<_>>()).unwrap();
+            }
+        })
+    };
+    let (mut model, options) = (toy::<16, 3>(1), LoadOptions::new().optional(["bn.running_mean".to_owned()]));
+    let before = bits(&model);
+    let report = load_tensors(&mut model, &without("bn.running_mean"), &options).unwrap();
+    assert!(
+        report.is_complete() && report.kept == ["bn.running_mean"] && report.applied.len() == 4,
+        "{report}"
+    );
+    let of = |all: &[(String, Vec<usize>, Vec<u32>)], name: &str| all.iter().find(|it| it.0 == name).cloned();
+    let after = bits(&model);
+    assert_eq!(of(&after, "bn.running_mean"), of(&before, "bn.running_mean"));
+    assert_eq!(of(&after, "head.bias"), of(&bits(&source), "head.bias"));
+    assert!(report.to_string().contains("without effect as yet (1): bn.running_mean"), "{report}");
+    // What the file has is taken.
+    assert!(load_tensors(&mut model, &without(""), &options).unwrap().kept.is_empty());
+    let report = refusal(load_tensors(&mut model, &without("head.bias"), &options).unwrap_err());
+    assert!(report.missing.len() == 1 && report.kept.is_empty(), "{report}");
+}
+
+#[test]
 fn partial_applies_what_fits_and_leaves_the_rest() {
     let mut model = toy::<16, 3>(1);
     let before = bits(&model);
@@ -116,7 +144,7 @@ fn a_replaced_head_keeps_weight_and_bias_of_the_model() {
     let head = (model.head.weight.as_vec(), model.head.bias.as_vec());
     let report = refusal(load_tensors(&mut model, &file, &LoadOptions::new()).unwrap_err());
     assert_eq!(report.wrong_shape.len(), 2);
-    assert!(report.wrong_shape[0].help.as_ref().unwrap().contains("head replaced"));
+    assert!(report.wrong_shape[0].help.as_ref().unwrap().contains("number of classes"));
 
     let report = load_tensors(&mut model, &file, &LoadOptions::new().replace_head()).unwrap();
     assert_eq!((model.head.weight.as_vec(), model.head.bias.as_vec()), head);

@@ -192,7 +192,7 @@ pub struct Train {
     pub out: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = help::models())]
 pub struct Eval {
     /// The folder of a run, whose recipe says model and data; or a model's name, with --weights and --data.

@@ -60,13 +60,13 @@ pub fn tables() -> String {
 }
 
 /// Names with what they stand for.
-pub fn listed<'a>(title: &str, lines: impl Iterator<Item = (String, &'a str)>) -> String {
+pub fn listed(title: &str, lines: impl Iterator<Item = (String, impl AsRef<str>)>) -> String {
     let lines: Vec<_> = lines.collect();
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let room = COLUMNS - width - 4;
     let indent = " ".repeat(width + 4);
-    let line = |(name, about): &(String, &str)| {
-        let about = wrap(about, room, "").replace('\n', &format!("\n{indent}"));
+    let line = |(name, about): &(String, _)| {
+        let about = wrap(AsRef::as_ref(about), room, "").replace('\n', &format!("\n{indent}"));
         format!("\n  {name:<width$}  {about}")
     };
     format!("{title}:{}", lines.iter().map(line).collect::<String>())
@@ -91,8 +91,7 @@ pub fn switchable_models() -> String {
 
 /// What `init` chooses from.
 pub fn strategies_and_models() -> String {
-    let strategies = init::described().map(|(name, what)| (name.to_owned(), what));
-    format!("{}\n\n{}", listed("Strategies", strategies), models())
+    format!("{}\n\n{}", listed("Strategies", init::described()), models())
 }
 
 /// What `bench` measures if nothing is named.

@@ -22,11 +22,16 @@ pub fn say(text: impl AsRef<str>) -> Result<()> {
 /// # Errors
 /// As [`say`].
 pub fn say_prose(text: impl AsRef<str>) -> Result<()> {
+    say(prose(text.as_ref(), columns()))
+}
+
+/// Lines in so many columns: what is too long goes on below, four columns further in.
+fn prose(text: &str, columns: usize) -> String {
     let set = |line: &str| {
         let lead = " ".repeat(line.len() - line.trim_start().len());
-        format!("{lead}{}", wrap(line, columns() - lead.len(), &format!("{lead}    ")))
+        format!("{lead}{}", wrap(line, columns.saturating_sub(lead.len()), &format!("{lead}    ")))
     };
-    say(text.as_ref().split('\n').map(set).collect::<Vec<_>>().join("\n"))
+    text.split('\n').map(set).collect::<Vec<_>>().join("\n")
 }
 
 /// [`say`] for tables, figures and reports that were set for [`terminal`]: the colours in them are our own, the words in them
@@ -39,6 +44,15 @@ pub fn say_set(text: impl AsRef<str>) -> Result<()> {
     writeln!(out, "{}", text.as_ref().trim_end_matches('\n'))?;
     out.flush()?;
     Ok(())
+}
+
+/// Lines for the standard error: on a terminal what is too long goes on below, four columns further in.
+pub fn for_errors(text: &str) -> String {
+    let errors = std::io::stderr();
+    match terminal_size::terminal_size_of(&errors).filter(|_| errors.is_terminal()) {
+        Some((width, _)) => prose(text, usize::from(width.0).clamp(FEWEST, MOST)),
+        None => text.to_owned(),
+    }
 }
 
 /// Writes a line to the standard error. Nobody reading it is no reason to stop a run.

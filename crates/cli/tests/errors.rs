@@ -4,7 +4,7 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{FAILURE, USAGE, refuses, succeeds, write_recipe};
+use common::{FAILURE, USAGE, refuses, refuses_recipe, succeeds, write_recipe};
 
 /// A `.tar.gz` with empty files of these names.
 fn archive(path: &Path, names: &[&str]) {
@@ -102,10 +102,7 @@ fn data_that_are_not_there_or_not_what_they_should_be() {
 fn recipes_that_cannot_be_meant() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let train = |recipe: &str, code: i32, says: &[&str]| {
-        fs::write(d.join("recipe.toml"), recipe).unwrap();
-        refuses(d, &["train", "recipe.toml"], code, says);
-    };
+    let train = |recipe: &str, code: i32, says: &[&str]| drop(refuses_recipe(d, recipe, code, says));
     refuses(d, &["train", "missing.toml"], FAILURE, &["missing.toml"]);
     refuses(d, &["train", "deit_micro"], USAGE, &["`inductive recipe deit_micro > deit_micro.toml`"]);
     train("modell = \"convit_micro\"", USAGE, &["modell", "recipe.toml", "; did you mean `model`?"]);

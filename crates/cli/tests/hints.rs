@@ -129,6 +129,8 @@ fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
     assert!(succeeded(&inductive(&best)).contains("deit_micro on synthetic (37 test images)"));
     let by_name = ["eval", "deit_micro", "--weights", "convit_micro/last.safetensors", "--data", "synthetic"];
     assert!(succeeded(&inductive(&by_name)).contains("(2000 test images)"));
+    let by_file = succeeded(&inductive(&["eval", "convit_micro/last.safetensors", "--data", "synthetic"]));
+    assert_eq!(accuracy(&by_file), accuracy(&succeeded(&inductive(&by_name))));
 
     let refused = |args: &[&str], code: i32, parts: &[&str]| {
         refused(&inductive(args), code, parts);
@@ -136,6 +138,10 @@ fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
     refused(&["eval"], 2, &["RUN|MODEL"]);
     refused(&["eval", "deit_micro"], 2, &["--weights FILE", "the folder of a run"]);
     refused(&["eval", "deit_micro", "--weights", "x.safetensors"], 2, &["--data"]);
+    succeeded(&inductive(&["init", "convit_micro", "--strategy", "kaiming", "--out", "other.safetensors"]));
+    let other = ["eval", "./convit_micro", "--weights", "other.safetensors"];
+    refused(&other, 2, &["other.safetensors is of `convit_micro`", "of `deit_micro`"]);
+    refused(&["train", "./convit_micro"], 2, &["train ./convit_micro/recipe.toml --out ./convit_micro"]);
     refused(&["eval", "deit_mikro"], 2, &["did you mean `deit_micro`?"]);
     refused(&["eval", "runs/none"], 2, &["runs/none", "no such folder"]);
     refused(&["eval", "recipe.toml"], 2, &["recipe.toml", "--weights recipe.toml"]);
@@ -151,7 +157,7 @@ fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
 fn interrupted(mut command: Command, begun: &Path) -> String {
     let mut child = command.spawn().unwrap();
     wait_for(begun, &mut child);
-    send(&child, "INT");
+    send(&child, "TERM");
     let output = end(child);
     assert_eq!(output.status.code(), Some(INTERRUPTED), "{output:?}");
     text(&output.stdout)

@@ -4,7 +4,7 @@ mod common;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use common::{FAILURE, USAGE, inductive, refuses, succeeds};
+use common::{FAILURE, USAGE, inductive, refuses, refuses_recipe, succeeds};
 use image::{Rgb, RgbImage};
 use inductive_checkpoint::describe;
 
@@ -91,10 +91,7 @@ fn any_classes_size_and_depth_are_trained_measured_and_trained_on_at_another_siz
 fn what_a_model_cannot_be_is_refused_with_what_it_can() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let train = |recipe: &str, code: i32, says: &[&str]| {
-        fs::write(d.join("recipe.toml"), recipe).unwrap();
-        refuses(d, &["train", "recipe.toml"], code, says);
-    };
+    let train = |recipe: &str, code: i32, says: &[&str]| drop(refuses_recipe(d, recipe, code, says));
     train("image_size = [50, 32]", USAGE, &["50x32", "multiples of 4"]);
     train("image_size = [0, 32]", USAGE, &["0x32", "multiples of 4"]);
     train("image_size = 8192", USAGE, &["8192x8192", "at most 4096"]);

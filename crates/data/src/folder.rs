@@ -4,6 +4,7 @@ use crate::archive::sorted_entries;
 use crate::{DatasetInfo, Error, ImageSet, Split};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits, RgbImage};
+use inductive_files::shown;
 use rayon::prelude::*;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -67,11 +68,18 @@ pub fn image_folder(root: &Path, (height, width): (usize, usize)) -> Result<Spli
         mean: IMAGENET_MEAN,
         std: IMAGENET_STD,
     };
-    Ok(Split {
-        train: Arc::new(read_split(&train, info.clone())?),
-        test: Arc::new(read_split(&test, info)?),
-        notices: Vec::new(),
-    })
+    let mut notices = Vec::new();
+    if let [class] = &info.class_names[..] {
+        notices
+            .push(format!("all images are of one class, {}: there is nothing to tell apart", shown(class)));
+    }
+    let mut read = |folder| {
+        let (images, left_out) = read_split(folder, info.clone())?;
+        notices.extend(left_out);
+        Ok(Arc::new(images))
+    };
+    let (train, test) = (read(&train)?, read(&test)?);
+    Ok(Split { train, test, notices })
 }
 
 /// Number of classes of [`image_folder`], of which no image is read; `None` where there is no such folder.
@@ -85,11 +93,13 @@ fn folder_names(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(names.filter(|name| !name.starts_with('.')).collect())
 }
 
-fn read_split(folder: &Path, info: DatasetInfo) -> Result<ImageSet, Error> {
-    let (mut files, mut labels) = (Vec::new(), Vec::new());
+/// The images of a folder, and what is to be said of files that are none.
+fn read_split(folder: &Path, info: DatasetInfo) -> Result<(ImageSet, Option<String>), Error> {
+    let (mut files, mut labels, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for (label, class) in (0..).zip(&info.class_names) {
-        let images: Vec<PathBuf> =
-            sorted_entries(&folder.join(class))?.into_iter().filter(|path| is_image(path)).collect();
+        let visible = sorted_entries(&folder.join(class))?.into_iter().filter(|path| !is_hidden(path));
+        let (images, left): (Vec<PathBuf>, Vec<PathBuf>) = visible.partition(|path| is_image(path));
+        others.extend(left);
         if images.is_empty() {
             let advice =
                 "put *.jpg, *.jpeg or *.png files there, or remove the class from both splits".into();
@@ -104,13 +114,23 @@ fn read_split(folder: &Path, info: DatasetInfo) -> Result<ImageSet, Error> {
     }
     let size = (info.height, info.width);
     let decoded: Result<Vec<_>, Error> = files.par_iter().map(|file| decode(file, size)).collect();
-    ImageSet::new(info, decoded?.concat(), labels)
+    let left_out = others.first().map(|first| {
+        let (count, all, first) = (others.len(), others.len() + files.len(), shown(first.display()));
+        format!(
+            "{}: left out {count} of {all} files, neither JPEG nor PNG, such as {first}",
+            shown(folder.display())
+        )
+    });
+    Ok((ImageSet::new(info, decoded?.concat(), labels)?, left_out))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    !hidden && ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// Decodes a JPEG or PNG file to [3, height, width].

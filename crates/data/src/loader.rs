@@ -62,7 +62,7 @@ impl Loader {
         } else if u32::try_from(images).is_err() {
             Err(loader.error("more images than a 32-bit index reaches"))
         } else if loader.batches_per_epoch() == 0 {
-            Err(loader.error("no batch is full and drop_last is set: choose a smaller batch size"))
+            Err(loader.error("no batch is full, and what is not full is left out: take a smaller batch, more images, or `drop_last = false`"))
         } else {
             Ok(loader)
         }

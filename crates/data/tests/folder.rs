@@ -46,6 +46,17 @@ fn classes_and_files_are_in_order_of_name() {
     assert_eq!(firsts(&*split.train), [(0, 50), (0, 20), (1, 10)]);
     assert_eq!(firsts(&*split.test), [(0, 30), (1, 40)]);
     assert_eq!((split.train.height(), split.train.width()), (8, 8));
+    let [notice] = &split.notices[..] else { panic!("{:?}", split.notices) };
+    assert!(notice.contains("left out 1 of 4 files") && notice.contains("notes.txt"), "{notice}");
+}
+
+#[test]
+fn one_class_alone_is_told() {
+    let folder = TempDir::new().unwrap();
+    ["train/a/1.png", "val/a/1.png"].iter().for_each(|name| save(folder.path(), name, &plain(8, 8, [9; 3])));
+    let split = image_folder(folder.path(), (8, 8)).unwrap();
+    assert!(split.notices[0].contains("one class, a:"), "{:?}", split.notices);
+    assert!(image_folder(small().path(), (8, 8)).unwrap().notices.is_empty());
 }
 
 #[test]

@@ -37,15 +37,15 @@ pub trait Initializer: Send + Sync {
     /// Whatever the solve refuses.
     fn attention(&self, index: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<Option<AttentionInit>>;
 
-    /// A linear layer that is no part of attention. `number` tells those of one model apart.
-    fn linear(&self, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
-        let _ = (number, inputs, outputs);
+    /// A linear layer that is no part of attention. `number` tells those of one model apart: its place among their names.
+    fn linear(&self, name: &str, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
+        let _ = (name, number, inputs, outputs);
         None
     }
 
-    /// A convolution that can become attention, whose outputs see so many `inputs`, channels times places of the kernel.
-    fn convolution(&self, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
-        let _ = (number, inputs, outputs);
+    /// A convolution that mixes tokens, whose outputs see so many `inputs`, channels times places of the kernel.
+    fn convolution(&self, name: &str, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
+        let _ = (name, number, inputs, outputs);
         None
     }
 
@@ -110,11 +110,11 @@ impl Initializer for StrategyInitializer {
         self.layer_reporting(index, progress).map(Some)
     }
 
-    fn linear(&self, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
+    fn linear(&self, _: &str, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
         Some(self.linear(number, inputs, outputs))
     }
 
-    fn convolution(&self, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
+    fn convolution(&self, _: &str, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
         self.convolution(number, inputs, outputs)
     }
 

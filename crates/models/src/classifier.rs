@@ -112,7 +112,31 @@ impl<M: Trunk<C, E, D>, const C: usize, N: Dim, E: Dtype, D: Backend<E>> Classif
         Ok(Self { trunk, head, spec: ModelSpec { classes: classes.size(), ..spec } })
     }
 
-    /// images: `[batch, 3, height, width]`; result: `[batch, N]`.
+    /// images: `[batch, 3, height, width]`; result: `[batch, N]`. A number of classes that is a type is checked by the compiler:
+    ///
+    /// ```
+    /// # use dfdx::prelude::*;
+    /// # use inductive_models::{Classifier, Context, ModelSpec, families::vit};
+    /// # let dev = Cpu::seed_from_u64(0);
+    /// # let spec = ModelSpec { image: (8, 8), depth: 1, ..ModelSpec::default() };
+    /// let model = Classifier::new(&dev, vit::<8, 2, 16, 4, f32, Cpu>(&dev, &spec)?, Const::<10>, spec)?;
+    /// let images = dev.zeros_like(&(2, 3, 8, 8));
+    /// let logits: Tensor<(usize, Const<10>), f32, Cpu> = model.logits(images, Context::default())?;
+    /// # Ok::<(), inductive_models::Error>(())
+    /// ```
+    ///
+    /// ```compile_fail,E0308
+    /// # use dfdx::prelude::*;
+    /// # use inductive_models::{Classifier, Context, ModelSpec, families::vit};
+    /// # let dev = Cpu::seed_from_u64(0);
+    /// # let spec = ModelSpec { image: (8, 8), depth: 1, ..ModelSpec::default() };
+    /// # let model = Classifier::new(&dev, vit::<8, 2, 16, 4, f32, Cpu>(&dev, &spec)?, Const::<10>, spec)?;
+    /// # let images = dev.zeros_like(&(2, 3, 8, 8));
+    /// let logits: Tensor<(usize, Const<11>), f32, Cpu> = model.logits(images, Context::default())?;
+    /// # Ok::<(), inductive_models::Error>(())
+    /// ```
+    ///
+    /// The grid of patches is a number of the run time: [`Trunk::check`] compares it with the positions when a model is built.
     ///
     /// # Errors
     /// The trunk's.

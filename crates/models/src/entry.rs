@@ -69,8 +69,8 @@ impl Entry {
         Self { init: Some(name.into()), ..self }
     }
 
-    /// The name of a new model's initial weights; `None`: the published weights of its family. `*_micro` transformers and all `prs_*`
-    /// have one.
+    /// The name of a new model's initial weights; `None`: the published weights of its family. Transformers of fewer than 128
+    /// channels and all `prs_*` have one.
     ///
     /// timm's N(0, 0.02^2) and EIT's N(0, 0.01^2) are made for hundreds of channels. With 96 a branch of the network then adds
     /// a tenth of the stream, the logits of a new model hardly depend on the image, and training starts late or, in EIT and PRS, not

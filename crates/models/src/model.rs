@@ -1,7 +1,7 @@
 //! What every model can do, behind a trait object: the typed inside is hidden, batch and classes are run-time.
 
 use dfdx::prelude::*;
-use inductive_nn::{BatchStatistics, Images, Layout, Module, Path, Record, Reparameterization};
+use inductive_nn::{BatchStatistics, Context, Images, Layout, Module, Path, Record, Reparameterization};
 use inductive_ops::{Backend, DropPath};
 use inductive_schedule::drop_path_rates;
 
@@ -19,16 +19,20 @@ pub fn block_drop_paths(drop_path: DropPath, depth: usize) -> Result<Vec<DropPat
     Ok(rates.map(|(i, rate)| DropPath { rate: rate.into(), ..drop_path.fork(i as u64) }).collect())
 }
 
-/// Refuses images of another size than the model is made for, `(height, width)`.
-pub(crate) fn check_image<E: Dtype, D: Backend<E>, T>(
+/// Begins a pass through `depth` blocks: refuses images of another size than the model is made for, `(height, width)`, and a drop path
+/// rate out of its range, which is without effect where no block has a branch to drop.
+pub(crate) fn begin_pass<E: Dtype, D: Backend<E>, T>(
     images: &Images<E, D, T>,
     (height, width): (usize, usize),
+    context: &mut Context<'_, E>,
+    depth: usize,
 ) -> Result<()> {
     let (_, channels, h, w) = *images.shape();
     if (channels, h, w) != (3, height, width) {
         let expected = format!("images [batch, 3, {height}, {width}]");
         return Err(Error::parts("model", expected, format!("{:?}", images.shape().concrete())));
     }
+    context.begin(block_drop_paths(context.drop_path, depth)?);
     Ok(())
 }
 

@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn narrow_transformers_and_stages_begin_with_weights_by_their_width() {
         for entry in entries() {
-            let narrow = entry.spec.attention().is_some() && entry.spec.name.contains("_micro");
+            let narrow = entry.spec.attention().is_some() && entry.spec.embed_dim < 128;
             let expected =
                 if entry.spec.stages().is_some() { Some("lecun") } else { narrow.then_some("kaiming") };
             assert_eq!(entry.init(), expected, "{}", entry.spec.name);

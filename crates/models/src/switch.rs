@@ -17,14 +17,25 @@ pub struct Switchable {
     pub heads: Vec<HeadPosition>,
     /// Full names of its parameters that have no effect now.
     pub idle: Vec<String>,
+    /// Full names of its parameters that are shares now, kept in `[0, 1]`.
+    pub shares: Vec<String>,
+    /// Full name of the buffer that holds the operator's code.
+    pub code: String,
 }
 
 /// A layer of this name, as it is now.
 pub(crate) fn describe(name: &str, layer: &dyn SwitchLayer) -> Result<Switchable> {
     let all = || -> inductive_nn::Result<_> {
-        let idle = layer.idle()?.iter().map(|parameter| format!("{name}.{parameter}")).collect();
-        let (operator, gates, heads) = (layer.operator()?, layer.gates()?, layer.heads()?);
-        Ok(Switchable { name: name.to_owned(), operator, gates, heads, idle })
+        let full = |parameter: &str| format!("{name}.{parameter}");
+        Ok(Switchable {
+            name: name.to_owned(),
+            operator: layer.operator()?,
+            gates: layer.gates()?,
+            heads: layer.heads()?,
+            idle: layer.idle()?.iter().map(|parameter| full(parameter)).collect(),
+            shares: layer.shares()?.iter().map(|parameter| full(parameter)).collect(),
+            code: full(layer.operator_name()),
+        })
     };
     all().map_err(|error| Error::Layer { layer: name.to_owned(), error })
 }
@@ -32,7 +43,7 @@ pub(crate) fn describe(name: &str, layer: &dyn SwitchLayer) -> Result<Switchable
 /// What there is to say of layer `index` where `count` layers can leave convolution.
 pub(crate) fn no_layer(model: &str, index: usize, count: usize) -> Error {
     let what = match count {
-        0 => "no layer can leave convolution; `prs_*` and `resnet*_switch` have such layers".to_owned(),
+        0 => "no layer can leave convolution; `inductive reparameterize --help` lists the models with such layers".to_owned(),
         _ => format!("there is no layer {index} that can leave convolution; there are {count}, from 0"),
     };
     Error::Option { model: model.to_owned(), what }

@@ -2,16 +2,15 @@
 
 use dfdx::prelude::*;
 use inductive_nn::{
-    Blocks, Buffer, Build, Context, Fill, Images, LayerNorm, Layout, Module, Path, Stem, Taped, Visit,
+    Blocks, Buffer, Build, Context, Fill, Images, Layer, LayerNorm, Layout, Module, Path, Stem, Taped, Visit,
     VisitLayers, VisitLayersMut, VisitMut, run_blocks,
 };
 use inductive_ops::{Backend, Grid, Readout};
 
-use crate::{
-    Error, Result,
-    classifier::Trunk,
-    model::{block_drop_paths, check_image},
-};
+use crate::{Error, Result, classifier::Trunk, model::begin_pass};
+
+/// Name of the position embedding.
+const POSITION: &str = "pos_embed";
 
 /// A position embedding that is added to the tokens, `[1, tokens, C]`.
 #[derive(Clone, Debug)]
@@ -229,7 +228,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Modul
         let position = self.position.as_ref().map(|it| it as &dyn Module<E, D>);
         let parts: [(&str, Option<&dyn Module<E, D>>); 5] = [
             ("cls_token", token),
-            ("pos_embed", position),
+            (POSITION, position),
             (STEM::PATH, Some(&self.stem)),
             (&self.blocks_name, Some(&self.blocks)),
             (self.norm_name, Some(&self.norm)),
@@ -247,7 +246,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Modul
         let position = self.position.as_mut().map(|it| it as &mut dyn Module<E, D>);
         let parts: [(&str, Option<&mut dyn Module<E, D>>); 5] = [
             ("cls_token", token),
-            ("pos_embed", position),
+            (POSITION, position),
             (STEM::PATH, Some(&mut self.stem)),
             (&self.blocks_name, Some(&mut self.blocks)),
             (self.norm_name, Some(&mut self.norm)),
@@ -261,6 +260,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Modul
     }
 
     fn layers(&self, at: &mut Path, visit: &mut VisitLayers<'_, E>) {
+        visit(at, self);
         for (name, part) in [(STEM::PATH, &self.stem as &dyn Module<E, D>), (&self.blocks_name, &self.blocks)]
         {
             let before = at.enter(name);
@@ -270,6 +270,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Modul
     }
 
     fn layers_mut(&mut self, at: &mut Path, visit: &mut VisitLayersMut<'_, E>) {
+        visit(at, self);
         let parts: [(&str, &mut dyn Module<E, D>); 2] =
             [(STEM::PATH, &mut self.stem), (&self.blocks_name, &mut self.blocks)];
         for (name, part) in parts {
@@ -277,6 +278,12 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Modul
             part.layers_mut(at, visit);
             at.leave(before);
         }
+    }
+}
+
+impl<STEM, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Layer<E> for Transformer<STEM, C, E, D, N> {
+    fn position(&self) -> Option<&'static str> {
+        self.position.as_ref().map(|_| POSITION)
     }
 }
 
@@ -290,8 +297,7 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trunk
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
         self.check()?;
-        check_image(&images, self.image)?;
-        context.begin(block_drop_paths(context.drop_path, self.depth())?);
+        begin_pass(&images, self.image, &mut context, self.depth())?;
         let (mut tokens, grid) = self.stem.tokens(images, &mut context)?;
         if grid != self.grid {
             return Err(Error::parts("model", format!("a {} grid of patches", self.grid), grid));

@@ -4,7 +4,7 @@ use dfdx::prelude::*;
 use inductive_init::{AttentionInit, Dims, Initializer, LinearInit, Progress, Strategy, add_initializer};
 use inductive_models::{
     BuildOptions, Built, Classifier, Entry, Error, Family, Features, Joins, Model, ModelSpec, Position,
-    Registry, Result, Transformer, Zoo, build, initialise,
+    Record, Registry, Result, Transformer, Zoo, build, initialise,
 };
 use inductive_nn::{
     AnyBlock, Block, Build, Fill, Gpsa, Layer, Layout, Linear, Mhsa, ModuleExt, OperatorKind, PatchEmbed,
@@ -86,22 +86,23 @@ fn designed_weights_are_for_the_heads_that_the_layers_have_wherever_they_are() {
 
 /// Attention of one's own, whose queries, keys and values are one plain layer; `APART`: which says that values have their own.
 struct Own<const APART: bool, E: Dtype, D: Device<E>> {
-    qkv: Linear<16, 48, true, E, D>,
-    proj: Linear<16, 16, true, E, D>,
+    mixed: Linear<16, 48, true, E, D>,
+    out: Linear<16, 16, true, E, D>,
 }
 
-module!([const APART: bool] as Layer Own<APART, E, D> { qkv, proj });
+module!([const APART: bool] as Layer Own<APART, E, D> { mixed, out });
 
 impl<const APART: bool, E: Dtype, D: Backend<E>> Layer<E> for Own<APART, E, D> {
     fn projections(&self) -> Option<Projections> {
-        let layers = if APART { QkvLayers::ValuesApart } else { QkvLayers::Together };
-        Some(Projections { width: 16, heads: 2, layers, position: None })
+        let apart = QkvLayers::ValuesApart { qk: "qk", v: "v" };
+        let layers = if APART { apart } else { QkvLayers::Together("mixed") };
+        Some(Projections { width: 16, heads: 2, layers, proj: "out" })
     }
 }
 
 impl<const APART: bool, E: Dtype, D: Backend<E>> Build<E, D> for Own<APART, E, D> {
     fn new(device: &D) -> inductive_nn::Result<Self> {
-        Ok(Self { qkv: Build::new(device)?, proj: Build::new(device)? })
+        Ok(Self { mixed: Build::new(device)?, out: Build::new(device)? })
     }
 }
 
@@ -115,7 +116,7 @@ impl<const APART: bool> TokenMixer<16, f32, Cpu> for Own<APART, f32, Cpu> {
         tokens: Tokens<16, f32, Cpu, T>,
         _: &Layout,
     ) -> inductive_nn::Result<Tokens<16, f32, Cpu, T>> {
-        self.proj.apply(tokens)
+        self.out.apply(tokens)
     }
 }
 
@@ -125,6 +126,12 @@ fn attention_of_one_s_own_is_given_weights_where_it_says_what_it_is() {
     let mut model = own::<Own<false, f32, Cpu>>();
     let done = initialise(&mut *model, &impulse, 0, &|_| ()).unwrap();
     assert!(done.layers.iter().all(|it| it.targets.len() == 2 && it.quality.is_some()), "{done:?}");
+    // The first has no maps. The second's belong to the second layer all the same.
+    let mut record = Record::default();
+    model.forward(Cpu::default().zeros_like(&(1, 3, 24, 24)), Some(&mut record)).unwrap();
+    let holder = |name: &str| record.blocks.iter().position(|block| block.holds(name));
+    assert_eq!(done.layers.iter().map(|layer| holder(&layer.name)).collect::<Vec<_>>(), [Some(0), Some(1)]);
+    assert!(record.blocks[0].attention.is_none() && record.blocks[1].attention.is_some());
     let mut wrong = own::<Own<true, f32, Cpu>>();
     let error = initialise(&mut *wrong, &impulse, 0, &|_| ()).unwrap_err().to_string();
     assert!(error.contains("`encoder.layers.0.attn.qk.weight` is no 32 x 16 matrix"), "{error}");

@@ -17,13 +17,21 @@ use crate::{
 /// multi-head self-attention with `H` heads; the results lie side by side again.
 ///
 /// `C = E_CONV + A`. The convolution passes a class token on unchanged: its channels are those of the normalised input. It
-/// has no bias, activation or projection. [`conv_channels`] gives the paper's split. A layer without convolution is [`Mhsa`].
-/// Queries, keys and values have a bias, as in all released models. A layer without attention does not compile:
+/// has no bias, activation or projection. [`conv_channels`] gives the paper's split. Queries, keys
+/// and values have a bias, as in all released models. A layer without attention does not compile, nor one without convolution,
+/// which is [`Mhsa`]:
 ///
 /// ```compile_fail
 /// # use dfdx::prelude::*;
 /// use inductive_nn::{Build, ConvAttention};
 /// ConvAttention::<10, 10, 0, 2, f32, Cpu>::new(&Cpu::default())?;
+/// # Ok::<(), inductive_nn::Error>(())
+/// ```
+///
+/// ```compile_fail
+/// # use dfdx::prelude::*;
+/// use inductive_nn::{Build, ConvAttention};
+/// ConvAttention::<10, 0, 10, 2, f32, Cpu>::new(&Cpu::default())?;
 /// # Ok::<(), inductive_nn::Error>(())
 /// ```
 ///
@@ -60,6 +68,7 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
     ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         const { assert!(E_CONV + A == C, "the channels of convolution and attention must add up") };
         const { assert!(A > 0, "a layer without attention has nothing that mixes distant patches") };
+        const { assert!(E_CONV > 0, "a layer without convolution is Mhsa") };
         visitor.visit_fields(
             (
                 Self::module("attn", |s| &s.attn, |s| &mut s.attn),
@@ -86,6 +95,7 @@ impl<const C: usize, const E_CONV: usize, const A: usize, const H: usize, E: Dty
     fn new(device: &D) -> Result<Self> {
         const { assert!(E_CONV + A == C, "the channels of convolution and attention must add up") };
         const { assert!(A > 0, "a layer without attention has nothing that mixes distant patches") };
+        const { assert!(E_CONV > 0, "a layer without convolution is Mhsa") };
         let attn = Build::new(device)?;
         Ok(Self { attn, conv: Fill::he(9 * E_CONV).tensor(device, (Const, Const, Const, Const))? })
     }

@@ -194,7 +194,12 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     }
 
     fn projections(&self) -> Option<Projections> {
-        Some(Projections { width: C, heads: H, layers: QkvLayers::ValuesApart, position: None })
+        let layers = QkvLayers::ValuesApart { qk: "qk", v: "v" };
+        Some(Projections { width: C, heads: H, layers, proj: "proj" })
+    }
+
+    fn of_offsets(&self) -> &'static [&'static str] {
+        &["pos_proj"]
     }
 }
 

@@ -65,7 +65,7 @@ impl<const C: usize, const H: usize, const QKV_BIAS: bool, E: Dtype, D: Backend<
     for Mhsa<C, H, QKV_BIAS, E, D>
 {
     fn projections(&self) -> Option<Projections> {
-        Some(Projections { width: C, heads: H, layers: QkvLayers::Together, position: None })
+        Some(Projections { width: C, heads: H, layers: QkvLayers::Together("qkv"), proj: "proj" })
     }
 }
 

@@ -49,26 +49,31 @@ pub struct AttentionRecord<E> {
     pub gates: Option<Vec<f64>>,
 }
 
-/// How a layer of attention holds queries, keys and values, which are linear layers below its own name; `proj` is the one after the heads.
+/// How a layer of attention holds queries, keys and values: in linear layers below its own name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Projections {
     /// Channels that are attended over.
     pub width: usize,
     /// Heads that share them.
     pub heads: usize,
-    /// Which layers there are.
+    /// Those of queries, keys and values.
     pub layers: QkvLayers,
-    /// Name of the buffer `[tokens, width]` of positions that queries and keys see besides the tokens, if there is one.
-    pub position: Option<&'static str>,
+    /// The one after the heads.
+    pub proj: &'static str,
 }
 
 /// Which linear layers make queries, keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QkvLayers {
-    /// `qkv`: all in one, in this order.
-    Together,
-    /// `qk`, queries first, and `v`.
-    ValuesApart,
+    /// One for all, in this order: timm's `qkv`.
+    Together(&'static str),
+    /// One for queries and keys, queries first, and one for values: timm's `qk` and `v` of ConViT.
+    ValuesApart {
+        /// Queries and keys.
+        qk: &'static str,
+        /// Values.
+        v: &'static str,
+    },
 }
 
 /// A layer that exchanges information between tokens.

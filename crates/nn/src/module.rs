@@ -76,6 +76,21 @@ pub trait Layer<E> {
         None
     }
 
+    /// Name of its position embedding, `[tokens, width]`, if it has one.
+    fn position(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Outputs of a convolution, and inputs of one output, if it is one that initial weights are drawn for: its own `weight` and `bias`.
+    fn convolution(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// Linear layers below its name that act on offsets between patches, not on channels: initial weights leave them as they are.
+    fn of_offsets(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The layer, if it keeps running averages of its batches.
     fn running_averages(&self) -> Option<&dyn RunningAverages<E>> {
         None

@@ -102,7 +102,11 @@ impl<const C: usize, const H: usize, E: Dtype, D: Backend<E>> PositionMixed<C, H
 
 impl<const C: usize, const H: usize, E: Dtype, D: Backend<E>> Layer<E> for PositionMixed<C, H, E, D> {
     fn projections(&self) -> Option<Projections> {
-        Some(Projections { width: C, heads: H, layers: QkvLayers::Together, position: Some("position") })
+        Some(Projections { width: C, heads: H, layers: QkvLayers::Together("qkv"), proj: "proj" })
+    }
+
+    fn position(&self) -> Option<&'static str> {
+        Some("position")
     }
 }
 

@@ -21,6 +21,13 @@ pub struct Record<E> {
     scope: Scope,
 }
 
+impl<E> BlockRecord<E> {
+    /// Whether the layer or parameter of this full name is in the block, or is the block.
+    pub fn holds(&self, name: &str) -> bool {
+        name.strip_prefix(&self.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
 impl<E> Record<E> {
     /// Keeps attention and outputs.
     pub fn everything() -> Self {
@@ -47,6 +54,8 @@ impl<E> Record<E> {
 /// What one block did.
 #[derive(Clone, Debug)]
 pub struct BlockRecord<E> {
+    /// What the names of its parameters begin with, without the dot: `blocks.3`.
+    pub name: String,
     /// Output of the block, `[batch, tokens, C]` row-major; empty unless outputs are kept.
     pub output: Vec<E>,
     /// How the tokens of the output lie on the image.
@@ -125,7 +134,8 @@ impl<E: Dtype> Record<E> {
     ) {
         let output =
             if self.keep_outputs { erased(output.retaped::<NoneTape>()).as_vec() } else { Vec::new() };
-        self.blocks.push(BlockRecord { output, layout: *layout, attention });
+        let name = self.block_name();
+        self.blocks.push(BlockRecord { name, output, layout: *layout, attention });
     }
 
     /// Empties it: an earlier pass may have filled it.

@@ -1,4 +1,4 @@
-//! What every table runs, and what its report makes of results: as it was, until somebody wants it otherwise.
+//! What published tables run, and what its report makes of results: as it was, until somebody wants it otherwise.
 //!
 //! A cell that changes is a run that is made again; a changelog line says which, and why.
 
@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use inductive_papers::{
     Report,
-    experiments::{Preset, Registry, Request, Study},
+    experiments::{Preset, Request, Study},
 };
 use inductive_report::figure::{Axis, Figure, Origin};
 use inductive_train::Recipe;
@@ -18,6 +18,24 @@ fn study(paper: &str, table: &str, preset: Preset, data: &str) -> Study {
         Request { table: Some(table.to_owned()), data: data.to_owned(), preset, ..Request::new(paper) };
     Study::new(request).unwrap()
 }
+
+/// What results were published of. An experiment joins when its first are.
+const FROZEN: [(&str, &str); 14] = [
+    ("convit", "table2"),
+    ("eit", "claims"),
+    ("eit", "exact"),
+    ("prs", "ablation"),
+    ("prs", "exact"),
+    ("prs", "fractions"),
+    ("prs", "gates"),
+    ("prs", "offsets"),
+    ("prs", "schedule"),
+    ("structured-init", "claims"),
+    ("structured-init", "convmixer"),
+    ("structured-init", "exact"),
+    ("structured-init", "full"),
+    ("structured-init", "heads"),
+];
 
 /// Every field of a recipe by its path: `keep.last`.
 fn fields(recipe: &Recipe) -> BTreeMap<String, String> {
@@ -59,8 +77,7 @@ fn cells(study: &Study) -> String {
 
 #[test]
 fn every_table_runs_the_cells_it_ran() {
-    for experiment in Registry::shared().unwrap().experiments() {
-        let (paper, table) = (experiment.paper.as_str(), experiment.name.as_str());
+    for (paper, table) in FROZEN {
         let mut out = String::new();
         for preset in Preset::ALL {
             let _ = writeln!(out, "== {preset}\n{}", cells(&study(paper, table, preset, "synthetic")));
@@ -102,16 +119,16 @@ fn reported(report: &Report) -> String {
 
 #[test]
 fn every_table_reports_what_it_reported() {
-    for experiment in Registry::shared().unwrap().experiments() {
+    for (paper, table) in FROZEN {
         for preset in [Preset::Quick, Preset::Small] {
-            let study = study(&experiment.paper, &experiment.name, preset, "synthetic");
+            let study = study(paper, table, preset, "synthetic");
             // What is computed anew stands in tests of its own.
             if study.cells.is_empty() {
                 continue;
             }
             let results: Vec<_> = study.cells.iter().map(made_up::run).collect();
             let report = study.measured(&results).unwrap();
-            let name = format!("report-{}-{}-{preset}", experiment.paper, experiment.name);
+            let name = format!("report-{paper}-{table}-{preset}");
             insta::assert_snapshot!(name, reported(&report));
         }
     }

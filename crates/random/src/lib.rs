@@ -6,6 +6,9 @@
 
 use rand::SeedableRng;
 
+/// What a [`Stream`] can do.
+pub use rand::RngCore;
+
 /// The generator of a [`stream`].
 pub type Stream = rand_chacha::ChaCha8Rng;
 
@@ -18,6 +21,11 @@ pub fn stream(purpose: u64, seed: u64, major: u64, minor: u64) -> Stream {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     Stream::from_seed(key)
+}
+
+/// The generator of a seed alone: for a measurement that draws once, in which nothing else could want the same numbers.
+pub fn of_seed(seed: u64) -> Stream {
+    Stream::seed_from_u64(seed)
 }
 
 /// The seed of the `index`-th use for `purpose` under `seed`.

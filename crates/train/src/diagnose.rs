@@ -1,13 +1,13 @@
 //! Where a run stopped being finite, and whether weights from outside are.
 
-use inductive_models::{Images, Model, Record};
+use inductive_models::{BlockRecord, Images, Model, Record};
 use inductive_nn::{Module, ModuleExt};
 use inductive_ops::Backend;
 
 use crate::{Error, Result};
 
-/// Names the first layer whose output on `images` is not finite: `patch_embed`, `blocks.N` or `head`, with the first
-/// of its parameters that is not finite; `the loss` if all are.
+/// Names the first layer whose output on `images` is not finite: a part before the blocks, a block or `head`, with the first
+/// parameter that is not finite; `the loss` if all are.
 pub(crate) fn first_bad_layer<D: Backend<f32>>(
     model: &dyn Model<f32, D>,
     images: Images<f32, D>,
@@ -17,17 +17,32 @@ pub(crate) fn first_bad_layer<D: Backend<f32>>(
         Some(name) => format!("the output of {layer} (its input `{name}`, a parameter,)"),
         None => format!("the output of {layer}"),
     };
-    let embeds = |name: &String| ["patch_embed.", "pos_embed"].iter().any(|prefix| name.starts_with(prefix));
-    if parameter.as_ref().is_some_and(embeds) {
-        return Ok(explain("patch_embed".to_owned()));
-    }
     let mut record = Record::everything();
     let logits = model.forward(images, Some(&mut record))?.as_vec();
     let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
-    if let Some(index) = record.blocks.iter().position(|block| !finite(&block.output)) {
-        return Ok(explain(format!("blocks.{index}")));
+    if let Some(block) = record.blocks.iter().find(|block| !finite(&block.output)) {
+        let early = parameter.as_ref().filter(|name| {
+            record
+                .blocks
+                .first()
+                .is_some_and(|first| first.name == block.name && is_before(model, name, first))
+        });
+        let part = early.and_then(|name| name.split('.').next());
+        return Ok(explain(part.unwrap_or(&block.name).to_owned()));
     }
     Ok(if finite(&logits) { "the loss".to_owned() } else { explain("head".to_owned()) })
+}
+
+/// Whether a parameter comes before those of a block, in the model's order, which is that of its layers.
+fn is_before<D: Backend<f32>>(model: &dyn Model<f32, D>, name: &str, block: &BlockRecord<f32>) -> bool {
+    let (mut seen, mut before) = (false, false);
+    // The callback never fails.
+    let _ = model.for_each_parameter(&mut |p| {
+        seen |= block.holds(p.name());
+        before |= p.name() == name && !seen;
+        Ok(())
+    });
+    before
 }
 
 /// Refuses a model with a parameter that is not finite.

@@ -99,7 +99,8 @@ pub enum Error {
     },
     /// The folder holds a run of another recipe.
     #[error(
-        "{}: this folder holds a run of another recipe: {differences}; choose another folder, or remove this one",
+        "{}: this folder holds a run of another recipe: {differences}; choose another folder (`train --out DIR`, `reproduce --runs DIR`), \
+         or move the run's files away",
         shown(folder.display())
     )]
     OtherRecipe {
@@ -115,7 +116,7 @@ pub enum Error {
         folder: PathBuf,
     },
     /// A file of the run cannot be continued from.
-    #[error("{}: cannot resume: {problem}; remove the folder to start again", shown(path.display()))]
+    #[error("{}: cannot resume: {problem}; to start again move the run's files away", shown(path.display()))]
     State {
         /// The file.
         path: PathBuf,

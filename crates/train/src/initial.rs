@@ -6,11 +6,10 @@ use dfdx::prelude::Cpu;
 use inductive_checkpoint::{LoadOptions, LoadReport};
 use inductive_init::{MakeInitializer, Strategy};
 use inductive_models::{Initialised, Model, Zoo, build, find, initialise_filters, initialise_with};
-use inductive_nn::Operator;
 use inductive_ops::Backend;
 
 use crate::{
-    Error, Init, Recipe, Result,
+    Init, Recipe, Result,
     by_name::ByName,
     check_weights,
     seeds::{Purpose, derive},
@@ -101,20 +100,12 @@ pub(crate) fn begin<D: Backend<f32>>(
     Ok((initialised, loaded))
 }
 
-/// Loads the weights of a file into a model that will train on.
+/// Loads the weights of a file into a model that will train on. Its layers are then what they were; what only attention has, a file
+/// of convolutions need not have.
 fn load_to_train<D: Backend<f32>>(model: &mut dyn Model<f32, D>, path: &str) -> Result<LoadReport> {
-    let report = load_weights(model, path, LoadOptions::new().replace_head())?;
+    let idle = model.switchable()?.into_iter().flat_map(|layer| layer.idle.into_iter().chain([layer.code]));
+    let report = load_weights(model, path, LoadOptions::new().replace_head().optional(idle))?;
     check_weights(model)?;
-    if let Some(layer) = model.switchable()?.iter().find(|layer| layer.operator != Operator::Convolution) {
-        return Err(Error::Recipe {
-            field: "weights",
-            got: path.to_owned(),
-            expected: format!(
-                "weights of a model whose layers are convolutions still; `{}` has left it ({})",
-                layer.name, layer.operator
-            ),
-        });
-    }
     Ok(report)
 }
 

@@ -2,8 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_checkpoint::LoadReport;
-use inductive_init::Target;
-use inductive_models::{BatchStatistics, Images, Initialised, Model, Zoo};
+use inductive_models::{BatchStatistics, Images, Initialised, LayerInitialised, Model, Zoo};
 use inductive_ops::DropPath;
 
 use crate::{
@@ -126,9 +125,9 @@ impl<D: Zoo> Learner<D> {
         &self.device
     }
 
-    /// What the initial weights of each layer of attention aim at, one target per head; empty without a design.
-    pub fn targets(&self) -> Vec<Vec<Target>> {
-        self.initialised.layers.iter().map(|layer| layer.targets.clone()).collect()
+    /// What the initial weights of each layer of attention aim at; no targets without a design.
+    pub fn initialised(&self) -> &[LayerInitialised] {
+        &self.initialised.layers
     }
 
     /// What the model's initialisation has to say to the user.

@@ -87,7 +87,7 @@ pub use metrics::{Metrics, read_metrics};
 pub use optimizer::{AdamW, AdamWConfig, clip_coefficient, global_norm};
 pub use outcome::{Outcome, RunResult, SaveEvery, TrainOptions, finished};
 pub use plan::Plan;
-pub use probe::{Inside, Probe};
+pub use probe::{Inside, Probe, mass_on_targets};
 pub use progress::{Progress, RunInfo, Silent, StepInfo, SwitchInfo};
 pub use recipe::{
     Augment, Choice, Difference, ImageSize, Init, Keep, Named, Recipe, SubsetSpec, SwitchRecipe, Synthetic,

@@ -8,9 +8,7 @@ use inductive_analysis::{
 };
 use inductive_checkpoint::write_atomic;
 use inductive_data::Dataset;
-use inductive_init::Target;
-use inductive_models::{BlockRecord, Model, Record, Zoo};
-use inductive_nn::AttentionRecord;
+use inductive_models::{BlockRecord, LayerInitialised, Model, Record, Zoo};
 use inductive_ops::Backend;
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +71,7 @@ impl Probe {
         self.count
     }
 
-    /// What every layer of attention of `model` does to the images.
+    /// What every block of `model` that has attention does to the images.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -81,11 +79,12 @@ impl Probe {
         &self,
         device: &D,
         model: &dyn Model<f32, D>,
-    ) -> Result<Vec<AttentionRecord<f32>>> {
+    ) -> Result<Vec<BlockRecord<f32>>> {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
         let mut record = Record::default();
         model.forward(images, Some(&mut record))?;
-        Ok(record.blocks.into_iter().filter_map(|block| block.attention).collect())
+        record.blocks.retain(|block| block.attention.is_some());
+        Ok(record.blocks)
     }
 
     /// Logits of the images, `[count, classes]`.
@@ -118,12 +117,12 @@ impl Probe {
         Self { images, count, for_frequencies: None }
     }
 
-    /// What the layers of `model` do to the images. targets: those of each layer of attention, which may have none.
+    /// What the layers of `model` do to the images. designed: what layers of attention aim at.
     pub(crate) fn measure<D: Backend<f32>>(
         &self,
         device: &D,
         model: &dyn Model<f32, D>,
-        targets: &[Vec<Target>],
+        designed: &[LayerInitialised],
     ) -> Result<Inside> {
         let images = to_device(device, self.images.clone(), self.count, model.spec().image)?;
         let mut record = Record::everything();
@@ -145,16 +144,19 @@ impl Probe {
             nonlocality: attention().map(|record| mean(&nonlocality(record))).collect(),
             head_diversity: attention().map(head_diversity).collect(),
             high_frequency: outputs.collect(),
-            target_mass: attention()
-                .zip(targets)
-                .filter(|(_, targets)| !targets.is_empty())
-                .map(|(record, targets)| target_mass(record, targets))
-                .collect(),
+            target_mass: record.blocks.iter().filter_map(|block| mass_on_targets(block, designed)).collect(),
             stable_rank: ranks.iter().map(|rank| rank.sr2).collect(),
             nuclear_rank: ranks.iter().map(|rank| rank.sr1).collect(),
             fourier: highest(&self.frequencies(device, model)?),
         })
     }
+}
+
+/// Attention of a block to what its layer aims at; `None` without attention or targets.
+pub fn mass_on_targets(block: &BlockRecord<f32>, designed: &[LayerInitialised]) -> Option<f64> {
+    let aimed = designed.iter().filter(|layer| !layer.targets.is_empty());
+    let layer = aimed.into_iter().find(|layer| block.holds(&layer.name))?;
+    block.attention.as_ref().map(|record| target_mass(record, &layer.targets))
 }
 
 /// What is measured in each layer on a fixed batch of test images; as in [`Metrics`](crate::Metrics).
@@ -192,7 +194,7 @@ impl<D: Zoo> Hook<D> for LookInside {
         if path.exists() {
             return Ok(());
         }
-        let inside = self.0.measure(learner.device(), learner.model(), &learner.targets())?;
+        let inside = self.0.measure(learner.device(), learner.model(), learner.initialised())?;
         let text = serde_json::to_string(&inside)
             .map_err(|error| Error::io("write what the layers do at the start", &path)(error.into()))?;
         Ok(write_atomic(&path, text.as_bytes())?)
@@ -205,7 +207,7 @@ impl<D: Zoo> Hook<D> for LookInside {
         _: &mut Now<'_>,
     ) -> Result<()> {
         let model = learner.model();
-        let inside = self.0.measure(learner.device(), model, &learner.targets())?;
+        let inside = self.0.measure(learner.device(), model, learner.initialised())?;
         metrics.gates = model.gates()?.iter().map(|heads| mean(heads)).collect();
         metrics.nonlocality = inside.nonlocality;
         metrics.head_diversity = inside.head_diversity;

@@ -223,7 +223,7 @@ impl StateHeader {
         }
     }
 
-    /// Refuses buffers `operator` that are not what recipe and hooks have made them.
+    /// Refuses codes of operators that are not what recipe and hooks have made them.
     fn check_operators<D: Zoo>(
         &self,
         path: &Path,
@@ -239,7 +239,7 @@ impl StateHeader {
             return Err(Error::State { path: path.to_owned(), problem });
         }
         for (layer, it) in layers.iter().enumerate() {
-            let name = |part: &str| format!("{part}/{}.operator", it.name);
+            let name = |part: &str| format!("{part}/{}", it.code);
             let parts = if learner.ema.is_some() { &["model", "ema"][..] } else { &["model"] };
             for part in parts {
                 let values: Vec<f32> = file.values(&name(part))?;

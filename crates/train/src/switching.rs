@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use inductive_models::{Model, Zoo};
-use inductive_nn::{GateForm, Operator, Reparameterization};
 use inductive_nn::{Module, ModuleExt};
+use inductive_nn::{Operator, Reparameterization};
 use inductive_ops::Backend;
 use inductive_schedule::{Duration, SwitchTimes};
 
@@ -179,10 +179,8 @@ impl Roles {
     pub fn of<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Self> {
         let mut roles = Self::default();
         for layer in model.switchable()? {
-            roles.operators.insert(format!("{}.operator", layer.name));
-            if layer.operator == Operator::Attention(GateForm::Linear) {
-                roles.shares.insert(format!("{}.gate", layer.name));
-            }
+            roles.operators.insert(layer.code);
+            roles.shares.extend(layer.shares);
             roles.idle.extend(layer.idle);
         }
         Ok(roles)

@@ -26,15 +26,20 @@ fn poison(learner: &mut Learner<Cpu>, name: &str) {
 #[test]
 fn the_first_layer_that_is_not_finite_is_named_and_nothing_changes() {
     let (images, labels) = fixed_batch(&tiny_recipe().load_data().unwrap(), 8);
-    for (parameter, layer) in [
-        ("patch_embed.proj.weight", "patch_embed"),
-        ("pos_embed", "patch_embed"),
-        ("blocks.0.norm1.weight", "blocks.0"),
-        ("blocks.2.mlp.fc1.weight", "blocks.2"),
-        ("blocks.3.attn.qkv.weight", "blocks.3"),
-        ("head.bias", "head"),
+    for (model, parameter, layer) in [
+        ("convit_micro", "patch_embed.proj.weight", "patch_embed"),
+        ("convit_micro", "pos_embed", "pos_embed"),
+        ("convit_micro", "blocks.0.norm1.weight", "blocks.0"),
+        ("convit_micro", "blocks.2.mlp.fc1.weight", "blocks.2"),
+        ("convit_micro", "blocks.3.attn.qkv.weight", "blocks.3"),
+        ("convit_micro", "head.bias", "head"),
+        ("prs_nano", "stages.0.blocks.1.norm1.weight", "stages.0.blocks.1"),
+        ("prs_nano", "stages.1.blocks.0.mlp.fc1.weight", "stages.1.blocks.0"),
+        ("resnet_micro", "conv1.weight", "conv1"),
+        ("resnet_micro", "layer2.0.conv2.weight", "layer2.0"),
     ] {
-        let mut learner = Learner::new(&Cpu::default(), &tiny_recipe(), 10).unwrap();
+        let recipe = Recipe { model: model.to_owned(), ..tiny_recipe() };
+        let mut learner = Learner::new(&Cpu::default(), &recipe, 10).unwrap();
         poison(&mut learner, parameter);
         let before = bytes(learner.model());
         let error = learner.step(images.clone(), &labels, 1e-3).unwrap_err();

@@ -4,9 +4,11 @@ mod common;
 
 use std::fs;
 
-use common::{assert_same_run, bytes, run, run_to_end, run_until, tiny_recipe, values};
-use inductive_checkpoint::resample_abs_pos_embed;
-use inductive_train::{Error, Initial, Recipe, Silent, TrainOptions};
+use common::{assert_same_run, bytes, run, run_to_end, run_until, switching_recipe, tiny_recipe, values};
+use inductive_checkpoint::{Metadata, TensorFile, resample_abs_pos_embed, save};
+use inductive_nn::Operator;
+use inductive_schedule::SwitchTimes;
+use inductive_train::{Error, Initial, Recipe, Silent, SwitchRecipe, TrainOptions};
 
 fn initial(recipe: &Recipe, classes: usize) -> Initial {
     Initial::new(recipe, classes, &|_| ()).unwrap()
@@ -43,6 +45,51 @@ fn a_run_begins_with_the_weights_of_the_file_and_goes_on_without_it() {
     let other = dir.path().join("other");
     let error = run(&further, &other, &TrainOptions::default(), &mut Silent).unwrap_err();
     assert!(error.to_string().contains("weights.safetensors") && !other.exists(), "{error}");
+}
+
+#[test]
+fn layers_that_have_left_convolution_train_on_as_attention() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
+    run_to_end(&switching_recipe(), &first);
+    fs::copy(first.join("last.safetensors"), &file).unwrap();
+    let further = Recipe {
+        weights: Some(file.to_str().unwrap().to_owned()),
+        switch: None,
+        seed: 9,
+        ..switching_recipe()
+    };
+    let model = initial(&further, 10).model;
+    let layers = model.switchable().unwrap();
+    assert!(layers.len() == 6 && layers.iter().all(|it| it.operator != Operator::Convolution));
+
+    let (whole, stopped) = (dir.path().join("whole"), dir.path().join("stopped"));
+    run_to_end(&further, &whole);
+    let qk = "stages.0.blocks.0.mixer.qk.weight";
+    let after: Vec<f32> = TensorFile::open(whole.join("last.safetensors")).unwrap().values(qk).unwrap();
+    assert_ne!(after, values(&*model)[qk], "queries and keys are trained");
+    run_until(&further, &stopped, 4);
+    fs::remove_file(&file).unwrap();
+    run_to_end(&further, &stopped);
+    assert_same_run(&whole, &stopped);
+}
+
+#[test]
+fn a_file_of_convolutions_need_not_have_what_attention_adds() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = |model: &str| Recipe { model: model.to_owned(), ..tiny_recipe() };
+    let plain = initial(&recipe("resnet_micro"), 10).model;
+    let file = dir.path().join("plain.safetensors");
+    save(&*plain, &file, &Metadata::new()).unwrap();
+    let switch = Some(SwitchRecipe::new(SwitchTimes::FromStart));
+    let weights = Some(file.to_str().unwrap().to_owned());
+    let further = Recipe { weights, switch, seed: 9, ..recipe("resnet_micro_switch") };
+    let begun = initial(&further, 10);
+    let report = begun.loaded.as_ref().unwrap();
+    assert!(report.missing.is_empty() && report.kept.iter().any(|name| name.ends_with("qk.weight")));
+    assert_eq!(report.kept.len() + report.applied.len(), report.parameters);
+    let (plain, begun) = (values(&*plain), values(&*begun.model));
+    assert!(plain.iter().all(|(name, values)| begun[name] == *values));
 }
 
 #[test]

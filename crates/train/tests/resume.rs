@@ -244,7 +244,7 @@ fn a_damaged_state_is_an_error_that_names_it() {
         assert!(matches!(error, Error::State { .. }), "{error:?}");
         let message = error.to_string();
         assert_eq!(message.matches("state.safetensors").count(), 1, "{message}");
-        assert!(message.ends_with("remove the folder to start again"), "{message}");
+        assert!(message.ends_with("to start again move the run's files away"), "{message}");
     }
 }
 
@@ -275,7 +275,7 @@ fn a_broken_recipe_in_the_folder_is_an_error_of_the_folder() {
     let error = run(&short(), folder.path(), &TrainOptions::default(), &mut Silent).unwrap_err();
     assert!(matches!(error, Error::State { .. }), "{error:?}");
     let message = error.to_string();
-    assert!(message.contains("recipe.toml") && message.contains("remove the folder"), "{message}");
+    assert!(message.contains("recipe.toml") && message.contains("to start again"), "{message}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_state_whose_layers_are_not_those_of_recipe_and_step_is_refused() {
             let error = run(&recipe, &folder, &TrainOptions::default(), &mut Silent).unwrap_err();
             assert!(matches!(error, Error::State { .. }), "{error:?}");
             let message = error.to_string();
-            for part in ["state.safetensors: cannot", &format!("`{buffer}`"), problem, "remove the folder"] {
+            for part in ["state.safetensors: cannot", &format!("`{buffer}`"), problem, "to start again"] {
                 assert!(message.contains(part), "{part}: {message}");
             }
         }

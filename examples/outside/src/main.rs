@@ -27,16 +27,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     initializer::add()?;
     check(operation::error()? < 1e-3, "the operation's gradients are those of its values")?;
     let folder = std::env::temp_dir().join(format!("inductive-outside-{}", std::process::id()));
-    for model in [models::VIT, models::CONVIT, models::NORMAL] {
-        let lines = train(run(model), &folder.join(model), None)?;
+    let own = initializer::UNIFORM;
+    for (model, init) in
+        [(models::VIT, None), (models::CONVIT, None), (models::NORMAL, None), ("deit_micro", Some(own))]
+    {
+        let lines = train(run(model, init), &folder.join(model), None)?;
         let [first, last] = &lines[..] else { return Err("two lines of metrics".into()) };
         println!("{model}: top-1 {:.1} %, loss {:.2}, {:?}", last.test_top1, last.test_loss, last.measures);
         check(last.test_loss < first.test_loss && last.test_top1 > 100.0 / 37.0, "the model learns")?;
         check(last.lr < 1e-3 && first.lr > 9e-3, "the learning rate is the triangle's")?;
         check(last.measures.len() == 2, "hook and measure are in the line")?;
         let stopped = folder.join(format!("{model}-stopped"));
-        check(train(run(model), &stopped, Some(13))?.is_empty(), "the run stops")?;
-        check(train(run(model), &stopped, None)? == lines, "it goes on as if it had not stopped")?;
+        check(train(run(model, init), &stopped, Some(13))?.is_empty(), "the run stops")?;
+        check(train(run(model, init), &stopped, None)? == lines, "it goes on as if it had not stopped")?;
     }
 
     let (queries_and_keys, values) = initializer::first_layer()?;

@@ -16,10 +16,11 @@ use inductive_train::{Metrics, Outcome, Progress, Recipe, Run, StepInfo, TrainOp
 
 use crate::{hook, schedule, transform};
 
-/// A run of `model` with data, transform, schedule, hook and measure of this package.
-pub fn run(model: &str) -> Run<Cpu> {
+/// A run of `model`, with initial weights by this name, with data, transform, schedule, hook and measure of this package.
+pub fn run(model: &str, init: Option<&str>) -> Run<Cpu> {
     let recipe = Recipe {
         model: model.to_owned(),
+        init: init.map(Into::into),
         image_size: Some((8, 24).into()),
         data: "stripes:37".to_owned(),
         batch_size: 37,

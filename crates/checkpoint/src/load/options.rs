@@ -1,5 +1,7 @@
 //! What [`load`](crate::load) may do when a file does not fit as it is.
 
+use std::collections::BTreeSet;
+
 /// What happens to a classifier (`head` or `fc`) with another number of classes than the model's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Head {
@@ -25,6 +27,8 @@ pub struct LoadOptions {
     pub grid: Option<(usize, usize)>,
     /// The file's token grid (rows, columns). Default: square.
     pub file_grid: Option<(usize, usize)>,
+    /// Parameters that keep the model's own values where the file has none: those that have no effect. Default: none.
+    pub optional: BTreeSet<String>,
     /// Load only tensors whose names begin with this, which is taken off: `"ema/"`, `"weight/"`. Default: all.
     pub section: String,
 }
@@ -37,6 +41,7 @@ impl Default for LoadOptions {
             resample: true,
             grid: None,
             file_grid: None,
+            optional: BTreeSet::new(),
             section: String::new(),
         }
     }
@@ -75,6 +80,12 @@ impl LoadOptions {
     /// Sets [`LoadOptions::file_grid`].
     pub fn file_grid(mut self, rows: usize, columns: usize) -> Self {
         self.file_grid = Some((rows, columns));
+        self
+    }
+
+    /// Sets [`LoadOptions::optional`].
+    pub fn optional(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.optional = names.into_iter().collect();
         self
     }
 

@@ -51,6 +51,7 @@ pub(super) fn plan<'f>(
         stripped,
         applied: Vec::new(),
         adapted: Vec::new(),
+        kept: Vec::new(),
         missing: Vec::new(),
         unused: Vec::new(),
         wrong_shape: Vec::new(),
@@ -68,6 +69,8 @@ pub(super) fn plan<'f>(
             report.adapted.push(Adapted { name: name.clone(), how });
         } else if let Some(entry) = entry {
             step = fit(name, shape, &entry, options, &mut report);
+        } else if options.optional.contains(name) {
+            report.kept.push(name.clone());
         } else {
             missing.push(name.as_str());
         }
@@ -156,7 +159,7 @@ fn fit<'f>(
             return Some(Step::AsItIs(floats));
         }
         Ok(None) if CLASSIFIERS.contains(&name) => Some(
-            "for another number of classes load with the head replaced, or build the model with the file's"
+            "the file is for another number of classes: train on it (`weights` in a recipe) for a new head; `eval --partial` keeps the model's own"
                 .to_owned(),
         ),
         Ok(None) => None,

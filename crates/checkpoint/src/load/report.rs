@@ -7,7 +7,7 @@ use safetensors::Dtype;
 
 /// What became of each parameter of the model and each tensor of the file. Its `Display` is for people.
 ///
-/// Every parameter is in exactly one of `applied`, `adapted`, `missing`, `wrong_shape` and `wrong_dtype`.
+/// Every parameter is in exactly one of `applied`, `adapted`, `kept`, `missing`, `wrong_shape` and `wrong_dtype`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LoadReport {
@@ -23,6 +23,9 @@ pub struct LoadReport {
     pub applied: Vec<String>,
     /// Parameters that were made to fit.
     pub adapted: Vec<Adapted>,
+    /// Parameters of the model that the file does not have and need not have
+    /// ([`LoadOptions::optional`](crate::LoadOptions::optional)).
+    pub kept: Vec<String>,
     /// Parameters of the model that the file does not have.
     pub missing: Vec<Unmatched>,
     /// Tensors of the file that the model does not have.
@@ -135,6 +138,13 @@ impl fmt::Display for LoadReport {
         }
         let adapted = if self.refused { "could be adapted" } else { "adapted" };
         section(f, adapted, &self.adapted, |a| format!("{}: {}", short(&a.name), a.how))?;
+        if !self.kept.is_empty() {
+            let (count, first) = (self.kept.len(), short(&self.kept[0]));
+            write!(
+                f,
+                "\n  not in the file, and without effect as yet ({count}): {first}, ..; the model's own values kept"
+            )?;
+        }
         section(f, "missing in the file", &self.missing, unmatched)?;
         section(f, "unused, not in the model", &self.unused, unmatched)?;
         section(f, "wrong shape", &self.wrong_shape, |w| {

@@ -8,6 +8,7 @@ use crate::{
     error::Result,
     help,
     output::{say, say_prose},
+    progress::count,
 };
 
 pub fn run(args: Data) -> Result<Done> {
@@ -23,11 +24,19 @@ pub fn run(args: Data) -> Result<Done> {
             }
             for (name, set) in [("train", &split.train), ("test", &split.test)] {
                 let (height, width, classes) = (set.height(), set.width(), set.num_classes());
-                say(format!("{name}: {} images of {height} x {width} pixels, {classes} classes", set.len()))?;
+                say(format!(
+                    "{name}: {} of {height} x {width} pixels, {}",
+                    count(set.len(), "image"),
+                    classes_of(classes)
+                ))?;
             }
         }
     }
     Ok(Done::Complete)
+}
+
+fn classes_of(n: usize) -> String {
+    if n == 1 { "1 class".to_owned() } else { format!("{n} classes") }
 }
 
 fn show(d: &Descriptor) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::{
     args::Eval,
     commands::Done,
     error::{Error, Result, of_weights},
-    output::{note, say},
+    output::{note, say_prose},
 };
 
 pub fn run<D: Zoo>(device: &D, args: &Eval) -> Result<Done> {
@@ -32,7 +32,7 @@ pub fn run<D: Zoo>(device: &D, args: &Eval) -> Result<Done> {
     let config = LoaderConfig::eval(recipe.batch_size);
     let loader = Loader::new(test.clone(), Pipeline::eval(test.info()), config)?;
     let result = inductive_train::evaluate_finite(device, &*model, &loader).map_err(of_weights(&weights))?;
-    say(format!(
+    say_prose(format!(
         "{} on {} ({} test images): top-1 {:.2} %, top-5 {:.2} %, loss {:.4}",
         recipe.model,
         shown(&recipe.data),
@@ -65,6 +65,7 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
             (recipe, weights.clone())
         }
         _ if args.what.is_dir() => of_run(&args.what, args.weights.as_deref(), args.data.as_ref())?,
+        (None, None) if args.what.is_file() => return request(&of_file(args)?),
         (Some(model), None) => {
             let problem = "give --weights FILE with the model's name, or the folder of a run in its place";
             return Err(Error::Usage(format!("eval {model}: {problem}")));
@@ -81,6 +82,21 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
     Ok((recipe, weights))
 }
 
+/// The same request, of the model that the file of weights says it is of.
+fn of_file(args: &Eval) -> Result<Eval> {
+    let file = shown(args.what.display());
+    if args.what.extension().is_none_or(|it| it != "safetensors") && describe(&args.what).is_err() {
+        return Err(neither(&args.what));
+    }
+    let Some(model) = describe(&args.what)?.metadata.remove("model") else {
+        return Err(Error::Usage(format!(
+            "{file} does not say which model it is of: give a model's name with --weights {file} and --data"
+        )));
+    };
+    find(&model)?;
+    Ok(Eval { what: model.into(), weights: Some(args.what.clone()), ..args.clone() })
+}
+
 /// The recipe of the run in `folder`, on `data` if they are given, and its weights where no others are given.
 pub fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> Result<(Recipe, PathBuf)> {
     let path = recipe_of_run(folder)?;
@@ -89,6 +105,16 @@ pub fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> R
         None => weights_of_run(folder)?,
     };
     let mut recipe = Recipe::read(&path)?;
+    if let Some(other) = describe(&weights)?.metadata.get("model").filter(|model| **model != recipe.model) {
+        return Err(Error::Usage(format!(
+            "{} is of `{}`, and the run in {} of `{}`; give `eval {}` its own data and no run",
+            shown(weights.display()),
+            shown(other),
+            shown(folder.display()),
+            recipe.model,
+            shown(weights.display())
+        )));
+    }
     match data {
         Some(data) => recipe = recipe.on_data(data.clone()),
         None if recipe.data_revision != recipe.data.parse::<DataSpec>()?.source().revision() => {

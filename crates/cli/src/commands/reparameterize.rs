@@ -92,6 +92,10 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let eval = Line::new("eval").word(&target).option("weights", out);
     let eval = on_data(eval, Some(&args.data), after.spec(), &*data.test, &settings.common);
     say(format!("\nnext: {eval}"))?;
+    say_prose(format!(
+        "To train on: a recipe with `model = \"{target}\"` and `weights = \"{}\"`",
+        shown(out.display())
+    ))?;
     Ok(Done::Complete)
 }
 
@@ -204,7 +208,7 @@ fn choose(layers: &[Switchable], text: &str) -> Result<Vec<usize>> {
     let names: Vec<&str> = layers.iter().map(|it| it.name.as_str()).collect();
     let refuse = |what: String, name: &str| {
         let meant = did_you_mean(name, names.iter().copied());
-        Err(Error::Usage(format!("{what}; these can leave convolution: {}{meant}", names.join(", "))))
+        Err(Error::Usage(format!("{what}; these can: {}{meant}", names.join(", "))))
     };
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let begins = |name: &str| {
@@ -214,18 +218,17 @@ fn choose(layers: &[Switchable], text: &str) -> Result<Vec<usize>> {
         let found: Vec<bool> = layers.iter().map(|layer| begins(&layer.name)).collect();
         chosen.iter_mut().zip(&found).for_each(|(chosen, found)| *chosen |= found);
         if !found.contains(&true) {
-            return refuse(format!("--layers {part}: there is no layer of this name"), part);
+            return refuse(format!("--layers {part}: no layer of this name can leave convolution"), part);
         }
     }
     let is_convolution = |index: &usize| layers[*index].operator == Operator::Convolution;
     let (now, left): (Vec<usize>, Vec<usize>) =
         (0..layers.len()).filter(|index| chosen[*index]).partition(is_convolution);
     if now.is_empty() {
-        let what = match left.is_empty() {
-            true => "--layers names no layer".to_owned(),
-            false => format!("--layers {text}: all of them are attention already"),
-        };
-        return refuse(what, "");
+        if !left.is_empty() {
+            return Err(Error::Usage(format!("--layers {text}: all of them are attention already")));
+        }
+        return refuse("--layers names no layer that can leave convolution".to_owned(), "");
     }
     if !left.is_empty() {
         let names: Vec<&str> = left.iter().map(|index| layers[*index].name.as_str()).collect();

@@ -12,7 +12,7 @@ use crate::{
     help,
     hint::Line,
     output::{say, say_set, terminal},
-    progress::StudyView,
+    progress::{StudyView, count},
     stop,
 };
 
@@ -51,12 +51,14 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Reproduce) -> Result<D
         Ended::Complete { report, files } => {
             say_set(format!("\n{}", report.terminal(&terminal())))?;
             if let Some(file) = files.last() {
-                say(format!("written: {} and {} more files", shown(file.display()), files.len() - 1))?;
+                let others = count(files.len() - 1, "more file");
+                say(format!("written: {} and {others}", shown(file.display())))?;
             }
             Ok(Done::Complete)
         }
         Ended::Interrupted { finished, cells } => {
-            say(format!("\nstopped: {finished} of {cells} runs are finished, the one at hand is saved."))?;
+            let runs = count(cells, "run");
+            say(format!("\nstopped: finished {finished} of {runs}, the one at hand is saved."))?;
             say(format!("To go on: {}", again.common(&settings.common)))?;
             Ok(Done::Interrupted)
         }

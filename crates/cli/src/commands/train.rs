@@ -2,14 +2,14 @@
 
 use inductive_files::shown;
 use inductive_models::{Zoo, find};
-use inductive_train::{Outcome, Recipe, TrainOptions};
+use inductive_train::{Error as Wrong, Outcome, Recipe, TrainOptions};
 
 use crate::{
     args::Train,
     commands::{Done, Settings, eval::weights_in},
     error::{Error, Result},
     hint::Line,
-    output::{note, say},
+    output::{note, say, say_prose},
     progress::RunView,
     stop,
 };
@@ -19,6 +19,13 @@ fn check_paths(args: &Train) -> Result<()> {
     if args.out.is_file() {
         let out = shown(args.out.display());
         return Err(Error::Usage(format!("--out {out}: this is a file; give a folder for the run")));
+    }
+    if args.recipe.join("recipe.toml").is_file() {
+        let again = Line::new("train").path(&args.recipe.join("recipe.toml")).option("out", &args.recipe);
+        let folder = shown(args.recipe.display());
+        return Err(Error::Usage(format!(
+            "{folder}: this is the folder of a run; `{again}` goes on with it"
+        )));
     }
     let model = args.recipe.to_str().filter(|name| find(name).is_ok() && !args.recipe.exists());
     match model {
@@ -43,7 +50,10 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
     if let Some(data) = args.data {
         recipe = recipe.on_data(data);
     }
-    recipe.validate()?;
+    recipe.validate().map_err(|error| match error {
+        Wrong::Recipe { .. } => Error::Usage(format!("{}: {error}", shown(args.recipe.display()))),
+        other => other.into(),
+    })?;
     let data = recipe.load_data()?;
     data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
     let options = TrainOptions { stop: Some(stop::on_interrupt()?), ..TrainOptions::default() };
@@ -60,7 +70,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
                 ));
             }
             if let Some(last) = result.metrics.last() {
-                say(format!(
+                say_prose(format!(
                     "finished: top-1 {:.2} %, top-5 {:.2} %, loss {:.4} on the test images; best top-1 {:.2} % at epoch {:.1}",
                     last.test_top1, last.test_top5, last.test_loss, result.best.top1, result.best.epoch
                 ))?;

@@ -44,6 +44,16 @@ impl Drop for Bar {
     }
 }
 
+/// Whether a line of the terminal has room for a title and a bar beside numbers.
+fn is_wide() -> bool {
+    terminal_size::terminal_size_of(std::io::stderr()).is_none_or(|(width, _)| width.0 >= 76)
+}
+
+/// `1 run`, `2 runs`
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// `1h02m`, `3m20s`, `12s`
 pub fn time(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;

@@ -7,8 +7,8 @@ use inductive_files::{shown, shown_lines};
 use inductive_papers::experiments::{Cell, CellResult, Study, StudyProgress};
 use inductive_train::{Metrics, Progress, RunInfo, StepInfo, SwitchInfo};
 
-use super::{Bar, PLAIN_EVERY, time};
-use crate::output::note;
+use super::{Bar, PLAIN_EVERY, count, is_wide, time};
+use crate::output::{for_errors, note};
 
 /// That a layer leaves convolution after `step` of `total` updates.
 fn leaves(layer: &str, step: u64, total: u64) -> String {
@@ -58,17 +58,21 @@ impl RunView {
     fn line(&self, text: &str) {
         let line = if self.title.is_empty() { text.to_owned() } else { format!("{}: {text}", self.title) };
         match &self.bar {
-            Some(bar) => bar.println(shown_lines(line).to_string()),
-            None => note(&line),
+            Some(bar) => bar.println(shown_lines(for_errors(&line)).to_string()),
+            None => note(&for_errors(&line)),
         }
     }
 }
 
 impl Progress for RunView {
     fn start(&mut self, run: &RunInfo<'_>) {
-        self.bar = Bar::new(self.plain, run.plan.total_steps, "{prefix} [{bar:30}] {pos}/{len} {msg}");
+        // One line: what is longer would be left behind, or wiped off with a line before it.
+        let template =
+            if is_wide() { "{prefix}[{wide_bar}] {pos}/{len} {msg}" } else { "{pos}/{len} {wide_msg}" };
+        self.bar = Bar::new(self.plain, run.plan.total_steps, template);
         if let Some(bar) = &self.bar {
-            bar.set_prefix(self.title.clone());
+            let space = if self.title.is_empty() { "" } else { " " };
+            bar.set_prefix(format!("{}{space}", self.title));
             bar.set_position(run.step);
         }
         let resumed =
@@ -91,17 +95,15 @@ impl Progress for RunView {
 
     fn step(&mut self, step: &StepInfo) {
         let left = time(step.seconds_left + self.later);
-        let text = format!(
-            "loss {:.3} lr {:.1e} {:.0} images/s, {left} left",
-            step.loss, step.lr, step.images_per_s
-        );
+        let speed = format!("{:.0} images/s, {left} left", step.images_per_s);
         match &self.bar {
             Some(bar) => {
                 bar.set_position(step.step);
-                bar.set_message(text);
+                bar.set_message(format!("loss {:.3}, {speed}", step.loss));
             }
             None if self.last.elapsed() >= PLAIN_EVERY => {
                 self.last = Instant::now();
+                let text = format!("loss {:.3} lr {:.1e} {speed}", step.loss, step.lr);
                 self.line(&format!("{}/{} {text}", step.step, step.total_steps));
             }
             None => {}
@@ -152,7 +154,7 @@ impl StudyProgress for StudyView {
         let (experiment, folder) = (&study.experiment, shown(study.folder.display()));
         note(&match self.cells {
             0 => format!("{} {}: trains nothing, written to {folder}", experiment.paper, experiment.name),
-            runs => format!("{} {}: {runs} runs in {folder}", experiment.paper, experiment.name),
+            runs => format!("{} {}: {} in {folder}", experiment.paper, experiment.name, count(runs, "run")),
         });
         if finished > 0 {
             note(&format!("{finished} of them are finished from an earlier start"));
@@ -184,12 +186,15 @@ impl StudyProgress for StudyView {
         let left = self.begun.elapsed().as_secs_f64() / self.made as f64 * open as f64;
         let top1 = result.result.metrics.last().map_or(f64::NAN, |m| m.test_top1);
         note(&format!(
-            "[{}/{}] {} seed {} finished: top-1 {top1:.1} %; {open} runs to go, about {}",
+            "[{}/{}] {} seed {} finished: top-1 {top1:.1} %; {}",
             index + 1,
             self.cells,
             result.cell.name,
             result.cell.seed,
-            time(left)
+            match open {
+                0 => "all runs are done".to_owned(),
+                _ => format!("{} to go, about {}", count(open, "run"), time(left)),
+            }
         ));
     }
 

@@ -100,6 +100,13 @@ pub fn refuses(folder: &Path, args: &[&str], code: i32, says: &[&str]) -> String
     refused(&inductive(folder, args), code, says)
 }
 
+/// The same of `train` with this recipe.
+#[track_caller]
+pub fn refuses_recipe(folder: &Path, recipe: &str, code: i32, says: &[&str]) -> String {
+    std::fs::write(folder.join("recipe.toml"), recipe).unwrap();
+    refuses(folder, &["train", "recipe.toml"], code, says)
+}
+
 /// Writes `recipe.toml`: so many updates of `model` on a few images of the synthetic set, with more lines before its table.
 pub fn write_recipe(folder: &Path, model: &str, steps: usize, lines: &str) {
     let text = format!(

@@ -7,6 +7,8 @@
 
 #![cfg(unix)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod documents;
 mod inputs;
 mod run;
@@ -24,6 +26,7 @@ use std::{
 };
 
 use documents::Documents;
+use inductive_papers::experiments::{Request, Study};
 use table::{Entry, NotRun};
 
 /// Commands that are run at the same time.
@@ -147,11 +150,24 @@ fn documented_recipes_are_recipes() {
     let documents = Documents::read(&workspace());
     let mut problems = Vec::new();
     for fence in documents.fences.iter().filter(|fence| fence.language == "toml") {
-        let read = inductive_train::Recipe::from_toml(&fence.text, &fence.place)
-            .and_then(|recipe| recipe.validate());
-        problems.extend(read.err().map(|error| format!("{}: {error}", fence.place)));
+        let problem = match fence.text.contains("[[arm]]") {
+            true => read_experiment(&fence.text),
+            false => inductive_train::Recipe::from_toml(&fence.text, &fence.place)
+                .and_then(|recipe| recipe.validate())
+                .map_err(|error| error.to_string()),
+        };
+        problems.extend(problem.err().map(|error| format!("{}: {error}", fence.place)));
     }
     fail_with(&problems);
+}
+
+/// Reads an experiment as a user's request does, which checks all that it names.
+fn read_experiment(text: &str) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("experiment.toml");
+    std::fs::write(&path, text).unwrap();
+    let request = Request::new(path.to_str().unwrap());
+    Study::new(request).map(|study| assert!(!study.cells.is_empty())).map_err(|error| error.to_string())
 }
 
 /// What a diff in a document adds is what stands in the file, line by line.

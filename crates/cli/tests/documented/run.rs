@@ -4,18 +4,19 @@ use std::{
     fs,
     os::unix::{fs::symlink, process::ExitStatusExt},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     time::{Duration, Instant},
 };
 
-use crate::table::Entry;
+use crate::{
+    common::{INTERRUPTED, STARTED_AS, program, send},
+    table::Entry,
+};
 
 /// No command takes longer.
 const LONGEST: Duration = Duration::from_secs(300);
 /// The package of the program.
 pub const PACKAGE: &str = "inductive-cli";
-/// As a shell reports what an interrupt has ended.
-const INTERRUPTED: i32 = 130;
 
 /// Whether the command does what its entry says; else what is wrong.
 pub fn check(entry: &Entry, inputs: &Path) -> Result<(), String> {
@@ -87,13 +88,8 @@ fn run(line: &str, folder: &Path, end: End<'_>) -> Result<Output, String> {
         }
     };
     let [out, errors] = ["out", "errors"].map(|name| tempfile::NamedTempFile::with_prefix(name).unwrap());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_inductive"))
-        .args(words)
-        .current_dir(folder)
-        .env("INDUCTIVE_STARTED_AS", started_as)
-        // What is looked for stands on one line.
-        .env("COLUMNS", "120")
-        .stdin(Stdio::null())
+    let mut child = program(folder, words)
+        .env(STARTED_AS, started_as)
         .stdout(out.reopen().unwrap())
         .stderr(errors.reopen().unwrap())
         .spawn()
@@ -114,14 +110,14 @@ fn run(line: &str, folder: &Path, end: End<'_>) -> Result<Output, String> {
             child.wait().unwrap();
             return Err(format!("`{line}` is not done after {} s: make it smaller", LONGEST.as_secs()));
         }
+        // Not SIGINT, which is ignored where the tests run in the background.
         let signal = match end {
-            End::Interrupted if has_begun(&folder.join("runs"), 3) => Some("-INT"),
-            End::Killed(text) if said(text) => Some("-KILL"),
+            End::Interrupted if has_begun(&folder.join("runs"), 3) => Some("TERM"),
+            End::Killed(text) if said(text) => Some("KILL"),
             _ => None,
         };
         if let Some(signal) = signal.filter(|_| !sent) {
-            let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-            assert!(kill.success());
+            send(&child, signal);
             sent = true;
         }
         std::thread::sleep(Duration::from_millis(10));

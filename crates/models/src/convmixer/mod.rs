@@ -14,15 +14,15 @@ mod tests;
 
 use dfdx::prelude::*;
 use inductive_nn::{
-    BatchNorm, BatchStatistics, BlockRecord, Build, Change, Context, Fill, Images, Layout, OperatorKind,
-    Record, Taped, Tokens, module, plain_grid,
+    BatchNorm, BatchStatistics, Build, Change, Context, Fill, Images, Layout, OperatorKind, Record, Taped,
+    Tokens, module, plain_grid,
 };
 use inductive_ops::{Activation, Backend, Grid, Window};
 
 use crate::{
     Result,
     classifier::{HeadInit, Trunk},
-    model::{block_drop_paths, check_image},
+    model::begin_pass,
 };
 
 /// ReLU or GELU of each number.
@@ -206,9 +206,7 @@ impl<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype,
         mut context: Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
-        check_image(&images, self.image)?;
-        // Without effect, but a rate out of its range is refused as everywhere.
-        context.begin(block_drop_paths(context.drop_path, self.blocks.len())?);
+        begin_pass(&images, self.image, &mut context, self.blocks.len())?;
         let layout = self.layout(0);
         let mut x = self.stem.apply(images, &mut context)?;
         context.keep_stem("stem", &layout, &x);
@@ -217,8 +215,7 @@ impl<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype,
                 (context.batch_statistics.as_deref_mut(), context.record.as_deref_mut());
             x = block.apply(x, layout.grid, statistics, record)?;
             if let Some(record) = &mut context.record {
-                let output = if record.keep_outputs { x.as_vec() } else { Vec::new() };
-                record.blocks.push(BlockRecord { output, layout, attention: None });
+                record.keep_block(&x, &layout, None);
             }
         }
         Ok(device.mean_tokens(x, 0)?)

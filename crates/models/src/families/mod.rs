@@ -1,5 +1,17 @@
 //! The named configurations of each family, and how a model of the family is put together.
 
+/// The models of a family: what builds its trunk, and one table: name, width, heads, patch, side of the grid, depth.
+macro_rules! zoo {
+    ($trunk:ident; $($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal;)*) => {
+        pub(super) fn models<D: Backend<f32>>() -> Vec<crate::registry::Named<D>> {
+            vec![$(crate::registry::Named::new(entry($name, [$c, $p, $g, $depth], $h), |device, spec, options| {
+                let trunk = $trunk::<$c, $h, { 4 * $c }, $p, f32, D>(device, &spec)?;
+                super::with_head::<_, $c, D>(device, trunk, spec, options)
+            })),*]
+        }
+    };
+}
+
 mod convit;
 mod convmixer;
 mod eit;

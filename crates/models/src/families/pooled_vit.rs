@@ -5,11 +5,10 @@ use inductive_init::SinCos;
 use inductive_nn::{Block, Build, Mhsa, PatchEmbed, Stem};
 use inductive_ops::Backend;
 
-use super::{repeated, with_head};
+use super::repeated;
 use crate::{
     Attention, Family, ModelSpec, Pool, Result,
     entry::Entry,
-    registry::Named,
     transformer::{Features, Position, Transformer},
 };
 
@@ -43,24 +42,12 @@ pub fn pooled_vit<
         .named("blocks", "fc_norm"))
 }
 
-/// One table: name, width, heads, patch, side of the grid, depth.
-macro_rules! zoo {
-    ($($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal;)*) => {
-        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
-            vec![$(Named::new(entry($name, [$c, $p, $g, $depth], $h), |device, spec, options| {
-                let trunk = pooled_vit::<$c, $h, { 4 * $c }, $p, f32, D>(device, &spec)?;
-                with_head::<_, $c, D>(device, trunk, spec, options)
-            })),*]
-        }
-    };
-}
-
 fn entry(name: &str, sizes: [usize; 4], heads: usize) -> Entry {
     let attention = Attention { heads, qkv_bias: true, pool: Pool::Average, ..Attention::default() };
     Entry::new(super::spec(name, sizes, Family::Vit(attention))).with_init_by_width()
 }
 
-zoo! {
+zoo! { pooled_vit;
     // arXiv 2404.01139's sizes; heads other than one per 64 channels are in the name
     "vit_tiny_patch16_gap_224": 192, 3, 16, 14, 12;
     "vit_tiny_patch2_gap_32": 192, 3, 2, 16, 12;

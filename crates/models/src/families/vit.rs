@@ -4,11 +4,10 @@ use dfdx::prelude::*;
 use inductive_nn::{Block, Build, Fill, Mhsa, PatchEmbed, Stem};
 use inductive_ops::Backend;
 
-use super::{repeated, with_head};
+use super::repeated;
 use crate::{
     Attention, Family, ModelSpec, Result,
     entry::Entry,
-    registry::Named,
     transformer::{Features, Joins, Position, Transformer},
 };
 
@@ -34,24 +33,12 @@ pub fn vit<const C: usize, const H: usize, const HIDDEN: usize, const P: usize, 
         .positions(position))
 }
 
-/// One table: name, width, heads, patch, side of the grid, depth.
-macro_rules! zoo {
-    ($($name:literal: $c:literal, $h:literal, $p:literal, $g:literal, $depth:literal;)*) => {
-        pub(super) fn models<D: Backend<f32>>() -> Vec<Named<D>> {
-            vec![$(Named::new(entry($name, [$c, $p, $g, $depth], $h), |device, spec, options| {
-                let trunk = vit::<$c, $h, { 4 * $c }, $p, f32, D>(device, &spec)?;
-                with_head::<_, $c, D>(device, trunk, spec, options)
-            })),*]
-        }
-    };
-}
-
 fn entry(name: &str, sizes: [usize; 4], heads: usize) -> Entry {
     let attention = Attention { heads, qkv_bias: true, ..Attention::default() };
     Entry::new(super::spec(name, sizes, Family::Vit(attention))).with_init_by_width()
 }
 
-zoo! {
+zoo! { vit;
     "deit_tiny_patch16_224": 192, 3, 16, 14, 12;
     "deit_small_patch16_224": 384, 6, 16, 14, 12;
     "deit_base_patch16_224": 768, 12, 16, 14, 12;

@@ -36,8 +36,8 @@ pub struct LayerInitialised {
 }
 
 /// Gives every linear layer of `model` new weights by `strategy`: queries, keys, values and projections as it designs them,
-/// all others (MLP, head) by its [`Strategy::linear`]. The convolutions of `prs_*`, which can become attention, get PyTorch's
-/// weights with every strategy but timm's. Other convolutions, norms and the class token stay as they are, and so do ConViT's
+/// all others (MLP, head) by its [`Strategy::linear`]. Convolutions that mix tokens ([`Layer::convolution`](inductive_nn::Layer::convolution):
+/// those of `prs_*`) get PyTorch's weights with every strategy but timm's. Other convolutions, norms and the class token stay as they are, and so do ConViT's
 /// gates and positional logits.
 ///
 /// The position embedding that the model has is what attention is solved on; it is multiplied by
@@ -87,7 +87,7 @@ pub fn initialise_with<D: Backend<f32>>(
         };
         let warning = init.quality.as_ref().and_then(|quality| initializer.warning(quality));
         done.warnings.extend(warning.map(|what| format!("{name}: {what}")));
-        parts.put_attention(&name, projections.layers, &init, initializer.gated_value(), &mut values);
+        parts.put_attention(&name, projections, &init, initializer.gated_value(), &mut values);
         let AttentionInit { targets, quality, .. } = init;
         done.layers.push(LayerInitialised { name, targets, quality });
     }
@@ -95,13 +95,13 @@ pub fn initialise_with<D: Backend<f32>>(
         let designed = values.contains_key(&format!("{name}.weight"));
         if !designed
             && !left.iter().any(|it| name.starts_with(it))
-            && let Some(init) = initializer.linear(number, inputs, outputs)
+            && let Some(init) = initializer.linear(name, number, inputs, outputs)
         {
             parts.put(name, init, &mut values);
         }
     }
     for (number, (name, &(outputs, inputs))) in parts.mixers.iter().enumerate() {
-        if let Some(init) = initializer.convolution(number, inputs, outputs) {
+        if let Some(init) = initializer.convolution(name, number, inputs, outputs) {
             parts.put(name, init, &mut values);
         }
     }
@@ -155,13 +155,20 @@ pub fn initialise_filters<D: Backend<f32>>(
     })?)
 }
 
+/// The full name of what a layer calls `name`.
+fn below(layer: &Path, name: &str) -> String {
+    let mut path = layer.clone();
+    path.enter(name);
+    path.to_string()
+}
+
 /// The parameters of a model that initial weights are written to.
 struct Parts {
     /// Layers of attention, first to last, by name.
     attention: Vec<(String, Projections)>,
     /// Linear layers by name, in the order of their names: outputs and inputs.
     linear: BTreeMap<String, (usize, usize)>,
-    /// Convolutions that can become attention, in the same way: outputs, and inputs of one output.
+    /// Convolutions that weights are drawn for, in the same way: outputs, and inputs of one output.
     mixers: BTreeMap<String, (usize, usize)>,
     /// Those with a bias.
     biased: Vec<String>,
@@ -171,26 +178,21 @@ struct Parts {
 
 impl Parts {
     fn of<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<Self> {
-        let mut attention = Vec::new();
+        let (mut attention, mut mixers) = (Vec::new(), BTreeMap::new());
+        let (mut positions, mut of_offsets) = (Vec::new(), Vec::new());
         model.layers(&mut Path::default(), &mut |at, layer| {
             attention.extend(layer.projections().map(|it| (at.to_string(), it)));
+            mixers.extend(layer.convolution().map(|it| (at.to_string(), it)));
+            positions.extend(layer.position().map(|name| below(at, name)));
+            of_offsets.extend(layer.of_offsets().iter().map(|name| below(at, name)));
         });
-        let positions: Vec<String> = attention
-            .iter()
-            .filter_map(|(name, it)| it.position.map(|position| format!("{name}.{position}")))
-            .chain(["pos_embed".to_owned()])
-            .collect();
-        let (linear, mixers) = (BTreeMap::new(), BTreeMap::new());
-        let mut parts = Self { attention, linear, mixers, biased: Vec::new(), position: None };
+        let mut parts =
+            Self { attention, linear: BTreeMap::new(), mixers, biased: Vec::new(), position: None };
         model.for_each_parameter(&mut |p| {
             let (name, shape) = (p.name(), p.shape());
             match (name.rsplit_once('.'), shape) {
-                // ConViT's positional logits are no layer of the network's own channels.
-                (Some((layer, "weight")), &[outputs, inputs]) if !layer.ends_with("pos_proj") => {
+                (Some((layer, "weight")), &[outputs, inputs]) if !of_offsets.iter().any(|it| it == layer) => {
                     parts.linear.insert(layer.to_owned(), (outputs, inputs));
-                }
-                (Some((layer, "weight")), &[outputs, inputs, rows, cols]) if layer.ends_with(".mixer") => {
-                    parts.mixers.insert(layer.to_owned(), (outputs, inputs * rows * cols));
                 }
                 (Some((layer, "bias")), _) => parts.biased.push(layer.to_owned()),
                 _ if positions.iter().any(|it| it == name) => {
@@ -237,10 +239,11 @@ impl Parts {
             if !all {
                 continue;
             }
-            let parts: &[(&str, usize)] = match it.layers {
-                QkvLayers::Together => &[("qkv", 3), ("proj", 1)],
-                QkvLayers::ValuesApart => &[("qk", 2), ("v", 1), ("proj", 1)],
+            let mut parts = match it.layers {
+                QkvLayers::Together(qkv) => vec![(qkv, 3)],
+                QkvLayers::ValuesApart { qk, v } => vec![(qk, 2), (v, 1)],
             };
+            parts.push((it.proj, 1));
             for (part, times) in parts {
                 let (linear, want) = (format!("{name}.{part}"), (times * it.width, it.width));
                 if self.linear.get(&linear) != Some(&want) {
@@ -255,26 +258,28 @@ impl Parts {
         Ok(layers)
     }
 
-    /// `name`: `blocks.0.attn`, with queries, keys and values in these layers.
+    /// Gives the layer `name`, `blocks.0.attn`, its weights.
     fn put_attention(
         &self,
         name: &str,
-        layers: QkvLayers,
+        projections: Projections,
         init: &AttentionInit,
         gated_value: GatedValue,
         values: &mut BTreeMap<String, Vec<f32>>,
     ) {
-        if layers == QkvLayers::Together {
-            self.put(&format!("{name}.qkv"), init.qkv(), values);
-        } else {
-            self.put(&format!("{name}.qk"), LinearInit::stacked(&[&init.query, &init.key]), values);
-            let value = match gated_value {
-                GatedValue::ValueProj => init.value.clone(),
-                GatedValue::Identity => LinearInit::identity(init.value.bias.len()),
-            };
-            self.put(&format!("{name}.v"), value, values);
+        match projections.layers {
+            QkvLayers::Together(qkv) => self.put(&format!("{name}.{qkv}"), init.qkv(), values),
+            QkvLayers::ValuesApart { qk, v } => {
+                let queries_and_keys = LinearInit::stacked(&[&init.query, &init.key]);
+                self.put(&format!("{name}.{qk}"), queries_and_keys, values);
+                let value = match gated_value {
+                    GatedValue::ValueProj => init.value.clone(),
+                    GatedValue::Identity => LinearInit::identity(init.value.bias.len()),
+                };
+                self.put(&format!("{name}.{v}"), value, values);
+            }
         }
-        self.put(&format!("{name}.proj"), init.proj.clone(), values);
+        self.put(&format!("{name}.{}", projections.proj), init.proj.clone(), values);
     }
 
     fn put(&self, layer: &str, init: LinearInit, values: &mut BTreeMap<String, Vec<f32>>) {

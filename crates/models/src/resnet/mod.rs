@@ -28,7 +28,7 @@ pub use stage::{
 use crate::{
     Result,
     classifier::{HeadInit, Trunk},
-    model::{block_drop_paths, check_image},
+    model::begin_pass,
 };
 use layers::strided;
 
@@ -182,9 +182,7 @@ where
         mut context: Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
-        check_image(&images, self.image)?;
-        // Without effect, but a rate out of its range is refused as everywhere.
-        context.begin(block_drop_paths(context.drop_path, self.depths::<W, E, D>().iter().sum())?);
+        begin_pass(&images, self.image, &mut context, self.depths::<W, E, D>().iter().sum())?;
         let (x, grid) = self.stem.apply(images, &mut context)?;
         context.keep_stem("stem", &Layout::patches(grid), &x);
         context.enter("layer1");

@@ -216,6 +216,15 @@ impl<
     D: Backend<E>,
 > Layer<E> for ConvAsAttention<I, O, IG, K, H, QK, S, ZERO, BIAS, E, D>
 {
+    /// Without a bias it stands before batch normalisation, and keeps He's rule.
+    fn convolution(&self) -> Option<(usize, usize)> {
+        BIAS.then_some((O, IG * K * K))
+    }
+
+    fn of_offsets(&self) -> &'static [&'static str] {
+        &["pos_proj"]
+    }
+
     fn switch(&self) -> Option<&dyn SwitchLayer> {
         Some(self)
     }
@@ -252,6 +261,10 @@ impl<
         self.gate.copy_from(&elements(&[gate; H]));
         self.operator.0.copy_from(&elements(&[operator.code()]));
         Ok(())
+    }
+
+    fn shares(&self) -> Result<&'static [&'static str]> {
+        Ok(if self.operator()? == Operator::Attention(GateForm::Linear) { &["gate"] } else { &[] })
     }
 
     fn idle(&self) -> Result<&'static [&'static str]> {

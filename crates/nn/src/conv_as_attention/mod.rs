@@ -26,6 +26,17 @@ pub trait SwitchLayer {
     /// As [`Reparameterization::check`]; the layer is then as before.
     fn reparameterize(&mut self, how: &Reparameterization, layer: usize) -> Result<()>;
 
+    /// Name of the buffer that holds the code of [`SwitchLayer::operator`].
+    fn operator_name(&self) -> &'static str {
+        "operator"
+    }
+
+    /// Names of the layer's parameters that are shares now: after each update they are put back to `[0, 1]`.
+    ///
+    /// # Errors
+    /// As [`SwitchLayer::operator`].
+    fn shares(&self) -> Result<&'static [&'static str]>;
+
     /// Names of the layer's parameters that have no effect now: queries, keys, gate and positions of a convolution.
     fn idle(&self) -> Result<&'static [&'static str]>;
 

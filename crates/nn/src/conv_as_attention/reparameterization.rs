@@ -1,11 +1,14 @@
 //! What a layer that can leave convolution computes, and how it leaves.
 
-use rand::{SeedableRng, rngs::StdRng};
+use inductive_random::stream;
 use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, kernel_offsets};
+
+/// What random numbers are drawn for: centres of heads.
+const CENTRES: u64 = 1;
 
 /// Locality strength at which attention is a convolution to the last bits of `f32`: what leaks to the nearest four
 /// patches is `4 exp(-20) = 8e-9`.
@@ -201,7 +204,7 @@ impl Positions {
             Self::Kept => return None,
             Self::Kernel { alpha } => (kernel_offsets(kernel), alpha),
             Self::Scattered { std, alpha, seed } => {
-                let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(1 << 20).wrapping_add(layer as u64));
+                let mut rng = stream(CENTRES, seed, layer as u64, 0);
                 let mut draw = || -> f64 { std * Distribution::<f64>::sample(&StandardNormal, &mut rng) };
                 ((0..kernel * kernel).map(|_| (draw(), draw())).collect(), alpha)
             }

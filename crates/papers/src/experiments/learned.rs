@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use inductive_init::Strategy;
+use inductive_init::initializer_names;
 use inductive_models::find;
 
 use super::{CellResult, Preset, percent};
@@ -21,12 +21,18 @@ fn guessing(classes: usize) -> f64 {
     100.0 / classes.max(1) as f64
 }
 
+/// `10`, `2.7`
+fn in_percent(level: f64) -> String {
+    format!("{level:.1}").trim_end_matches(".0").to_owned()
+}
+
 /// Completes the report of runs on data of so many classes: figures of accuracy get the line of guessing; where a run is at
 /// guessing no verdict stands; a preset that is not meant to learn has none.
 pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResult], classes: usize) {
     let level = guessing(classes);
+    let percent = in_percent(level);
     for named in report.figures.iter_mut().filter(|named| named.figure.y.label == ACCURACY) {
-        named.figure.guide = Some(Guide { name: format!("guessing, {level} %"), at: level });
+        named.figure.guide = Some(Guide { name: format!("guessing, {percent} %"), at: level });
     }
     if preset == Preset::Smoke {
         report.claims.retain(|claim| claim.pieces.is_empty() && !claim.checks.is_empty());
@@ -45,7 +51,7 @@ pub(super) fn complete(report: &mut Report, preset: Preset, results: &[CellResul
     let arms = idle.join("; ");
     for claim in report.claims.iter_mut().filter(|claim| !claim.pieces.is_empty()) {
         claim.verdict = Verdict::NothingLearned;
-        claim.reason = format!("at guessing ({level} %), so that differences say nothing: {arms}");
+        claim.reason = format!("at guessing ({percent} %), so that differences say nothing: {arms}");
         claim.pieces.iter_mut().for_each(|piece| piece.verdict = Verdict::NothingLearned);
     }
     replace_verdicts(report, &Entry::text(Verdict::NothingLearned.to_string()));
@@ -95,9 +101,10 @@ pub(super) fn initial_weights(report: &mut Report, results: &[CellResult]) {
             models.entry(init).or_default().insert(&cell.recipe.model);
         }
     }
+    let names = initializer_names();
     for (init, models) in models {
         let models: Vec<_> = models.into_iter().map(|model| format!("`{model}`")).collect();
-        let what = Strategy::describe(&init).unwrap_or_default();
+        let what = names.iter().find(|(name, _)| *name == init).map_or("", |(_, what)| what.as_str());
         report.differs(format!(
             "initial weights of {}: by the width of their layers (`init = {init:?}`: {what}) instead of the published ones, which \
              are made for wider models: N(0, 0.02^2), of EIT N(0, 0.01^2), of PRS not known",
@@ -210,6 +217,7 @@ mod tests {
         let figure = &report.figures[0].figure;
         assert_eq!(figure.guide.as_ref().map(|guide| guide.at), Some(1.0));
         assert!(figure.svg().contains("guessing, 1 %"));
+        assert_eq!([10, 37, 200].map(|classes| in_percent(guessing(classes))), ["10", "2.7", "0.5"]);
         assert!(figure.terminal(&Terminal::default(), 10).contains("guessing, 1 %"));
     }
 

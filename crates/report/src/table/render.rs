@@ -1,6 +1,6 @@
 //! Tables as terminal text and as Markdown.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{Align, Cell, Citation, Table};
 use crate::{
@@ -46,8 +46,8 @@ impl Part {
 
 impl Table {
     /// The table as lines for a terminal: ruled, aligned, notes and sources below. A table that is too wide breaks its heads and
-    /// its text into several lines, never its numbers; one that still does not fit goes on below, with its first column again, and there
-    /// a list of numbers that is too long by itself is broken behind a comma.
+    /// its text into several lines, never its numbers; one that still does not fit goes on below, where the first columns, as many as tell its rows
+    /// apart, stand again, and a list of numbers that is too long by itself is broken behind a comma.
     pub fn terminal(&self, terminal: &Terminal) -> String {
         let citations = self.citations();
         let head: Vec<String> = self.columns.iter().map(|column| terminal.spell(&column.name)).collect();
@@ -76,7 +76,17 @@ impl Table {
         out
     }
 
-    /// The columns side by side; where they do not fit, in several parts that begin with the first column.
+    /// How many of the first columns, of text, tell all rows apart; 1 where they do not.
+    fn key(&self, rows: &[Vec<String>]) -> usize {
+        let text = self.columns.iter().take_while(|column| column.align == Align::Left).count();
+        let apart = |key: &usize| {
+            let mut seen = BTreeSet::new();
+            rows.iter().all(|row| seen.insert(row.iter().take(*key).collect::<Vec<_>>()))
+        };
+        (1..=text).find(apart).unwrap_or(1)
+    }
+
+    /// The columns side by side; where they do not fit, in several parts that begin with the same columns.
     fn parts(&self, head: &[String], rows: &[Vec<String>], most: usize) -> Vec<Part> {
         let all: Vec<usize> = (0..head.len()).collect();
         let fits = |columns: &[usize]| {
@@ -86,14 +96,19 @@ impl Table {
         if let Some(part) = fits(&all) {
             return vec![part];
         }
+        let key: Vec<usize> = (0..self.key(rows)).collect();
+        // A key that leaves no room for what it is the key of is worth less than lines that are whole.
+        let key =
+            if self.fit(&key, head, rows, most, GAPS[1], false).total() <= most / 2 { key } else { vec![0] };
         let mut parts: Vec<Part> = Vec::new();
-        for at in 1..head.len() {
+        for at in key.len()..head.len() {
             let wider = parts.last().and_then(|part| fits(&[part.columns.as_slice(), &[at]].concat()));
             match (parts.last_mut(), wider) {
                 (Some(last), Some(wider)) => *last = wider,
                 _ => {
-                    let narrow = || self.fit(&[0, at], head, rows, most, GAPS[1], true);
-                    parts.push(fits(&[0, at]).unwrap_or_else(narrow));
+                    let columns = [key.as_slice(), &[at]].concat();
+                    let narrow = || self.fit(&columns, head, rows, most, GAPS[1], true);
+                    parts.push(fits(&columns).unwrap_or_else(narrow));
                 }
             }
         }

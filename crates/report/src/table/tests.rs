@@ -137,6 +137,25 @@ fn a_table_of_many_numbers_goes_on_below_with_its_first_column_and_loses_none() 
 }
 
 #[test]
+fn what_goes_on_below_repeats_all_columns_that_tell_rows_apart() {
+    let heads = (0..8).map(|at| Column::right(format!("column {at}")));
+    let mut table = Table::new("t", []);
+    table.columns = [Column::left("data"), Column::left("model")].into_iter().chain(heads).collect();
+    for (data, model) in [("10%", "ConViT"), ("10%", "DeiT"), ("30%", "ConViT")] {
+        let cells = (0..8).map(|at| Cell::number(f64::from(at), 2));
+        table.row([Cell::text(data), Cell::text(model)].into_iter().chain(cells));
+    }
+    let text = table.terminal(&Terminal { width: 50, ..Terminal::default() });
+    let parts = text.matches("model").count();
+    assert!(parts > 1 && text.lines().all(|line| line.chars().count() <= 50), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with(" 10%   DeiT")).count(), parts, "{text}");
+    // Where rows cannot be told apart by text, the first column has to do.
+    table.row(table.rows[0].clone());
+    let text = table.terminal(&Terminal { width: 50, ..Terminal::default() });
+    assert_eq!(text.matches("DeiT").count(), 1, "{text}");
+}
+
+#[test]
 fn a_list_of_numbers_that_is_too_long_by_itself_is_broken_behind_a_comma() {
     let cited = |value: f64| {
         let citation = Citation { source: "a paper".to_owned(), confidence: "paper".to_owned() };

@@ -13,7 +13,10 @@ use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
 use inductive_schedule::{Clock, Duration, EmaDecay, length};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, value},
+};
 
 pub use image::ImageSize;
 pub use init::{Init, Named};
@@ -105,6 +108,7 @@ pub struct Recipe {
     /// How the learning rate follows time: `epoch` changes it with every update; `whole-epoch-one-behind` is what the
     /// published runs saw, one value per epoch and the first two epochs at `warmup_lr`; `whole-epoch` is one value per
     /// epoch without that delay.
+    #[serde(deserialize_with = "clock")]
     #[schemars(with = "String")]
     pub clock: Clock,
 
@@ -147,8 +151,8 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = EmaDecay { decay: 0.99996, warmup: true })]
     pub ema: Option<EmaDecay>,
-    /// When and how layers leave convolution for attention, in models with such layers (`prs_*`, `resnet*_switch`). Not set:
-    /// they do not.
+    /// When and how layers leave convolution for attention, in models with such layers (`inductive reparameterize --help` lists
+    /// them). Not set: they do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = SwitchRecipe::example())]
     pub switch: Option<SwitchRecipe>,
@@ -213,6 +217,17 @@ pub struct Keep {
 impl Default for Keep {
     fn default() -> Self {
         Self { last: true, best: true, state: true }
+    }
+}
+
+/// The clocks of the learning rate that a recipe may name; a schedule of one's own may have the others.
+fn clock<'de, D: Deserializer<'de>>(field: D) -> std::result::Result<Clock, D::Error> {
+    let name = String::deserialize(field)?;
+    let known = [Clock::Epoch, Clock::WholeEpoch, Clock::WholeEpochOneBehind];
+    let of_name = Clock::deserialize(value::StrDeserializer::<value::Error>::new(&name));
+    match of_name.ok().filter(|clock| known.contains(clock)) {
+        Some(clock) => Ok(clock),
+        None => Err(de::Error::unknown_variant(&name, &["epoch", "whole-epoch", "whole-epoch-one-behind"])),
     }
 }
 

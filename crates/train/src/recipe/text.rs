@@ -48,7 +48,25 @@ pub(super) fn toml_problem(error: &toml::de::Error) -> String {
         None => (whole.as_str(), ""),
     };
     let place: String = place.lines().map(|line| format!("{}\n", shown(line))).collect();
-    format!("{place}{}", shown(meant(message.trim_end()))).trim_end().to_owned()
+    format!("{place}{}", shown(in_words(meant(message.trim_end())))).trim_end().to_owned()
+}
+
+/// What Rust calls a type, in the words of a recipe.
+const IN_WORDS: [(&str, &str); 8] = [
+    ("expected struct EmaDecay", "expected a table as { decay = 0.9999 }"),
+    ("expected a tuple of size 2", "expected two numbers, [0.9, 0.999]"),
+    ("expected f64", "expected a number"),
+    ("expected f32", "expected a number"),
+    ("expected usize", "expected a whole number, 0 or more"),
+    ("expected u64", "expected a whole number, 0 or more"),
+    ("expected u32", "expected a whole number, 0 or more"),
+    ("expected a boolean", "expected true or false"),
+];
+
+/// A message of serde's without names of Rust's types.
+fn in_words(message: String) -> String {
+    let word = IN_WORDS.iter().find(|(rust, _)| message.ends_with(rust));
+    word.map_or(message.clone(), |(rust, words)| message.replace(rust, words))
 }
 
 /// Serde's "unknown field `x`, expected one of `y`, `z`" with the nearest of them alone, if one is near.

@@ -5,7 +5,6 @@ mod request;
 mod show;
 
 use dfdx::prelude::Cpu;
-use inductive_analysis::target_mass;
 use inductive_checkpoint::{save, write_atomic};
 use inductive_data::{DataSpec, LoadOptions};
 use inductive_train::{Initial, Probe};
@@ -41,8 +40,6 @@ pub fn run(settings: &Settings, args: Init) -> Result<Done> {
     let device = Cpu::default();
     let probe = Probe::new(&*data.test, &*initial.model)?;
     let attention = probe.attention(&device, &*initial.model)?;
-    let masses = attention.iter().zip(&initial.initialised.layers);
-    let masses: Vec<f64> = masses.map(|(record, layer)| target_mass(record, &layer.targets)).collect();
     let mut pictures = Vec::new();
     if let Some(paths) = request.pictures.as_ref().filter(|_| !attention.is_empty()) {
         let blank = Probe::blank(&*initial.model).attention(&device, &*initial.model)?;
@@ -57,7 +54,7 @@ pub fn run(settings: &Settings, args: Init) -> Result<Done> {
     for (path, png) in &pictures {
         write_atomic(path, png)?;
     }
-    show::layers(&request, &initial, &masses, probe.count())?;
+    show::layers(&request, &initial, &attention, probe.count())?;
     show::files(&request, &initial, &attention, probe.count())?;
     show::next(&request, initial.model.spec(), &*data.test, &settings.common)?;
     Ok(Done::Complete)

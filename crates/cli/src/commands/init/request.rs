@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use inductive_checkpoint::{Description, Metadata, check_writable, describe};
 use inductive_files::{did_you_mean, names_a_file, shown};
-use inductive_init::Strategy;
+use inductive_init::{Strategy, named_initializer};
 use inductive_train::{Init, Recipe};
 use serde::Serialize;
 
@@ -141,15 +141,16 @@ impl Request {
 
 /// A name, or a file.
 fn strategy_of(text: &str) -> Result<Init<Strategy>> {
-    if Strategy::named(text).is_some() {
+    if named_initializer(text).is_some() {
         return Ok(text.into());
     }
     if text.ends_with(".toml") || names_a_file(text) {
         return Ok(Init::read(text)?);
     }
+    let names: Vec<_> = show::described().map(|(name, _)| name).collect();
     Err(Error::Usage(format!(
         "no strategy `{text}`{}\nGive a .toml file with the parts of one, or a name\n\n{}",
-        did_you_mean(text, show::described().map(|(name, _)| name)),
+        did_you_mean(text, names.iter().map(String::as_str)),
         show::names()
     )))
 }

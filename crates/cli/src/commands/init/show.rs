@@ -2,11 +2,11 @@
 
 use inductive_data::Dataset;
 use inductive_files::shown;
-use inductive_init::Strategy;
-use inductive_models::{Family, LayerInitialised, ModelSpec, Pool};
-use inductive_nn::{AttentionRecord, ModuleExt};
+use inductive_init::initializer_names;
+use inductive_models::{BlockRecord, Family, LayerInitialised, ModelSpec, Pool};
+use inductive_nn::ModuleExt;
 use inductive_report::table::{Cell, Column, Table};
-use inductive_train::Initial;
+use inductive_train::{Initial, mass_on_targets};
 
 use super::request::{OWN, Pictures, Request};
 use crate::{
@@ -18,10 +18,9 @@ use crate::{
 };
 
 /// All names with what they stand for.
-pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn described() -> impl Iterator<Item = (String, String)> {
     let own = "what the model begins with otherwise: as published, of small models by their width";
-    let named = Strategy::NAMES.into_iter().map(|name| (name, Strategy::describe(name).unwrap_or_default()));
-    std::iter::once((OWN, own)).chain(named)
+    std::iter::once((OWN.to_owned(), own.to_owned())).chain(initializer_names())
 }
 
 /// The names of all strategies.
@@ -36,7 +35,7 @@ pub fn strategies() -> Table {
 
 /// The same in lines, for an error.
 pub fn names() -> String {
-    listed("Names", described().map(|(name, what)| (name.to_owned(), what)))
+    listed("Names", described())
 }
 
 /// The error of a request without `--strategy`.
@@ -44,16 +43,22 @@ pub fn no_strategy() -> String {
     format!("init: which weights? Give --strategy with a .toml file, or a name\n\n{}", names())
 }
 
-/// What each layer aims at and reaches. masses: attention to the targets on images, one per layer.
-pub fn layers(request: &Request, initial: &Initial, masses: &[f64], images: usize) -> Result<()> {
+/// What each layer aims at and reaches. attention: of so many images.
+pub fn layers(
+    request: &Request,
+    initial: &Initial,
+    attention: &[BlockRecord<f32>],
+    images: usize,
+) -> Result<()> {
     let (recipe, spec) = (&request.recipe, initial.model.spec());
     let strategy = recipe.init.as_ref().map_or_else(|| OWN.to_owned(), ToString::to_string);
     let title = format!("{}, {strategy}, seed {}", recipe.model, recipe.seed);
     let numbers = ["mass", "hits, %", "MSE", "uniform MSE", "mass on images"].map(Column::right);
     let columns = [Column::left("layer"), Column::left("offsets of the heads")].into_iter().chain(numbers);
     let mut table = Table::new(title, columns);
-    for (layer, mass) in initial.initialised.layers.iter().zip(masses) {
+    for layer in &initial.initialised.layers {
         let Some(quality) = &layer.quality else { continue };
+        let mass = attention.iter().find_map(|block| mass_on_targets(block, std::slice::from_ref(layer)));
         table.row([
             Cell::text(&layer.name),
             Cell::text(offsets(layer, spec)),
@@ -61,7 +66,7 @@ pub fn layers(request: &Request, initial: &Initial, masses: &[f64], images: usiz
             Cell::number(100.0 * quality.hits(), 1),
             Cell::number(quality.mse(), 5),
             Cell::number(quality.uniform_mse(), 5),
-            Cell::number(*mass, 3),
+            mass.map_or(Cell::Empty, |mass| Cell::number(mass, 3)),
         ]);
     }
     if table.rows.is_empty() {
@@ -88,7 +93,7 @@ fn offsets(layer: &LayerInitialised, spec: &ModelSpec) -> String {
 pub fn files(
     request: &Request,
     initial: &Initial,
-    attention: &[AttentionRecord<f32>],
+    attention: &[BlockRecord<f32>],
     images: usize,
 ) -> Result<()> {
     let written = |path: &std::path::Path, what: &str| {
@@ -102,7 +107,8 @@ pub fn files(
     written(&request.out, &format!("{parameters} parameters, {} classes{names}", request.classes))?;
     written(&request.run, "the recipe of a run that begins with these weights")?;
     let Some(Pictures { attention: maps, position }) = &request.pictures else { return Ok(()) };
-    let Some(heads) = attention.iter().map(|record| record.heads).max() else {
+    let Some(heads) = attention.iter().filter_map(|block| block.attention.as_ref()).map(|it| it.heads).max()
+    else {
         return say("no pictures: the model has no attention");
     };
     written(maps, &format!("mean attention over {images} images of {}", shown(&request.recipe.data)))?;

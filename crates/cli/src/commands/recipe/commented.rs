@@ -4,7 +4,7 @@ use inductive_data::Descriptor;
 use inductive_models::{ModelSpec, find};
 use inductive_report::text::wrap;
 use inductive_train::Recipe;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::{Field, Type, Types, toml_of};
 use crate::{error::Result, help, hint::program};
@@ -18,6 +18,7 @@ pub fn recipe(model: &str) -> Result<String> {
     let recipe = Recipe { model: model.to_owned(), data: data(&spec), ..Recipe::default() };
     let [values, chosen] =
         [&recipe, &recipe.resolve()?].map(|it| serde_json::to_value(it).unwrap_or_default());
+    let own = json!({ "depth": spec.depth, "image_size": [spec.image.0, spec.image.1] });
     let types = Types::of_recipe();
     let mut text = head(&spec, &types);
     let (tables, single): (Vec<_>, Vec<_>) =
@@ -27,8 +28,9 @@ pub fn recipe(model: &str) -> Result<String> {
             Some(value) => text += &entry(&types, field, value, ""),
             None => {
                 let Some(example) = field.example() else { continue };
-                if accepts(&recipe, field.name, example) {
-                    text += &entry(&types, field, chosen.get(field.name).unwrap_or(example), "# ");
+                let possible = own.get(field.name).unwrap_or(example);
+                if accepts(&recipe, field.name, possible) {
+                    text += &entry(&types, field, chosen.get(field.name).unwrap_or(possible), "# ");
                 }
             }
         }
@@ -151,6 +153,7 @@ mod tests {
         assert!(has("convit_micro", "local_up_to_layer = 3") && !has("deit_micro", "local_up_to_layer"));
         assert!(has("simple_vit_micro", "content_share = 0.5") && !has("convit_micro", "content_share"));
         assert!(has("prs_micro", "[switch]") && !has("convit_micro", "[switch]"));
+        assert!(has("convit_micro", "depth = 4") && has("convit_tiny", "depth = 12"));
         assert!(has("convit_micro", "init = \"kaiming\"") && has("convit_tiny", "init = \"impulse\""));
     }
 

@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use inductive_nn::{ConvAsAttention, Gate, Positions, Reparameterization, SwitchLayer, Tokens};
 use inductive_ops::Grid;
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use inductive_random::{RngCore, Stream, of_seed};
 
 use super::super::super::Result;
 
@@ -30,7 +30,7 @@ impl<const ZERO: bool> Toy<ZERO> {
     pub fn new(seed: u64) -> Result<Self> {
         let dev = Cpu::seed_from_u64(seed);
         let mut layer = Layer::<ZERO>::build(&dev);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = of_seed(seed);
         let mut draw = |count| normal(&mut rng, count);
         layer.weight.copy_from(&draw(OUTER * INNER * 9));
         // Without queries and keys content is the mean of the map.
@@ -55,8 +55,7 @@ impl<const ZERO: bool> Toy<ZERO> {
 }
 
 /// Standard normal numbers (Box and Muller).
-fn normal(rng: &mut ChaCha8Rng, count: usize) -> Vec<f64> {
-    use rand_chacha::rand_core::RngCore;
+fn normal(rng: &mut Stream, count: usize) -> Vec<f64> {
     let mut uniform = || (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
     (0..count)
         .map(|_| (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos())

@@ -4,12 +4,9 @@ use inductive_init::{
     Dims, LEARNED_STD, Matrix, Quality, Strategy, StrategyInitializer, layer_norm, learned,
 };
 use inductive_ops::Grid;
+use inductive_random::of_seed;
 
-use super::{
-    super::super::Result,
-    Scale,
-    solvers::{WIDTH, rng},
-};
+use super::{super::super::Result, Scale, solvers::WIDTH};
 use crate::Seeded;
 use inductive_report::table::{Cell, Column, Table};
 
@@ -57,7 +54,7 @@ pub(super) fn table(scale: &Scale) -> Result<Table> {
 
 fn with_content(side: usize, factor: f64, deviation: f64, seed: u64) -> Result<f64> {
     let dims = Dims { width: WIDTH, heads: 3, grid: Grid::square(side), class_token: false };
-    let mut rng = rng(seed);
+    let mut rng = of_seed(seed);
     let position = learned(dims.tokens(), WIDTH, &mut rng).to_f32();
     let images = learned(dims.tokens(), WIDTH, &mut rng);
     let strategy = Strategy { position_scale: factor, ..Strategy::impulse_closed_form() };

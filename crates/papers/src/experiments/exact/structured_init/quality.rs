@@ -5,12 +5,9 @@ use inductive_init::{
     StrategyInitializer, Target, layer_norm, learned,
 };
 use inductive_ops::Grid;
+use inductive_random::of_seed;
 
-use super::{
-    super::super::Result,
-    Scale,
-    solvers::{WIDTH, rng},
-};
+use super::{super::super::Result, Scale, solvers::WIDTH};
 use crate::Report;
 use inductive_report::{
     figure::{Axis, Figure, Series},
@@ -67,7 +64,7 @@ fn reached(arm: &Arm, grid: Grid, heads: usize) -> Result<Quality> {
     let dims = Dims { width: WIDTH, heads, grid, class_token: false };
     let position = match arm.sines {
         true => SinCos::Timm.embedding(grid, WIDTH)?,
-        false => learned(dims.tokens(), WIDTH, &mut rng(0)),
+        false => learned(dims.tokens(), WIDTH, &mut of_seed(0)),
     };
     let initializer = StrategyInitializer::new(arm.strategy.clone(), dims, &position.to_f32(), 0)?;
     let layer = initializer.layer(0)?;
@@ -75,7 +72,7 @@ fn reached(arm: &Arm, grid: Grid, heads: usize) -> Result<Quality> {
         return Ok(quality);
     }
     let weights = layer.query_key(heads)?;
-    let offsets = Offsets::Ordered.draw(heads, 3, grid, &mut rng(0))?;
+    let offsets = Offsets::Ordered.draw(heads, 3, grid, &mut of_seed(0))?;
     let targets: Vec<_> =
         offsets.into_iter().map(|offset| Target::impulse(grid, offset)).collect::<Result<_, _>>()?;
     Ok(Quality::measure(&weights, &layer_norm(&position), &targets)?)

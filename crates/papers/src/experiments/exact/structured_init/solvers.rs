@@ -8,8 +8,8 @@ use inductive_init::{
     layer_norm, learned,
 };
 use inductive_ops::Grid;
+use inductive_random::of_seed;
 use inductive_train::Environment;
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{super::super::Result, Scale, content};
 use crate::{
@@ -161,17 +161,12 @@ impl Reached {
     }
 }
 
-/// Random numbers of a measurement.
-pub(super) fn rng(seed: u64) -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(seed)
-}
-
 fn solve(solve: Solve, seed: u64) -> Result<Reached> {
     let (dims, position) = match solve {
         Solve::Gradient { side, offsets } => return descend(Grid::square(side), offsets, seed),
         Solve::ClosedForm { side, width, heads } => {
             let dims = Dims { width, heads, grid: Grid::square(side), class_token: true };
-            (dims, learned(dims.tokens(), width, &mut rng(seed)))
+            (dims, learned(dims.tokens(), width, &mut of_seed(seed)))
         }
         Solve::ClosedFormOnSines { side, heads } => {
             let dims = Dims { width: WIDTH, heads, grid: Grid::square(side), class_token: false };
@@ -189,7 +184,7 @@ fn descend(grid: Grid, offsets: &[(i32, i32)], seed: u64) -> Result<Reached> {
     let basis = Basis::new(layer_norm(&SinCos::Timm.embedding(grid, WIDTH)?))?;
     let target = |&(down, right): &(i32, i32)| Target::impulse(grid, Offset { down, right });
     let targets: Vec<_> = offsets.iter().map(target).collect::<Result<_, _>>()?;
-    let start = Gradient::start(WIDTH, targets.len(), &mut rng(seed))?;
+    let start = Gradient::start(WIDTH, targets.len(), &mut of_seed(seed))?;
     // by step and head, so that sums do not depend on which thread came first
     let heard = Mutex::new(BTreeMap::new());
     let listen = |progress: Progress| {
