@@ -35,7 +35,8 @@ impl Initial {
     ///
     /// # Errors
     /// As [`Recipe::validate`]; [`Error::Model`](crate::Error::Model) for no classes, or too many and for a
-    /// strategy that the model has no place for; [`Error::Checkpoint`] and [`Error::WeightsNotFinite`] for a file of weights that is
+    /// strategy that the model has no place for; [`Error::Checkpoint`](crate::Error::Checkpoint) and
+    /// [`Error::WeightsNotFinite`](crate::Error::WeightsNotFinite) for a file of weights that is
     /// not the model's.
     pub fn new(
         recipe: &Recipe,
