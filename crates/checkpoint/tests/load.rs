@@ -46,7 +46,7 @@ fn strict_refusal_changes_no_bit_and_reports_everything() {
         blocks.0.attn.qk.weight (did you mean blocks.0.attn.qkv.weight?)
         dist_token\u{7}
       wrong shape (1):
-        head.weight: expected [3, 4], got [1000, 4]; the file is for another number of classes: train on it (`weights` in a recipe) for a new head; `eval --partial` keeps the model's own
+        head.weight: expected [3, 4], got [1000, 4]; the file is for another number of classes; a model that trains on from it (`weights` in a recipe) gets a new head
       wrong type (1):
         bn.running_mean: expected a float (F16, BF16, F32 or F64), got U64
       left out (1):

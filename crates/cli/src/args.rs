@@ -195,8 +195,9 @@ pub struct Train {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = help::models())]
 pub struct Eval {
-    /// The folder of a run, whose recipe says model and data; or a model's name, with --weights and --data.
-    #[arg(value_name = "RUN|MODEL")]
+    /// The folder of a run, whose recipe says model and data; or a file of weights that says its model, with --data; or a model's name,
+    /// with --weights and --data.
+    #[arg(value_name = "RUN|MODEL|FILE")]
     pub what: PathBuf,
     /// The weights, a `.safetensors` file with timm's names; of a run `last.safetensors` in its folder if it is not given.
     #[arg(long, value_name = "FILE")]

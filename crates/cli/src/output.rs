@@ -25,6 +25,14 @@ pub fn say_prose(text: impl AsRef<str>) -> Result<()> {
     say(prose(text.as_ref(), columns()))
 }
 
+/// [`say`] for a result that scripts read too: broken as [`say_prose`] does on a terminal, else one line.
+///
+/// # Errors
+/// As [`say`].
+pub fn say_result(text: impl AsRef<str>) -> Result<()> {
+    if std::io::stdout().is_terminal() { say_prose(text) } else { say(text) }
+}
+
 /// Lines in so many columns: what is too long goes on below, four columns further in.
 fn prose(text: &str, columns: usize) -> String {
     let set = |line: &str| {

@@ -141,7 +141,11 @@ fn eval_takes_a_run_or_a_model_and_options_in_place_of_the_recipes() {
     succeeded(&inductive(&["init", "convit_micro", "--strategy", "kaiming", "--out", "other.safetensors"]));
     let other = ["eval", "./convit_micro", "--weights", "other.safetensors"];
     refused(&other, 2, &["other.safetensors is of `convit_micro`", "of `deit_micro`"]);
-    refused(&["train", "./convit_micro"], 2, &["train ./convit_micro/recipe.toml --out ./convit_micro"]);
+    let goes_on = "train ./convit_micro/recipe.toml --out ./convit_micro";
+    refused(&["train", "./convit_micro"], 2, &[goes_on]);
+    let again = inductive(&goes_on.split(' ').collect::<Vec<_>>());
+    assert!(text(&again.stderr).contains("holds this run already") && again.status.success(), "{again:?}");
+    refused(&["train", "."], 2, &["this is a folder"]);
     refused(&["eval", "deit_mikro"], 2, &["did you mean `deit_micro`?"]);
     refused(&["eval", "runs/none"], 2, &["runs/none", "no such folder"]);
     refused(&["eval", "recipe.toml"], 2, &["recipe.toml", "--weights recipe.toml"]);

@@ -117,7 +117,7 @@ fn read_split(folder: &Path, info: DatasetInfo) -> Result<(ImageSet, Option<Stri
     let left_out = others.first().map(|first| {
         let (count, all, first) = (others.len(), others.len() + files.len(), shown(first.display()));
         format!(
-            "{}: left out {count} of {all} files, neither JPEG nor PNG, such as {first}",
+            "{}: left out {count} of {all} entries, neither JPEG nor PNG, such as {first}",
             shown(folder.display())
         )
     });

@@ -47,7 +47,7 @@ fn classes_and_files_are_in_order_of_name() {
     assert_eq!(firsts(&*split.test), [(0, 30), (1, 40)]);
     assert_eq!((split.train.height(), split.train.width()), (8, 8));
     let [notice] = &split.notices[..] else { panic!("{:?}", split.notices) };
-    assert!(notice.contains("left out 1 of 4 files") && notice.contains("notes.txt"), "{notice}");
+    assert!(notice.contains("left out 1 of 4 entries") && notice.contains("notes.txt"), "{notice}");
 }
 
 #[test]

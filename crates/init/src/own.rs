@@ -37,7 +37,7 @@ pub trait Initializer: Send + Sync {
     /// Whatever the solve refuses.
     fn attention(&self, index: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<Option<AttentionInit>>;
 
-    /// A linear layer that is no part of attention. `number` tells those of one model apart: its place among their names.
+    /// A linear layer that is no part of attention. `number` tells those of one model apart: its place among the names of all linear layers.
     fn linear(&self, name: &str, number: usize, inputs: usize, outputs: usize) -> Option<LinearInit> {
         let _ = (name, number, inputs, outputs);
         None

@@ -1,4 +1,4 @@
-//! What published tables run, and what its report makes of results: as it was, until somebody wants it otherwise.
+//! What the tables of the four papers run, and what its report makes of results: as it was, until somebody wants it otherwise.
 //!
 //! A cell that changes is a run that is made again; a changelog line says which, and why.
 
@@ -19,7 +19,7 @@ fn study(paper: &str, table: &str, preset: Preset, data: &str) -> Study {
     Study::new(request).unwrap()
 }
 
-/// What results were published of. An experiment joins when its first are.
+/// The tables whose cells results in `docs` stand on, or will. A new experiment joins when it has run.
 const FROZEN: [(&str, &str); 14] = [
     ("convit", "table2"),
     ("eit", "claims"),
@@ -76,7 +76,7 @@ fn cells(study: &Study) -> String {
 }
 
 #[test]
-fn every_table_runs_the_cells_it_ran() {
+fn the_papers_tables_run_the_cells_they_ran() {
     for (paper, table) in FROZEN {
         let mut out = String::new();
         for preset in Preset::ALL {
@@ -118,7 +118,7 @@ fn reported(report: &Report) -> String {
 }
 
 #[test]
-fn every_table_reports_what_it_reported() {
+fn the_papers_tables_report_what_they_reported() {
     for (paper, table) in FROZEN {
         for preset in [Preset::Quick, Preset::Small] {
             let study = study(paper, table, preset, "synthetic");

@@ -14,6 +14,7 @@ pub(crate) fn first_bad_layer<D: Backend<f32>>(
 ) -> Result<String> {
     let parameter = first_bad_parameter(model)?;
     let explain = |layer: String| match &parameter {
+        Some(name) if *name == layer => format!("the parameter `{name}`"),
         Some(name) => format!("the output of {layer} (its input `{name}`, a parameter,)"),
         None => format!("the output of {layer}"),
     };
@@ -33,7 +34,7 @@ pub(crate) fn first_bad_layer<D: Backend<f32>>(
     Ok(if finite(&logits) { "the loss".to_owned() } else { explain("head".to_owned()) })
 }
 
-/// Whether a parameter comes before those of a block, in the model's order, which is that of its layers.
+/// Whether a parameter comes before those of a block in the order of the model's parameters.
 fn is_before<D: Backend<f32>>(model: &dyn Model<f32, D>, name: &str, block: &BlockRecord<f32>) -> bool {
     let (mut seen, mut before) = (false, false);
     // The callback never fails.

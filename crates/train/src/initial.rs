@@ -1,6 +1,6 @@
 //! The weights that a run begins with.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use dfdx::prelude::Cpu;
 use inductive_checkpoint::{LoadOptions, LoadReport};
@@ -9,7 +9,7 @@ use inductive_models::{Initialised, Model, Zoo, build, find, initialise_filters,
 use inductive_ops::Backend;
 
 use crate::{
-    Init, Recipe, Result,
+    Error, Init, Recipe, Result,
     by_name::ByName,
     check_weights,
     seeds::{Purpose, derive},
@@ -101,13 +101,28 @@ pub(crate) fn begin<D: Backend<f32>>(
     Ok((initialised, loaded))
 }
 
-/// Loads the weights of a file into a model that will train on. Its layers are then what they were; what only attention has, a file
-/// of convolutions need not have.
+/// Loads the weights of a file into a model that will train on. Its layers are then what they are in the file; what only attention
+/// has, a file of convolutions need not have.
 fn load_to_train<D: Backend<f32>>(model: &mut dyn Model<f32, D>, path: &str) -> Result<LoadReport> {
-    let idle = model.switchable()?.into_iter().flat_map(|layer| layer.idle.into_iter().chain([layer.code]));
-    let report = load_weights(model, path, LoadOptions::new().replace_head().optional(idle))?;
+    let optional = without_effect(model)?;
+    let report = load_weights(model, path, LoadOptions::new().replace_head().optional(optional))?;
     check_weights(model)?;
-    Ok(report)
+    let optional = without_effect(model)?;
+    match report.kept.iter().find(|name| !optional.contains(*name)) {
+        None => Ok(report),
+        Some(name) => Err(Error::Recipe {
+            field: "weights",
+            got: path.to_owned(),
+            expected: format!(
+                "all that its layers compute with; there is no `{name}`, and its layer is attention"
+            ),
+        }),
+    }
+}
+
+/// Parameters of layers that are convolutions as yet, and the codes that say so.
+fn without_effect<D: Backend<f32>>(model: &dyn Model<f32, D>) -> Result<BTreeSet<String>> {
+    Ok(model.switchable()?.into_iter().flat_map(|layer| layer.idle.into_iter().chain([layer.code])).collect())
 }
 
 /// Copies all parameters between two models of the same, on whatever devices.

@@ -24,7 +24,7 @@ pub struct Learner<D: Zoo> {
     pub(crate) ema: Option<Ema<D>>,
     /// What the layers' operators mean for the parameters.
     pub(crate) roles: Roles,
-    /// Layers that not the recipe has made attention: a hook, or who made the model.
+    /// Layers that not the recipe has made attention: a hook, who made the model, or the file that it began with.
     pub(crate) switched: Switched,
     warnings: Vec<String>,
     initialised: Initialised,

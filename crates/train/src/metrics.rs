@@ -36,7 +36,7 @@ pub struct Metrics {
     /// The share of position in each gated layer's attention, mean over heads: `sigma(gating_param)` in ConViT; 1 for a layer
     /// that has not left convolution.
     pub gates: Vec<f64>,
-    /// The updates before each layer left convolution, `null` for one that has not; empty unless the recipe switches layers.
+    /// The updates before each layer left convolution, `null` for one that has not; empty where none has and the recipe switches none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switched: Vec<Option<u64>>,
     /// Where the heads of each layer that can leave convolution look by position, and how sharply: `[dx, dy, alpha]`, in

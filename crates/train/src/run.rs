@@ -214,8 +214,8 @@ impl<D: Zoo> Run<D> {
         };
         // Which layers have switched is known now.
         let switching = Switching::new(&recipe, &plan, learner.model())?;
-        let warning = switching.warning(&recipe, &plan, learner.model())?;
-        let switch_times = switching.times().to_vec();
+        let warnings = switching.warnings(&recipe, &plan, &learner)?;
+        let switch_times = switching.times(&learner)?;
         let mut hooks: Vec<Box<dyn Hook<D>>> =
             vec![Box::new(switching), Box::new(LookInside(probe)), Box::new(Measures(self.measures))];
         hooks.extend(self.hooks);
@@ -228,7 +228,7 @@ impl<D: Zoo> Run<D> {
         if let Some(report) = &loaded {
             progress.loaded(report);
         }
-        learner.warnings().iter().chain(&warning).for_each(|warning| progress.warning(warning));
+        learner.warnings().iter().chain(&warnings).for_each(|warning| progress.warning(warning));
         progress.start(&RunInfo {
             recipe: &recipe,
             model: learner.model().spec(),

@@ -5,8 +5,8 @@
 //! (JSON), `recipe` (TOML), `data` (fingerprint) and `version`. A hook has a text `hook/HOOK` and tensors `hook/HOOK/NAME`; `parts`
 //! (JSON) tells what of the run is not its recipe's. Random numbers have no state: they are functions of the
 //! seed and the step. Which layers have left convolution is in the model's buffers. For those that the recipe switches it follows from recipe
-//! and step, as do the updates of what has an effect only since then; for others, which a hook has switched, `switched` (JSON) has the
-//! updates before it. A file that says otherwise is refused.
+//! and step, as do the updates of what has an effect only since then; for others, which a hook has switched or which were attention from
+//! the start, `switched` (JSON) has the updates before it. A file that says otherwise is refused.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -142,7 +142,7 @@ impl StateHeader {
     /// says for its model.
     ///
     /// # Errors
-    /// [`Error::State`] if the file is damaged, or has layers switched that neither the recipe has nor a hook had, or the other way round;
+    /// [`Error::State`] if the file is damaged, or has layers switched that neither the recipe has nor `switched` tells of, or the other way round;
     /// the learner is then of no use.
     pub fn restore<D: Zoo>(
         &self,
@@ -208,7 +208,7 @@ impl StateHeader {
         Ok(())
     }
 
-    /// What the file says of layers that a hook has switched.
+    /// What the file says of layers that a hook has switched, or that were attention from the start.
     fn switched(&self, path: &Path, file: &TensorFile) -> Result<Switched> {
         let Some(text) = file.metadata().get("switched") else { return Ok(Switched::default()) };
         let broken = |problem: String| Error::State { path: path.to_owned(), problem };

@@ -36,33 +36,46 @@ impl Switching {
         Ok(Self { times, how: switch.how(recipe.seed), done })
     }
 
-    /// When each layer switches.
-    pub fn times(&self) -> &[Option<u64>] {
-        &self.times
+    /// When each layer switches, or has where the recipe is not asked.
+    pub fn times<D: Zoo>(&self, learner: &Learner<D>) -> Result<Vec<Option<u64>>> {
+        let layers = learner.model().switchable()?.into_iter().zip(&self.times);
+        Ok(layers.map(|(it, time)| learner.switched.get(&it.name).copied().or(*time)).collect())
     }
 
-    /// What is to be said of layers that the end of the run comes before, unless the recipe has them at `100%`.
-    pub fn warning<D: Backend<f32>>(
+    /// What is to be said of layers that are attention from the start, and of those that the end of the run comes before, unless the
+    /// recipe has them at `100%`.
+    pub fn warnings<D: Zoo>(
         &self,
         recipe: &Recipe,
         plan: &Plan,
-        model: &dyn Model<f32, D>,
-    ) -> Result<Option<String>> {
-        let (Some(switch), total) = (&recipe.switch, plan.total_steps) else { return Ok(None) };
-        let mut late = Vec::new();
-        for (layer, (it, time)) in model.switchable()?.into_iter().zip(&self.times).enumerate() {
+        learner: &Learner<D>,
+    ) -> Result<Vec<String>> {
+        let (Some(switch), total) = (&recipe.switch, plan.total_steps) else { return Ok(Vec::new()) };
+        let (mut late, mut early) = (Vec::new(), Vec::new());
+        for (layer, (it, time)) in learner.model().switchable()?.into_iter().zip(&self.times).enumerate() {
+            if let Some(at) = learner.switched.get(&it.name) {
+                early.extend((*at == 0).then_some(it.name));
+                continue;
+            }
             let meant = |time| time == total && says_end(&switch.times, layer);
             if let Some(time) = time.filter(|time| *time >= total && !meant(*time)) {
                 late.push(format!("{} (after update {time})", it.name));
             }
         }
-        Ok((!late.is_empty()).then(|| {
+        let early = (!early.is_empty()).then(|| {
+            let names = early.join(", ");
+            format!(
+                "these layers are attention from the start, and `switch` leaves them as they are: {names}"
+            )
+        });
+        let late = (!late.is_empty()).then(|| {
             format!(
                 "the run ends after update {total}, before layers that `switch.times` lets leave convolution: {}; they stay \
                  convolutions. Give earlier times, or \"never\" or \"100%\" if that is meant",
                 late.join(", ")
             )
-        }))
+        });
+        Ok(early.into_iter().chain(late).collect())
     }
 
     /// Switches the layers that are convolutions in the first `step` updates and not in the next one; returns their names. A layer that

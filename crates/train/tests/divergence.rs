@@ -44,7 +44,9 @@ fn the_first_layer_that_is_not_finite_is_named_and_nothing_changes() {
         let before = bytes(learner.model());
         let error = learner.step(images.clone(), &labels, 1e-3).unwrap_err();
         let Error::NotFinite { step: 0, layer: got, .. } = &error else { panic!("{error}") };
-        assert!(got.starts_with(&format!("the output of {layer} ")), "{parameter}: {got}");
+        let output = format!("the output of {layer} ");
+        let said = if layer == parameter { "the parameter" } else { output.as_str() };
+        assert!(got.starts_with(said), "{parameter}: {got}");
         assert!(got.contains(&format!("`{parameter}`")), "{parameter}: {got}");
         assert!(bytes(learner.model()) == before && learner.steps() == 0);
     }

@@ -4,11 +4,13 @@ mod common;
 
 use std::fs;
 
-use common::{assert_same_run, bytes, run, run_to_end, run_until, switching_recipe, tiny_recipe, values};
-use inductive_checkpoint::{Metadata, TensorFile, resample_abs_pos_embed, save};
+use common::{
+    assert_same_run, bytes, run, run_to_end, run_until, switching_recipe, switching_with, tiny_recipe, values,
+};
+use inductive_checkpoint::{Metadata, TensorFile, TensorWriter, resample_abs_pos_embed, save};
 use inductive_nn::Operator;
-use inductive_schedule::SwitchTimes;
-use inductive_train::{Error, Initial, Recipe, Silent, SwitchRecipe, TrainOptions};
+use inductive_schedule::{Duration, SwitchTimes};
+use inductive_train::{Error, Initial, Progress, Recipe, RunInfo, Silent, SwitchRecipe, TrainOptions};
 
 fn initial(recipe: &Recipe, classes: usize) -> Initial {
     Initial::new(recipe, classes, &|_| ()).unwrap()
@@ -72,6 +74,64 @@ fn layers_that_have_left_convolution_train_on_as_attention() {
     fs::remove_file(&file).unwrap();
     run_to_end(&further, &stopped);
     assert_same_run(&whole, &stopped);
+}
+
+/// Hears what a run says before its first update.
+#[derive(Default)]
+struct Words(Vec<String>, Vec<Option<u64>>);
+
+impl Progress for Words {
+    fn start(&mut self, run: &RunInfo<'_>) {
+        self.1 = run.switch_times.to_vec();
+    }
+
+    fn warning(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
+}
+
+#[test]
+fn of_a_file_with_both_kinds_of_layers_those_switch_that_have_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
+    let third = Some(Duration::Steps(3));
+    let times = SwitchTimes::Layers(vec![None, third, None, None, None, third]);
+    run_to_end(&switching_with(|switch| switch.times = times), &first);
+    fs::copy(first.join("last.safetensors"), &file).unwrap();
+    let further = Recipe { weights: Some(file.to_str().unwrap().to_owned()), seed: 9, ..switching_recipe() };
+    assert!(further.ema.is_some());
+
+    let (whole, stopped) = (dir.path().join("whole"), dir.path().join("stopped"));
+    let mut words = Words::default();
+    run(&further, &whole, &TrainOptions::default(), &mut words).unwrap();
+    let [warning] = &words.0[..] else { panic!("{:?}", words.0) };
+    assert!(warning.contains("attention from the start") && warning.contains("stages.0.blocks.1.mixer"));
+    assert_eq!(words.1, [Some(9), Some(0), Some(7), Some(5), Some(4), Some(0)]);
+    for step in [2, 4, 8] {
+        run_until(&further, &stopped, step);
+    }
+    fs::remove_file(&file).unwrap();
+    run_to_end(&further, &stopped);
+    assert_same_run(&whole, &stopped);
+}
+
+#[test]
+fn a_layer_that_is_attention_needs_its_queries_and_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
+    run_to_end(&switching_recipe(), &first);
+    let whole = TensorFile::open(first.join("last.safetensors")).unwrap();
+    let mut writer = TensorWriter::new();
+    for entry in whole.entries().filter(|entry| entry.name != "stages.1.blocks.0.mixer.qk.weight") {
+        let values: Vec<f32> = whole.values(entry.name).unwrap();
+        writer.add(entry.name, entry.shape, &values).unwrap();
+    }
+    writer.write(&file).unwrap();
+    let further =
+        Recipe { weights: Some(file.to_str().unwrap().to_owned()), switch: None, ..switching_recipe() };
+    let error = Initial::new(&further, 10, &|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Recipe { field: "weights", .. }), "{error}");
+    assert!(error.to_string().contains("`stages.1.blocks.0.mixer.qk.weight`"), "{error}");
 }
 
 #[test]

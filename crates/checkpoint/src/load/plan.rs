@@ -159,7 +159,7 @@ fn fit<'f>(
             return Some(Step::AsItIs(floats));
         }
         Ok(None) if CLASSIFIERS.contains(&name) => Some(
-            "the file is for another number of classes: train on it (`weights` in a recipe) for a new head; `eval --partial` keeps the model's own"
+            "the file is for another number of classes; a model that trains on from it (`weights` in a recipe) gets a new head"
                 .to_owned(),
         ),
         Ok(None) => None,

@@ -140,9 +140,10 @@ impl fmt::Display for LoadReport {
         section(f, adapted, &self.adapted, |a| format!("{}: {}", short(&a.name), a.how))?;
         if !self.kept.is_empty() {
             let (count, first) = (self.kept.len(), short(&self.kept[0]));
+            let more = if count > 1 { ", .." } else { "" };
             write!(
                 f,
-                "\n  not in the file, and without effect as yet ({count}): {first}, ..; the model's own values kept"
+                "\n  not in the file, and without effect as yet ({count}): {first}{more}; the model's own values kept"
             )?;
         }
         section(f, "missing in the file", &self.missing, unmatched)?;

@@ -12,7 +12,8 @@ use crate::{
     args::Eval,
     commands::Done,
     error::{Error, Result, of_weights},
-    output::{note, say_prose},
+    hint::Line,
+    output::{note, say_result},
 };
 
 pub fn run<D: Zoo>(device: &D, args: &Eval) -> Result<Done> {
@@ -32,7 +33,7 @@ pub fn run<D: Zoo>(device: &D, args: &Eval) -> Result<Done> {
     let config = LoaderConfig::eval(recipe.batch_size);
     let loader = Loader::new(test.clone(), Pipeline::eval(test.info()), config)?;
     let result = inductive_train::evaluate_finite(device, &*model, &loader).map_err(of_weights(&weights))?;
-    say_prose(format!(
+    say_result(format!(
         "{} on {} ({} test images): top-1 {:.2} %, top-5 {:.2} %, loss {:.4}",
         recipe.model,
         shown(&recipe.data),
@@ -107,12 +108,12 @@ pub fn of_run(folder: &Path, weights: Option<&Path>, data: Option<&String>) -> R
     let mut recipe = Recipe::read(&path)?;
     if let Some(other) = describe(&weights)?.metadata.get("model").filter(|model| **model != recipe.model) {
         return Err(Error::Usage(format!(
-            "{} is of `{}`, and the run in {} of `{}`; give `eval {}` its own data and no run",
+            "{} is of `{}`, and the run in {} of `{}`; `{}` measures it by itself",
             shown(weights.display()),
             shown(other),
             shown(folder.display()),
             recipe.model,
-            shown(weights.display())
+            Line::new("eval").path(&weights).option("data", Path::new("DATA"))
         )));
     }
     match data {

@@ -92,10 +92,8 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let eval = Line::new("eval").word(&target).option("weights", out);
     let eval = on_data(eval, Some(&args.data), after.spec(), &*data.test, &settings.common);
     say(format!("\nnext: {eval}"))?;
-    say_prose(format!(
-        "To train on: a recipe with `model = \"{target}\"` and `weights = \"{}\"`",
-        shown(out.display())
-    ))?;
+    let path = toml::Value::from(out.display().to_string());
+    say(format!("To train on, in a recipe:\nmodel = \"{target}\"\nweights = {}", shown(path)))?;
     Ok(Done::Complete)
 }
 

@@ -9,23 +9,24 @@ use crate::{
     commands::{Done, Settings, eval::weights_in},
     error::{Error, Result},
     hint::Line,
-    output::{note, say, say_prose},
+    output::{note, say, say_result},
     progress::RunView,
     stop,
 };
 
 /// Refuses what is no recipe and no folder for what was probably meant.
-fn check_paths(args: &Train) -> Result<()> {
+fn check_paths(settings: &Settings, args: &Train) -> Result<()> {
     if args.out.is_file() {
         let out = shown(args.out.display());
         return Err(Error::Usage(format!("--out {out}: this is a file; give a folder for the run")));
     }
-    if args.recipe.join("recipe.toml").is_file() {
-        let again = Line::new("train").path(&args.recipe.join("recipe.toml")).option("out", &args.recipe);
-        let folder = shown(args.recipe.display());
-        return Err(Error::Usage(format!(
-            "{folder}: this is the folder of a run; `{again}` goes on with it"
-        )));
+    if args.recipe.is_dir() {
+        let (folder, recipe) = (shown(args.recipe.display()), args.recipe.join("recipe.toml"));
+        let again = Line::new("train").path(&recipe).option("out", &args.recipe).common(&settings.common);
+        return Err(Error::Usage(match args.recipe.join("state.safetensors").is_file() {
+            true => format!("{folder}: this is the folder of a run; `{again}` goes on with it"),
+            false => format!("{folder}: this is a folder; give a recipe, a .toml file"),
+        }));
     }
     let model = args.recipe.to_str().filter(|name| find(name).is_ok() && !args.recipe.exists());
     match model {
@@ -45,7 +46,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
         .given("data", args.data.as_ref())
         .option("out", &args.out)
         .common(&settings.common);
-    check_paths(&args)?;
+    check_paths(settings, &args)?;
     let mut recipe = Recipe::read(&args.recipe)?;
     if let Some(data) = args.data {
         recipe = recipe.on_data(data);
@@ -70,7 +71,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Train) -> Result<Done>
                 ));
             }
             if let Some(last) = result.metrics.last() {
-                say_prose(format!(
+                say_result(format!(
                     "finished: top-1 {:.2} %, top-5 {:.2} %, loss {:.4} on the test images; best top-1 {:.2} % at epoch {:.1}",
                     last.test_top1, last.test_top5, last.test_loss, result.best.top1, result.best.epoch
                 ))?;

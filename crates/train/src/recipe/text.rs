@@ -52,21 +52,28 @@ pub(super) fn toml_problem(error: &toml::de::Error) -> String {
 }
 
 /// What Rust calls a type, in the words of a recipe.
-const IN_WORDS: [(&str, &str); 8] = [
-    ("expected struct EmaDecay", "expected a table as { decay = 0.9999 }"),
-    ("expected a tuple of size 2", "expected two numbers, [0.9, 0.999]"),
-    ("expected f64", "expected a number"),
-    ("expected f32", "expected a number"),
-    ("expected usize", "expected a whole number, 0 or more"),
-    ("expected u64", "expected a whole number, 0 or more"),
-    ("expected u32", "expected a whole number, 0 or more"),
-    ("expected a boolean", "expected true or false"),
+const IN_WORDS: [(&str, &str); 11] = [
+    ("struct EmaDecay", "a table as { decay = 0.9999 }"),
+    ("a tuple of size 2", "two numbers, [0.9, 0.999]"),
+    ("a boolean", "true or false"),
+    ("f64", "a number"),
+    ("f32", "a number"),
+    ("usize", "a whole number, 0 or more"),
+    ("u64", "a whole number, 0 or more"),
+    ("u32", "a whole number, 0 or more"),
+    ("u16", "a whole number, 0 or more"),
+    ("u8", "a whole number, 0 or more"),
+    ("struct", "a table"),
 ];
 
 /// A message of serde's without names of Rust's types.
 fn in_words(message: String) -> String {
-    let word = IN_WORDS.iter().find(|(rust, _)| message.ends_with(rust));
-    word.map_or(message.clone(), |(rust, words)| message.replace(rust, words))
+    let Some((what, expected)) = message.split_once(", expected ") else { return message };
+    let is = |rust: &str| expected == rust || rust == "struct" && expected.starts_with("struct ");
+    match IN_WORDS.iter().find(|(rust, _)| is(rust)) {
+        Some((_, words)) => format!("{what}, expected {words}"),
+        None => message,
+    }
 }
 
 /// Serde's "unknown field `x`, expected one of `y`, `z`" with the nearest of them alone, if one is near.

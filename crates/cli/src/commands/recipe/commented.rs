@@ -29,7 +29,9 @@ pub fn recipe(model: &str) -> Result<String> {
             None => {
                 let Some(example) = field.example() else { continue };
                 let possible = own.get(field.name).unwrap_or(example);
-                if accepts(&recipe, field.name, possible) {
+                // Networks of stages have one depth.
+                let fixed = field.name == "depth" && !accepts(&recipe, field.name, &json!(spec.depth + 1));
+                if !fixed && accepts(&recipe, field.name, possible) {
                     text += &entry(&types, field, chosen.get(field.name).unwrap_or(possible), "# ");
                 }
             }
@@ -153,6 +155,8 @@ mod tests {
         assert!(has("convit_micro", "local_up_to_layer = 3") && !has("deit_micro", "local_up_to_layer"));
         assert!(has("simple_vit_micro", "content_share = 0.5") && !has("convit_micro", "content_share"));
         assert!(has("prs_micro", "[switch]") && !has("convit_micro", "[switch]"));
+        let one_depth = ["resnet_micro", "eit_micro", "prs_micro"];
+        assert!(one_depth.iter().all(|model| !has(model, "depth")));
         assert!(has("convit_micro", "depth = 4") && has("convit_tiny", "depth = 12"));
         assert!(has("convit_micro", "init = \"kaiming\"") && has("convit_tiny", "init = \"impulse\""));
     }
