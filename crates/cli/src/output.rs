@@ -56,11 +56,17 @@ pub fn say_set(text: impl AsRef<str>) -> Result<()> {
 
 /// Lines for the standard error: on a terminal what is too long goes on below, four columns further in.
 pub fn for_errors(text: &str) -> String {
-    let errors = std::io::stderr();
-    match terminal_size::terminal_size_of(&errors).filter(|_| errors.is_terminal()) {
-        Some((width, _)) => prose(text, usize::from(width.0).clamp(FEWEST, MOST)),
+    match error_columns() {
+        Some(columns) => prose(text, columns.clamp(FEWEST, MOST)),
         None => text.to_owned(),
     }
+}
+
+/// Columns of the terminal that the standard error is, if it is one.
+pub fn error_columns() -> Option<usize> {
+    let errors = std::io::stderr();
+    let size = terminal_size::terminal_size_of(&errors).filter(|_| errors.is_terminal());
+    size.map(|(width, _)| width.0.into())
 }
 
 /// Writes a line to the standard error. Nobody reading it is no reason to stop a run.

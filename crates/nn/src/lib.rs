@@ -65,7 +65,7 @@ pub use linear::{Linear, Packed};
 pub use mhsa::Mhsa;
 pub use mixer::{AttentionRecord, Layout, Projections, QkvLayers, TokenMixer, Tokens};
 pub use mlp::Mlp;
-pub use module::{Buffer, Layer, Module, ModuleExt, Path, VisitLayers, VisitLayersMut};
+pub use module::{Buffer, Layer, Module, ModuleExt, Path, VisitLayers, VisitLayersMut, is_in};
 pub use norm::LayerNorm;
 pub use parameter::{Parameter, ParameterMut, Visit, VisitMut};
 pub use point::{FeatureMap, OperatorKind, Point};

@@ -64,6 +64,11 @@ impl fmt::Display for Path {
     }
 }
 
+/// Whether a layer or parameter of this full name is `layer`, or is in it.
+pub fn is_in(name: &str, layer: &str) -> bool {
+    name.strip_prefix(layer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// What only some layers can do; found by [`Module::layers`].
 pub trait Layer<E> {
     /// The share of position in each head's attention, where there is a gate.

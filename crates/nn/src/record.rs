@@ -3,7 +3,7 @@
 use dfdx::prelude::*;
 use inductive_ops::{Backend, erased};
 
-use crate::{AttentionRecord, FeatureMap, Layout, OperatorKind, Point, Tokens};
+use crate::{AttentionRecord, FeatureMap, Layout, OperatorKind, Point, Tokens, is_in};
 
 /// What a forward pass keeps when it is asked to: one entry per block, and the [`Point`]s between the operators. What an
 /// earlier pass left in it is dropped.
@@ -24,7 +24,7 @@ pub struct Record<E> {
 impl<E> BlockRecord<E> {
     /// Whether the layer or parameter of this full name is in the block, or is the block.
     pub fn holds(&self, name: &str) -> bool {
-        name.strip_prefix(&self.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        is_in(name, &self.name)
     }
 }
 

@@ -21,14 +21,10 @@ pub(crate) fn first_bad_layer<D: Backend<f32>>(
     let mut record = Record::everything();
     let logits = model.forward(images, Some(&mut record))?.as_vec();
     let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
-    if let Some(block) = record.blocks.iter().find(|block| !finite(&block.output)) {
-        let early = parameter.as_ref().filter(|name| {
-            record
-                .blocks
-                .first()
-                .is_some_and(|first| first.name == block.name && is_before(model, name, first))
-        });
-        let part = early.and_then(|name| name.split('.').next());
+    if let Some(at) = record.blocks.iter().position(|block| !finite(&block.output)) {
+        let block = &record.blocks[at];
+        let before = parameter.as_ref().filter(|name| at == 0 && is_before(model, name, block));
+        let part = before.and_then(|name| name.split('.').next());
         return Ok(explain(part.unwrap_or(&block.name).to_owned()));
     }
     Ok(if finite(&logits) { "the loss".to_owned() } else { explain("head".to_owned()) })

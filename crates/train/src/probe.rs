@@ -154,8 +154,7 @@ impl Probe {
 
 /// Attention of a block to what its layer aims at; `None` without attention or targets.
 pub fn mass_on_targets(block: &BlockRecord<f32>, designed: &[LayerInitialised]) -> Option<f64> {
-    let aimed = designed.iter().filter(|layer| !layer.targets.is_empty());
-    let layer = aimed.into_iter().find(|layer| block.holds(&layer.name))?;
+    let layer = designed.iter().find(|layer| !layer.targets.is_empty() && block.holds(&layer.name))?;
     block.attention.as_ref().map(|record| target_mass(record, &layer.targets))
 }
 

@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use common::{
     assert_same_run, bytes, run, run_to_end, run_until, switching_recipe, switching_with, tiny_recipe, values,
@@ -16,13 +19,19 @@ fn initial(recipe: &Recipe, classes: usize) -> Initial {
     Initial::new(recipe, classes, &|_| ()).unwrap()
 }
 
+/// Where a run of `recipe` left its weights, and `further` beginning with them.
+fn beginning_with(dir: &Path, recipe: &Recipe, further: Recipe) -> (PathBuf, Recipe) {
+    let (first, file) = (dir.join("first"), dir.join("weights.safetensors"));
+    run_to_end(recipe, &first);
+    fs::copy(first.join("last.safetensors"), &file).unwrap();
+    let weights = Some(file.to_str().unwrap().to_owned());
+    (file, Recipe { weights, seed: 9, ..further })
+}
+
 #[test]
 fn a_run_begins_with_the_weights_of_the_file_and_goes_on_without_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
-    run_to_end(&tiny_recipe(), &first);
-    fs::copy(first.join("last.safetensors"), &file).unwrap();
-    let further = Recipe { weights: Some(file.to_str().unwrap().to_owned()), seed: 9, ..tiny_recipe() };
+    let (file, further) = beginning_with(dir.path(), &tiny_recipe(), tiny_recipe());
 
     // The same weights for the same classes and grid; a head of its own for others.
     let own = initial(&Recipe { seed: 9, ..tiny_recipe() }, 10);
@@ -52,15 +61,8 @@ fn a_run_begins_with_the_weights_of_the_file_and_goes_on_without_it() {
 #[test]
 fn layers_that_have_left_convolution_train_on_as_attention() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
-    run_to_end(&switching_recipe(), &first);
-    fs::copy(first.join("last.safetensors"), &file).unwrap();
-    let further = Recipe {
-        weights: Some(file.to_str().unwrap().to_owned()),
-        switch: None,
-        seed: 9,
-        ..switching_recipe()
-    };
+    let further = Recipe { switch: None, ..switching_recipe() };
+    let (file, further) = beginning_with(dir.path(), &switching_recipe(), further);
     let model = initial(&further, 10).model;
     let layers = model.switchable().unwrap();
     assert!(layers.len() == 6 && layers.iter().all(|it| it.operator != Operator::Convolution));
@@ -93,12 +95,10 @@ impl Progress for Words {
 #[test]
 fn of_a_file_with_both_kinds_of_layers_those_switch_that_have_not() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
     let third = Some(Duration::Steps(3));
     let times = SwitchTimes::Layers(vec![None, third, None, None, None, third]);
-    run_to_end(&switching_with(|switch| switch.times = times), &first);
-    fs::copy(first.join("last.safetensors"), &file).unwrap();
-    let further = Recipe { weights: Some(file.to_str().unwrap().to_owned()), seed: 9, ..switching_recipe() };
+    let first = switching_with(|switch| switch.times = times);
+    let (file, further) = beginning_with(dir.path(), &first, switching_recipe());
     assert!(further.ema.is_some());
 
     let (whole, stopped) = (dir.path().join("whole"), dir.path().join("stopped"));
@@ -118,17 +118,15 @@ fn of_a_file_with_both_kinds_of_layers_those_switch_that_have_not() {
 #[test]
 fn a_layer_that_is_attention_needs_its_queries_and_keys() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, file) = (dir.path().join("first"), dir.path().join("weights.safetensors"));
-    run_to_end(&switching_recipe(), &first);
-    let whole = TensorFile::open(first.join("last.safetensors")).unwrap();
+    let further = Recipe { switch: None, ..switching_recipe() };
+    let (file, further) = beginning_with(dir.path(), &switching_recipe(), further);
+    let whole = TensorFile::open(&file).unwrap();
     let mut writer = TensorWriter::new();
     for entry in whole.entries().filter(|entry| entry.name != "stages.1.blocks.0.mixer.qk.weight") {
         let values: Vec<f32> = whole.values(entry.name).unwrap();
         writer.add(entry.name, entry.shape, &values).unwrap();
     }
     writer.write(&file).unwrap();
-    let further =
-        Recipe { weights: Some(file.to_str().unwrap().to_owned()), switch: None, ..switching_recipe() };
     let error = Initial::new(&further, 10, &|_| ()).unwrap_err();
     assert!(matches!(error, Error::Recipe { field: "weights", .. }), "{error}");
     assert!(error.to_string().contains("`stages.1.blocks.0.mixer.qk.weight`"), "{error}");

@@ -27,16 +27,12 @@ pub fn run(args: Data) -> Result<Done> {
                 say(format!(
                     "{name}: {} of {height} x {width} pixels, {}",
                     count(set.len(), "image"),
-                    classes_of(classes)
+                    count(classes, "class")
                 ))?;
             }
         }
     }
     Ok(Done::Complete)
-}
-
-fn classes_of(n: usize) -> String {
-    if n == 1 { "1 class".to_owned() } else { format!("{n} classes") }
 }
 
 fn show(d: &Descriptor) -> Result<()> {

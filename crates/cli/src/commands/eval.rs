@@ -85,11 +85,14 @@ fn request(args: &Eval) -> Result<(Recipe, PathBuf)> {
 
 /// The same request, of the model that the file of weights says it is of.
 fn of_file(args: &Eval) -> Result<Eval> {
-    let file = shown(args.what.display());
-    if args.what.extension().is_none_or(|it| it != "safetensors") && describe(&args.what).is_err() {
-        return Err(neither(&args.what));
-    }
-    let Some(model) = describe(&args.what)?.metadata.remove("model") else {
+    let is_weights = args.what.extension().is_some_and(|it| it == "safetensors");
+    let model = match describe(&args.what) {
+        Ok(mut about) => about.metadata.remove("model"),
+        Err(error) if is_weights => return Err(error.into()),
+        Err(_) => return Err(neither(&args.what)),
+    };
+    let Some(model) = model else {
+        let file = shown(args.what.display());
         return Err(Error::Usage(format!(
             "{file} does not say which model it is of: give a model's name with --weights {file} and --data"
         )));

@@ -9,7 +9,7 @@ use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, d
 use inductive_data::DataSpec;
 use inductive_files::{did_you_mean, names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
-use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization};
+use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization, is_in};
 use inductive_report::table::{Cell, Column, Table};
 use inductive_train::{Probe, build_options_of, check_weights, load_weights};
 
@@ -209,11 +209,7 @@ fn choose(layers: &[Switchable], text: &str) -> Result<Vec<usize>> {
         Err(Error::Usage(format!("{what}; these can: {}{meant}", names.join(", "))))
     };
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let begins = |name: &str| {
-            part == "all"
-                || name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let found: Vec<bool> = layers.iter().map(|layer| begins(&layer.name)).collect();
+        let found: Vec<bool> = layers.iter().map(|layer| part == "all" || is_in(&layer.name, part)).collect();
         chosen.iter_mut().zip(&found).for_each(|(chosen, found)| *chosen |= found);
         if !found.contains(&true) {
             return refuse(format!("--layers {part}: no layer of this name can leave convolution"), part);

@@ -7,6 +7,8 @@ use std::{io::IsTerminal, ops::Deref, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::error_columns;
+
 pub use passes::{BenchView, ImagesView, SolveView};
 pub use run::{RunView, StudyView};
 
@@ -46,12 +48,17 @@ impl Drop for Bar {
 
 /// Whether a line of the terminal has room for a title and a bar beside numbers.
 fn is_wide() -> bool {
-    terminal_size::terminal_size_of(std::io::stderr()).is_none_or(|(width, _)| width.0 >= 76)
+    error_columns().is_none_or(|columns| columns >= 76)
 }
 
-/// `1 run`, `2 runs`
+/// `1 run`, `2 runs`, `2 classes`
 pub fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+    let ending = match n {
+        1 => "",
+        _ if what.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{n} {what}{ending}")
 }
 
 /// `1h02m`, `3m20s`, `12s`

@@ -10,7 +10,7 @@ use inductive_init::{
     AttentionInit, Dims, FilterInit, Filters, GatedValue, LinearInit, MakeInitializer, Progress, Quality,
     Strategy, Target,
 };
-use inductive_nn::{ModuleExt, Path, Projections, QkvLayers};
+use inductive_nn::{ModuleExt, Path, Projections, QkvLayers, is_in};
 use inductive_ops::Backend;
 
 use crate::{Error, ModelSpec, Result, model::Model};
@@ -81,7 +81,7 @@ pub fn initialise_with<D: Backend<f32>>(
     let (mut values, mut left) = (BTreeMap::new(), Vec::new());
     for (layer, name, projections) in attention {
         let Some(init) = initializer.attention(layer, progress)? else {
-            left.push(format!("{name}."));
+            left.push(name.clone());
             done.layers.push(LayerInitialised { name, targets: Vec::new(), quality: None });
             continue;
         };
@@ -94,7 +94,7 @@ pub fn initialise_with<D: Backend<f32>>(
     for (number, (name, &(outputs, inputs))) in parts.linear.iter().enumerate() {
         let designed = values.contains_key(&format!("{name}.weight"));
         if !designed
-            && !left.iter().any(|it| name.starts_with(it))
+            && !left.iter().any(|it| is_in(name, it))
             && let Some(init) = initializer.linear(name, number, inputs, outputs)
         {
             parts.put(name, init, &mut values);

@@ -13,10 +13,7 @@ use inductive_init::{Filters, Strategy};
 use inductive_models::{BuildOptions, ModelSpec};
 use inductive_schedule::{Clock, Duration, EmaDecay, length};
 use schemars::JsonSchema;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, value},
-};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub use image::ImageSize;
 pub use init::{Init, Named};
@@ -221,14 +218,17 @@ impl Default for Keep {
 }
 
 /// The clocks of the learning rate that a recipe may name; a schedule of one's own may have the others.
+const CLOCKS: [(&str, Clock); 3] = [
+    ("epoch", Clock::Epoch),
+    ("whole-epoch", Clock::WholeEpoch),
+    ("whole-epoch-one-behind", Clock::WholeEpochOneBehind),
+];
+
 fn clock<'de, D: Deserializer<'de>>(field: D) -> std::result::Result<Clock, D::Error> {
+    const NAMES: &[&str] = &[CLOCKS[0].0, CLOCKS[1].0, CLOCKS[2].0];
     let name = String::deserialize(field)?;
-    let known = [Clock::Epoch, Clock::WholeEpoch, Clock::WholeEpochOneBehind];
-    let of_name = Clock::deserialize(value::StrDeserializer::<value::Error>::new(&name));
-    match of_name.ok().filter(|clock| known.contains(clock)) {
-        Some(clock) => Ok(clock),
-        None => Err(de::Error::unknown_variant(&name, &["epoch", "whole-epoch", "whole-epoch-one-behind"])),
-    }
+    let known = CLOCKS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, clock)| *clock).ok_or_else(|| de::Error::unknown_variant(&name, NAMES))
 }
 
 impl Default for Recipe {

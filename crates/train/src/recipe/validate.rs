@@ -3,9 +3,9 @@
 use inductive_data::DataSpec;
 use inductive_files::did_you_mean;
 use inductive_models::ModelSpec;
-use inductive_schedule::{Clock, Duration};
+use inductive_schedule::Duration;
 
-use super::{Init, Named, Recipe};
+use super::{CLOCKS, Init, Named, Recipe};
 use crate::{Error, Result};
 
 /// More images per update than any published recipe uses, and few enough to count in any integer.
@@ -144,11 +144,11 @@ impl Recipe {
         self.lr_base.map_or(Ok(()), |lr| rate("lr_base", lr))?;
         rate("warmup_lr", self.warmup_lr)?;
         rate("min_lr", self.min_lr)?;
-        match self.clock {
-            Clock::Epoch | Clock::WholeEpoch | Clock::WholeEpochOneBehind => Ok(()),
-            other => refuse(
+        match CLOCKS.iter().any(|(_, clock)| *clock == self.clock) {
+            true => Ok(()),
+            false => refuse(
                 "clock",
-                format!("{other:?}").to_lowercase(),
+                format!("{:?}", self.clock).to_lowercase(),
                 "epoch, whole-epoch or whole-epoch-one-behind",
             ),
         }
