@@ -1,5 +1,8 @@
 //! `cargo xtask WORD ..` is `inductive WORD ..`, built in release mode if need be. Links nothing of the workspace, and knows no
-//! command: every word goes on as it is, and what is wrong with one `inductive` says.
+//! command of it: every word goes on as it is, and what is wrong with one `inductive` says. What is done to the workspace itself has
+//! words of its own: [`cuda`].
+
+mod cuda;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -13,7 +16,11 @@ const STARTED_AS: (&str, &str) = ("INDUCTIVE_STARTED_AS", "cargo xtask");
 fn main() -> ExitCode {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    replace(inductive(&cargo, workspace, std::env::args_os().skip(1)))
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match cuda::run(&cargo, workspace, &words) {
+        Some(code) => code,
+        None => replace(inductive(&cargo, workspace, words.into_iter())),
+    }
 }
 
 /// The command that runs `inductive WORDS` in the folder the user stands in; the first time it is built.

@@ -40,7 +40,7 @@ pub struct Common {
     /// CPU threads; 0: one per core. Results do not depend on it.
     #[arg(long, global = true, default_value_t = 0, value_name = "N")]
     pub threads: usize,
-    /// Where to compute: `cpu`, or `cuda` in a build with that feature.
+    /// Where to compute: `cpu`; in a build with CUDA also `cuda`, `cuda:N`, or `auto`, a GPU if there is one.
     #[arg(long, global = true, default_value = Self::CPU)]
     pub device: String,
     /// Plain lines instead of a progress bar, as when the output is not a terminal.

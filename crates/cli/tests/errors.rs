@@ -35,7 +35,7 @@ fn unknown_papers_tables_presets_and_seeds() {
     refuses(d, &["reproduce", "convit", "--seeds", "0"], USAGE, &["at least 1"]);
     refuses(d, &["reproduce", "convit", "--resume"], USAGE, &["nothing to go on with"]);
     refuses(d, &["reproduce", "nowhere.toml"], USAGE, &["nowhere.toml", "cannot be read"]);
-    refuses(d, &["--device", "tpu", "inspect"], USAGE, &["cpu or cuda"]);
+    refuses(d, &["--device", "tpu", "inspect"], USAGE, &["choose cpu, cuda"]);
     assert!(fs::read_dir(d).unwrap().next().is_none(), "nothing was written");
 }
 

@@ -8,7 +8,7 @@ use dfdx::{
     shapes::Dtype,
     tensor::{Gradients, Tensor},
 };
-use inductive_ops::{AdamWStep, Backend, Erase, Moments};
+use inductive_ops::{AdamWStep, Backend, Erase, Moments, Updates};
 
 use crate::{Error, Path, Result};
 
@@ -36,12 +36,13 @@ pub trait ParameterMut<E: Dtype, D: Backend<E>>: Parameter<E, D> {
     fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>>;
     /// Sum of the squares of the gradient's elements, accumulated in `f64` in a fixed order.
     fn gradient_square_sum(&self, gradients: &mut Gradients<E, D>) -> Result<f64>;
-    /// One AdamW update in place.
+    /// One AdamW update in place, at the latest when `D::finish` is called with `updates`.
     fn adamw(
         &mut self,
         gradients: &mut Gradients<E, D>,
         state: &mut Moments<E, D>,
         step: &AdamWStep,
+        updates: &mut Updates,
     ) -> Result<()>;
     /// `average = decay * average + (1 - decay) * parameter`, in place.
     fn average_into(&self, average: &mut Tensor<(usize,), E, D>, decay: f64) -> Result<()>;
@@ -136,8 +137,9 @@ impl<S: Erase, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Te
         gradients: &mut Gradients<E, D>,
         state: &mut Moments<E, D>,
         step: &AdamWStep,
+        updates: &mut Updates,
     ) -> Result<()> {
-        Ok(self.tensor.device().clone().adamw(self.tensor, gradients, state, step)?)
+        Ok(self.tensor.device().clone().adamw_later(self.tensor, gradients, state, step, updates)?)
     }
 
     fn average_into(&self, average: &mut Tensor<(usize,), E, D>, decay: f64) -> Result<()> {

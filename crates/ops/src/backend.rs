@@ -1,16 +1,17 @@
 //! The trait that gives each operation its implementation: composition by default, kernel on the CPU.
 
-use dfdx::{
-    prelude::{Const, Cpu, Device, Dtype, Gradients, HasShape, Merge, Rank0, Rank2, ReshapeTo, Tape, Tensor},
-    tensor::NoneTape,
+use dfdx::prelude::{
+    Const, Cpu, Device, Dtype, Gradients, HasShape, Merge, Rank0, Rank2, ReshapeTo, Tape, Tensor,
 };
 
 use crate::{
     AdamWStep, Affine, AttentionDims, Border, Branch, ChannelStatistics, ContentWeights,
     ConvAsAttentionWeights, Erase, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments,
-    PositionalGate, Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm, branch,
-    channels, conv_as_attention, conv2d, cross_entropy, depthwise_conv2d, gated_attention, gelu, layer_norm,
-    linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual, softmax, tokens,
+    PositionalGate, Readout, Result, SelfAttentionWeights, Updates, Window, adamw, attention, batch_norm,
+    branch, channels, conv_as_attention, conv2d, cross_entropy, depthwise_conv2d,
+    erase::{composed, erased, held, typed},
+    gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual,
+    softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -32,7 +33,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         out: Y,
     ) -> Result<Tensor<Y, E, Self, T>> {
         let dims = linear::check(x.shape(), weight.shape(), bias.map(|b| *b.shape()).as_ref(), &out)?;
-        linear::composition(dims, x, weight, bias, out).map_err(|e| Error::device("linear", e))
+        let (weight, bias) = (held(weight), bias.map(held));
+        composed("linear", linear::composition(dims, erased(x), &weight, bias.as_ref(), out.erase()))
     }
 
     /// Layer normalisation over the last axis: `(x - mean) / sqrt(variance + eps) * weight + bias`, biased variance.
@@ -46,7 +48,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         eps: f64,
     ) -> Result<Tensor<S, E, Self, T>> {
         let rows = layer_norm::check::<S, C>(x.shape())?;
-        layer_norm::composition(rows, x, weight, bias, eps).map_err(|e| Error::device("layer_norm", e))
+        let y = layer_norm::composition(rows, erased(x), &held(weight), &held(bias), eps);
+        composed("layer_norm", y)
     }
 
     /// Batch normalisation with a given mean and variance of each channel, as in inference:
@@ -62,8 +65,9 @@ pub trait Backend<E: Dtype>: Device<E> {
         affine: Affine<'_, C, E, Self>,
     ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
         let rows = batch_norm::check(x.shape(), &affine)?;
-        batch_norm::composition(rows, x, mean, variance, eps, affine)
-            .map_err(|e| Error::device("batch_norm", e))
+        let affine = batch_norm::Held::new(affine);
+        let y = batch_norm::composition(rows, erased(x), held(mean), held(variance), eps, affine);
+        composed("batch_norm", y)
     }
 
     /// [`Backend::batch_norm`] with mean and biased variance of `x` itself, over batch and tokens, as in training. Also
@@ -78,17 +82,19 @@ pub trait Backend<E: Dtype>: Device<E> {
         affine: Affine<'_, C, E, Self>,
     ) -> Result<(Tensor<(usize, usize, Const<C>), E, Self, T>, ChannelStatistics<E>)> {
         let rows = batch_norm::check_train(x.shape(), &affine)?;
-        batch_norm::train_composition(rows, x, eps, affine).map_err(|e| Error::device("batch_norm", e))
+        let y = batch_norm::train_composition(rows, erased(x), eps, batch_norm::Held::new(affine));
+        let (y, statistics) = y.map_err(|e| Error::device("batch_norm", e))?;
+        Ok((typed("batch_norm", y)?, statistics))
     }
 
     /// `x * Phi(x)` with the normal distribution function, by the error function and not the tanh approximation.
     fn gelu<S: Erase, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
-        gelu::composition(x).map_err(|e| Error::device("gelu", e))
+        composed("gelu", gelu::composition(erased(x)))
     }
 
     /// `max(x, 0)`; a NaN stays one.
     fn relu<S: Erase, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
-        relu::composition(x).map_err(|e| Error::device("relu", e))
+        composed("relu", relu::composition(erased(x)))
     }
 
     /// `gelu(x W1^T + b1) W2^T + b2` on the last axis: the MLP of a transformer block in one pass, with `branch` as
@@ -109,7 +115,7 @@ pub trait Backend<E: Dtype>: Device<E> {
     /// Softmax over the last axis.
     fn softmax<S: Erase, T: Tape<E, Self>>(&self, x: Tensor<S, E, Self, T>) -> Result<Tensor<S, E, Self, T>> {
         let dims = softmax::check(x.shape())?;
-        softmax::composition(dims, x).map_err(|e| Error::device("softmax", e))
+        composed("softmax", softmax::composition(dims, erased(x)))
     }
 
     /// `-mean_b sum_c targets[b, c] log softmax(logits)[b, c]`: cross-entropy with soft targets, mean over the batch.
@@ -121,7 +127,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         targets: &Tensor<(usize, usize), E, Self>,
     ) -> Result<Tensor<Rank0, E, Self, T>> {
         let dims = cross_entropy::check(logits.shape(), targets.shape())?;
-        cross_entropy::composition(dims, logits, targets).map_err(|e| Error::device("cross_entropy", e))
+        composed("cross_entropy", cross_entropy::composition(dims, erased(logits), targets))
     }
 
     /// Multi-head self-attention: `softmax(q k^T / sqrt(C / heads)) v`, heads side by side, projected; with `branch` as
@@ -149,7 +155,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         qkv: Tensor<(usize, usize, Const<3>, Const<C>), E, Self, T>,
     ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
         let dims = attention::core::check(heads, qkv.shape())?;
-        attention::core::composition(dims, qkv).map_err(|e| Error::device("attention_heads", e))
+        composed("attention_heads", attention::core::composition(dims, erased(qkv)))
     }
 
     /// The tokens that `readout` names: x itself, or `[batch, 1, C]`. x: `[batch, tokens, C]`.
@@ -205,7 +211,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         attention::check_input(&dims, 2, qk.shape())?;
         gated_attention::check_grid::<H>(&dims, grid)?;
         attention::flat(qk)
-            .and_then(|qk| gated_attention::map::<_, H, E, Self, NoneTape>(dims, grid, qk, gate))
+            .and_then(|qk| gated_attention::map(dims, grid, qk, &gated_attention::HeldGate::new(gate)))
             .map_err(|e| Error::device("gated_attention_map", e))
     }
 
@@ -223,7 +229,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         let dims = patch_embed::check::<S, I, P, C>(images.shape())?;
         // A composition has no cheap way to leave the gradient out.
         let _ = image_gradient;
-        patch_embed::composition(dims, images, weight, bias).map_err(|e| Error::device("patch_embed", e))
+        let y = patch_embed::composition(dims, erased(images), &held(weight), &held(bias));
+        composed("patch_embed", y)
     }
 
     /// Convolution over the tokens of a grid (PyTorch's `Conv2d(I, O, window)`); returns the tokens of the resulting
@@ -240,8 +247,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         window: Window,
     ) -> Result<(Tensor<(usize, usize, Const<O>), E, Self, T>, Grid)> {
         let dims = conv2d::check::<O, I, KH, KW>(x.shape(), grid, window)?;
-        let y = conv2d::composition(dims, x, weight, bias).map_err(|e| Error::device("conv2d", e))?;
-        Ok((y, dims.out))
+        let y = conv2d::composition(dims, erased(x), held(weight), bias.map(held));
+        Ok((composed("conv2d", y)?, dims.out))
     }
 
     /// [`Backend::conv2d`] over images with their channels first, a model's first layer.
@@ -264,9 +271,9 @@ pub trait Backend<E: Dtype>: Device<E> {
         image_gradient: bool,
     ) -> Result<(Tensor<(usize, usize, Const<O>), E, Self, T>, Grid)> {
         let dims = conv2d::check_images::<S, O, I, KH, KW>(images.shape(), window)?;
-        let y = conv2d::images_composition(dims, images, weight, bias, image_gradient)
-            .map_err(|e| Error::device("conv2d_images", e))?;
-        Ok((y, dims.out))
+        let (weight, bias) = (held(weight), bias.map(held));
+        let y = conv2d::images_composition(dims, erased(images), weight, bias, image_gradient);
+        Ok((composed("conv2d_images", y)?, dims.out))
     }
 
     /// A `K x K` convolution as attention with `H = K * K` full-width heads over the tokens of a grid; returns the tokens
@@ -293,9 +300,9 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<(Tensor<(usize, usize, Const<O>), E, Self, T>, Grid)> {
         let qk = weights.content.map(|_| QK);
         let dims = conv_as_attention::check::<O, C, K, H>(x.shape(), grid, stride, border, qk)?;
-        let y = conv_as_attention::composition(dims, x, weights)
-            .map_err(|e| Error::device("conv_as_attention", e))?;
-        Ok((y, dims.out))
+        let weights = conv_as_attention::Held::new(weights);
+        let y = conv_as_attention::composition(dims, erased(x), weights);
+        Ok((composed("conv_as_attention", y)?, dims.out))
     }
 
     /// The attention probabilities of [`Backend::conv_as_attention`], `[batch, H, queries, keys]`, for inspection.
@@ -312,7 +319,8 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<Tensor<(usize, usize, usize, usize), E, Self>> {
         let dims =
             conv_as_attention::check_map::<C, H>(x.shape(), grid, stride, border, content.map(|_| QK))?;
-        conv_as_attention::map(dims, x.clone(), position, content)
+        let content = content.map(conv_as_attention::HeldContent::new);
+        conv_as_attention::map(dims, held(x), &held(position), content)
             .and_then(|maps| maps.try_contiguous())
             .map_err(|e| Error::device("conv_as_attention_map", e))
     }
@@ -328,8 +336,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         pad: usize,
     ) -> Result<(Tensor<(usize, usize, Const<C>), E, Self, T>, Grid)> {
         let dims = replicate_pad::check(x.shape(), grid, pad)?;
-        let y = replicate_pad::composition(dims, x).map_err(|e| Error::device("replicate_pad", e))?;
-        Ok((y, dims.out))
+        let y = replicate_pad::composition(dims, erased(x));
+        Ok((composed("replicate_pad", y)?, dims.out))
     }
 
     /// Depthwise convolution over the tokens of a grid, with a padding that keeps the size: each channel by itself
@@ -346,7 +354,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         bias: Option<&Tensor<(Const<C>,), E, Self>>,
     ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
         let dims = depthwise_conv2d::check::<C, K>(x.shape(), grid, prefix)?;
-        depthwise_conv2d::composition(dims, x, weight, bias).map_err(|e| Error::device("depthwise_conv2d", e))
+        let y = depthwise_conv2d::composition(dims, erased(x), held(weight), bias.map(held));
+        composed("depthwise_conv2d", y)
     }
 
     /// The largest number of each channel in each window (PyTorch's `MaxPool2d`); returns the tokens of the resulting
@@ -362,8 +371,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         window: Window,
     ) -> Result<(Tensor<(usize, usize, Const<C>), E, Self, T>, Grid)> {
         let dims = max_pool2d::check(x.shape(), grid, window)?;
-        let y = max_pool2d::composition(dims, x).map_err(|e| Error::device("max_pool2d", e))?;
-        Ok((y, dims.out))
+        let y = max_pool2d::composition(dims, erased(x));
+        Ok((composed("max_pool2d", y)?, dims.out))
     }
 
     /// `residual + scale[b] * branch`, where `scale` has one factor per sample (drop path) or is absent (all 1).
@@ -376,7 +385,8 @@ pub trait Backend<E: Dtype>: Device<E> {
         scale: Option<&[f32]>,
     ) -> Result<Tensor<S, E, Self, T>> {
         let dims = residual::check(branch.shape(), residual.shape(), scale)?;
-        residual::composition(dims, branch, residual, scale).map_err(|e| Error::device("add_residual", e))
+        let y = residual::composition(dims, erased(branch), &held(residual), scale);
+        composed("add_residual", y)
     }
 
     /// Adds a position embedding to every sample. x: `[batch, ..]`; position: the shape of one sample, in any split.
@@ -386,7 +396,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         position: &Tensor<P, E, Self>,
     ) -> Result<Tensor<S, E, Self, T>> {
         let dims = tokens::check_position(x.shape(), position.shape())?;
-        tokens::add_position(dims, x, position).map_err(|e| Error::device("add_position", e))
+        composed("add_position", tokens::add_position(dims, erased(x), &held(position)))
     }
 
     /// Puts a (class) token in front of the tokens of every sample. x: `[batch, tokens, C]`, token: `C` numbers.
@@ -396,7 +406,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         token: &Tensor<P, E, Self>,
     ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, T>> {
         tokens::check_token::<C, _>(x.shape(), token.shape())?;
-        tokens::prepend_token(x, token).map_err(|e| Error::device("prepend_token", e))
+        composed("prepend_token", tokens::prepend_token(erased(x), &held(token)))
     }
 
     /// One token of every sample. x: `[batch, tokens, C]`; result: `[batch, C]`.
@@ -406,7 +416,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         index: usize,
     ) -> Result<Tensor<(usize, Const<C>), E, Self, T>> {
         tokens::check_range("select_token", x.shape(), index)?;
-        tokens::select_token(x, index).map_err(|e| Error::device("select_token", e))
+        composed("select_token", tokens::select_token(erased(x), index))
     }
 
     /// Mean over the tokens from `first` on. x: `[batch, tokens, C]`; result: `[batch, C]`.
@@ -416,7 +426,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         first: usize,
     ) -> Result<Tensor<(usize, Const<C>), E, Self, T>> {
         tokens::check_range("mean_tokens", x.shape(), first)?;
-        tokens::mean_tokens(x, first).map_err(|e| Error::device("mean_tokens", e))
+        composed("mean_tokens", tokens::mean_tokens(erased(x), first))
     }
 
     /// Channels `first..first + P` of every token. x: `[batch, tokens, C]`; result: `[batch, tokens, P]`.
@@ -426,7 +436,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         first: usize,
     ) -> Result<Tensor<(usize, usize, Const<P>), E, Self, T>> {
         channels::check_slice::<C, P>(x.shape(), first)?;
-        channels::slice(x, first).map_err(|e| Error::device("slice_channels", e))
+        composed("slice_channels", channels::slice(erased(x), first, P))
     }
 
     /// Two parts of the channels side by side. a: `[batch, tokens, A]`, b: `[batch, tokens, B]`; result:
@@ -443,7 +453,7 @@ pub trait Backend<E: Dtype>: Device<E> {
         b: Tensor<(usize, usize, Const<B>), E, Self, TB>,
     ) -> Result<Tensor<(usize, usize, Const<C>), E, Self, TA>> {
         channels::check_concat::<A, B, C>(a.shape(), b.shape())?;
-        channels::concat(a, b).map_err(|e| Error::device("concat_channels", e))
+        composed("concat_channels", channels::concat(erased(a), erased(b)))
     }
 
     /// One AdamW update of one parameter in place. The gradient stays as it is.
@@ -456,6 +466,26 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<()> {
         adamw::check(parameter.shape(), moments, step)?;
         adamw::composition(parameter, gradients, moments, step).map_err(|e| Error::device("adamw", e))
+    }
+
+    /// [`Backend::adamw`] of one of many parameters: a device may leave it to [`Backend::finish`], to update all in one go. Until
+    /// then, what the parameter and its averages hold is not to be read.
+    fn adamw_later<S: Erase>(
+        &self,
+        parameter: &mut Tensor<S, E, Self>,
+        gradients: &mut Gradients<E, Self>,
+        moments: &mut Moments<E, Self>,
+        step: &AdamWStep,
+        updates: &mut Updates,
+    ) -> Result<()> {
+        let _ = updates;
+        self.adamw(parameter, gradients, moments, step)
+    }
+
+    /// Does the updates that were left. gradients: those that were given with them.
+    fn finish(updates: Updates, gradients: &mut Gradients<E, Self>) -> Result<()> {
+        let _ = (updates, gradients);
+        Ok(())
     }
 
     /// Sum of the squares of a parameter's gradient.
@@ -481,7 +511,5 @@ pub trait Backend<E: Dtype>: Device<E> {
 
 impl Backend<f64> for Cpu {}
 
-#[cfg(feature = "cuda")]
-impl Backend<f32> for dfdx::tensor::Cuda {}
 #[cfg(feature = "cuda")]
 impl Backend<f64> for dfdx::tensor::Cuda {}

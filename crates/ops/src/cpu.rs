@@ -2,17 +2,18 @@
 //!
 //! A tensor that is not contiguous (a permuted or broadcast one) is copied; a parameter that is not is refused.
 
-use dfdx::prelude::{Const, Cpu, Gradients, HasShape, Merge, PutTape, Rank0, SplitTape, Tape, Tensor};
+use dfdx::prelude::{Const, Cpu, Gradients, HasShape, Merge, PutTape, Rank0, Rank2, SplitTape, Tape, Tensor};
 
 use crate::{
-    AdamWStep, Affine, Backend, Border, Branch, ChannelStatistics, ConvAsAttentionWeights, Error,
-    GatedSelfAttentionWeights, Grid, MlpWeights, Moments, Readout, Result, SelfAttentionWeights, Window,
-    adamw, attention, batch_norm, branch, channels, conv_as_attention, conv2d, cross_entropy,
+    AdamWStep, Affine, AttentionDims, Backend, Border, Branch, ChannelStatistics, ContentWeights,
+    ConvAsAttentionWeights, Error, GatedSelfAttentionWeights, Grid, MlpWeights, Moments, PositionalGate,
+    Readout, Result, SelfAttentionWeights, Window, adamw, attention, batch_norm, branch, channels,
+    conv_as_attention, conv2d, cross_entropy,
     custom::run,
     depthwise_conv2d,
     erase::{Erase, erased, typed},
-    gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual,
-    softmax,
+    gated_attention, gelu, layer_norm, linear, maps, max_pool2d, mlp, patch_embed, relu, replicate_pad,
+    residual, softmax,
     tape::{check_parameters, contiguous, gradient_of, held, is_contiguous, values, values_mut},
     taped::{
         add_position_on_cpu, add_residual_on_cpu, cross_entropy_on_cpu, layer_norm_on_cpu, linear_on_cpu,
@@ -144,6 +145,43 @@ impl Backend<f32> for Cpu {
     ) -> Result<Tensor<(usize, usize, Const<C>), f32, Self, T>> {
         let dims = attention::core::check(heads, qkv.shape())?;
         typed("attention_heads", attention::core::on_cpu(self, dims, erased(qkv))?)
+    }
+
+    fn attention_map<Q: Erase>(
+        &self,
+        dims: AttentionDims,
+        qkv: &Tensor<Q, f32, Self>,
+    ) -> Result<Tensor<(usize, usize, usize, usize), f32, Self>> {
+        attention::check_input(&dims, 3, qkv.shape())?;
+        maps::of_attention(dims, attention::flat(qkv).map_err(|e| Error::device("attention_map", e))?)
+    }
+
+    fn gated_attention_map<Q: Erase, const H: usize>(
+        &self,
+        dims: AttentionDims,
+        grid: Grid,
+        qk: &Tensor<Q, f32, Self>,
+        gate: PositionalGate<'_, H, f32, Self>,
+    ) -> Result<Tensor<(usize, usize, usize, usize), f32, Self>> {
+        attention::check_input(&dims, 2, qk.shape())?;
+        gated_attention::check_grid::<H>(&dims, grid)?;
+        let qk = attention::flat(qk).map_err(|e| Error::device("gated_attention_map", e))?;
+        maps::of_gated_attention(dims, grid, qk, &gated_attention::HeldGate::new(gate))
+    }
+
+    fn conv_as_attention_map<const C: usize, const H: usize, const QK: usize>(
+        &self,
+        x: &Tensor<(usize, usize, Const<C>), f32, Self>,
+        grid: Grid,
+        stride: usize,
+        border: Border,
+        position: &Tensor<Rank2<H, 3>, f32, Self>,
+        content: Option<ContentWeights<'_, C, H, QK, f32, Self>>,
+    ) -> Result<Tensor<(usize, usize, usize, usize), f32, Self>> {
+        let qk = content.map(|_| QK);
+        let dims = conv_as_attention::check_map::<C, H>(x.shape(), grid, stride, border, qk)?;
+        let content = content.map(conv_as_attention::HeldContent::new);
+        maps::of_conv_as_attention(dims, held(x), &held(position), content)
     }
 
     fn gated_self_attention<const C: usize, const H: usize, T: Tape<f32, Self>>(

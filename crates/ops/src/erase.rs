@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
-use dfdx::prelude::{Dim, HasShape, RealizeTo, Shape, Storage, Tape, Tensor};
+use dfdx::prelude::{Device, Dim, Dtype, HasShape, RealizeTo, Shape, Storage, Tape, Tensor};
 
 use crate::{Error, Result};
 
@@ -45,6 +45,21 @@ pub fn erased<S: Erase, E, D: Storage<E>, T: Tape<E, D>>(x: Tensor<S, E, D, T>) 
         Ok(x) => x,
         Err(_) => unreachable!("numbers are any extents"),
     }
+}
+
+/// A parameter without its type: a copy that shares its numbers, and gets their gradient.
+#[inline(always)]
+pub(crate) fn held<S: Erase, E: Dtype, D: Device<E>>(parameter: &Tensor<S, E, D>) -> Tensor<S::Dyn, E, D> {
+    erased(parameter.clone())
+}
+
+/// What a composition made, with extents as types.
+#[inline(always)]
+pub(crate) fn composed<Y: Erase, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    op: &'static str,
+    y: Result<Tensor<Y::Dyn, E, D, T>, D::Err>,
+) -> Result<Tensor<Y, E, D, T>> {
+    typed(op, y.map_err(|error| Error::device(op, error))?)
 }
 
 /// The same tensor with extents as types.

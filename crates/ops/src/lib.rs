@@ -23,9 +23,13 @@
 #![allow(unsafe_code)]
 
 mod backend;
+mod broadcast;
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod erase;
 mod error;
+mod maps;
 mod matmul;
 mod simd;
 mod tape;
@@ -62,7 +66,7 @@ mod window;
 #[cfg(test)]
 mod testing;
 
-pub use adamw::{AdamWStep, Moments};
+pub use adamw::{AdamWStep, Moments, Updates};
 pub use attention::{AttentionDims, Readout, SelfAttentionWeights};
 pub use backend::Backend;
 pub use batch_norm::{Activation, Affine, ChannelStatistics};

@@ -7,10 +7,8 @@ use dfdx::{
     tensor::CpuError,
 };
 
-use crate::{
-    Error, Result,
-    erase::{Erase, erased},
-};
+pub(crate) use crate::erase::held;
+use crate::{Error, Result};
 
 /// Tensors whose extents are numbers, by rank.
 pub(crate) type Rank1 = CpuTensor<(usize,)>;
@@ -19,11 +17,6 @@ pub(crate) type Rank3 = CpuTensor<(usize, usize, usize)>;
 pub(crate) type Rank4 = CpuTensor<(usize, usize, usize, usize)>;
 /// `[batch, tokens, channels]` on a tape.
 pub(crate) type Tokens<T> = Tensor<(usize, usize, usize), f32, Cpu, T>;
-
-/// A parameter without its type, to be held: a copy that shares its numbers.
-pub(crate) fn held<S: Erase>(parameter: &CpuTensor<S>) -> CpuTensor<S::Dyn> {
-    erased(parameter.clone())
-}
 
 /// A tensor on the CPU in `f32`, without tape.
 pub(crate) type CpuTensor<S> = Tensor<S, f32, Cpu, NoneTape>;

@@ -70,6 +70,13 @@ pub(crate) fn check_kernel(case: &impl Case, inputs: &[Vec<f64>]) {
     check_against(case, inputs, case.run::<f64, _>(&Cpu::default(), inputs));
 }
 
+/// [`check_kernel`] on the CPU alone: of inputs that cost a composition in `f32` its digits, which is what another device has.
+#[track_caller]
+pub(crate) fn check_cpu_kernel(case: &impl Case, inputs: &[Vec<f64>]) {
+    let dev = Cpu::default();
+    compare("kernel", case.run::<f32, _>(&dev, inputs), &case.run::<f64, _>(&dev, inputs));
+}
+
 #[track_caller]
 fn check_differences(case: &impl Case, inputs: &[Vec<f64>], outputs: usize, gradients: &[Vec<f64>]) {
     let dev = Cpu::default();
@@ -97,20 +104,33 @@ fn check_differences(case: &impl Case, inputs: &[Vec<f64>], outputs: usize, grad
     }
 }
 
-/// Compares the `f32` kernel (and the GPU) with `value` and `gradients` of the composition.
-#[track_caller]
-fn check_against(case: &impl Case, inputs: &[Vec<f64>], (value, gradients): (Vec<f64>, Vec<Vec<f64>>)) {
-    let compare = |what: &str, (v, g): (Vec<f64>, Vec<Vec<f64>>)| {
-        close(&format!("{what} value"), &v, &value, 2e-6);
-        for (i, (g, w)) in g.iter().zip(&gradients).enumerate() {
-            close(&format!("{what} gradient {i}"), g, w, 2e-5);
+/// Runs a check on the GPU, where tests are asked to run there.
+macro_rules! on_cuda {
+    (|$device:ident| $check:expr) => {
+        if std::env::var("INDUCTIVE_TEST_DEVICE").is_ok_and(|v| v == "cuda") {
+            #[cfg(not(feature = "cuda"))]
+            panic!("INDUCTIVE_TEST_DEVICE=cuda needs a build with feature `cuda`");
+            #[cfg(feature = "cuda")]
+            {
+                let $device = &dfdx::tensor::Cuda::default();
+                $check
+            }
         }
     };
-    compare("kernel", case.run::<f32, _>(&Cpu::default(), inputs));
-    if std::env::var("INDUCTIVE_TEST_DEVICE").is_ok_and(|v| v == "cuda") {
-        #[cfg(not(feature = "cuda"))]
-        panic!("INDUCTIVE_TEST_DEVICE=cuda needs a build with feature `cuda`");
-        #[cfg(feature = "cuda")]
-        compare("cuda", case.run::<f32, _>(&dfdx::tensor::Cuda::default(), inputs));
+}
+pub(crate) use on_cuda;
+
+/// Compares the `f32` kernel (and the GPU) with values and gradients of the composition.
+#[track_caller]
+fn check_against(case: &impl Case, inputs: &[Vec<f64>], wanted: (Vec<f64>, Vec<Vec<f64>>)) {
+    compare("kernel", case.run::<f32, _>(&Cpu::default(), inputs), &wanted);
+    on_cuda!(|device| compare("cuda", case.run::<f32, _>(device, inputs), &wanted));
+}
+
+#[track_caller]
+fn compare(what: &str, got: (Vec<f64>, Vec<Vec<f64>>), wanted: &(Vec<f64>, Vec<Vec<f64>>)) {
+    close(&format!("{what} value"), &got.0, &wanted.0, 2e-6);
+    for (i, (got, wanted)) in got.1.iter().zip(&wanted.1).enumerate() {
+        close(&format!("{what} gradient {i}"), got, wanted, 2e-5);
     }
 }

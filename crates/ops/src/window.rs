@@ -118,23 +118,23 @@ pub(crate) fn tokens_seen(window: Window, grid: Grid, out: Grid) -> Vec<Option<u
 }
 
 /// The named tokens of each sample: `x: [batch, tokens, C]` to `[batch, indices, C]`.
-pub(crate) fn gather<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
+pub(crate) fn gather<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(usize, usize, usize), E, D, T>,
     indices: &[usize],
-) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>, D::Err> {
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
     let shape = (x.shape().0, indices.len());
     let indices = x.device().try_tensor_from_vec(indices.repeat(shape.0), shape)?;
     x.try_gather(indices)
 }
 
 /// What each window sees, `[batch, positions * places, C]`, zeros in the padding.
-pub(crate) fn unfold<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
+pub(crate) fn unfold<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(usize, usize, usize), E, D, T>,
     seen: &[Option<usize>],
-) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>, D::Err> {
-    let (batch, tokens, _) = *x.shape();
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
+    let (batch, tokens, channels) = *x.shape();
     // The padding sees one token more, of zeros.
-    let zeros = x.device().try_zeros_like(&(batch, 1, Const::<C>))?;
+    let zeros = x.device().try_zeros_like(&(batch, 1, channels))?;
     let x = (x, zeros.retaped::<T>()).try_concat_along(Axis::<1>)?;
     let indices: Vec<usize> = seen.iter().map(|token| token.unwrap_or(tokens)).collect();
     gather(x, &indices)

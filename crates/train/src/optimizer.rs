@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dfdx::prelude::*;
 use inductive_nn::{Module, ModuleExt};
-use inductive_ops::{AdamWStep, Backend, Moments};
+use inductive_ops::{AdamWStep, Backend, Moments, Updates};
 
 use crate::{
     Error, Result,
@@ -130,12 +130,14 @@ impl<D: Backend<f32>> AdamW<D> {
         };
         let (beta1, beta2) = self.config.betas;
         let (eps, steps) = (self.config.eps, self.steps + 1);
+        let mut updates = Updates::default();
         self.parameters.change_both(model, |p, slot| {
             let State::Learns { moments, since } = &mut slot.state else { return Ok(()) };
             let (weight_decay, step) = (slot.weight_decay, steps - *since);
             let how = AdamWStep { lr, beta1, beta2, eps, weight_decay, step, gradient_scale };
-            Ok(p.adamw(gradients, moments, &how)?)
+            Ok(p.adamw(gradients, moments, &how, &mut updates)?)
         })?;
+        D::finish(updates, gradients)?;
         self.steps = steps;
         Ok(norm)
     }

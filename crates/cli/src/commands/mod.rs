@@ -39,10 +39,17 @@ pub fn run(arguments: Arguments) -> Result<Done> {
     let Arguments { command, common } = arguments;
     rayon_threads(common.threads)?;
     let settings = Settings { plain: common.plain, device: device::parse(&common.device)?, common };
+    if settings.common.device == "auto" {
+        eprintln!("device: {}", settings.device);
+    }
     match settings.device {
         Kind::Cpu => on(&Cpu::default(), &settings, command),
         #[cfg(feature = "cuda")]
-        Kind::Cuda => on(&dfdx::tensor::Cuda::default(), &settings, command),
+        Kind::Cuda(number) => {
+            let failed = |error| inductive_ops::Error::device("cuda", error);
+            let device = dfdx::tensor::Cuda::try_build(number, 0).map_err(failed)?;
+            on(&device, &settings, command)
+        }
     }
 }
 

@@ -30,10 +30,18 @@ pub struct AdamWStep {
 
 impl AdamWStep {
     /// `(lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step))`
-    fn corrections(&self) -> (f64, f64) {
+    pub(crate) fn corrections(&self) -> (f64, f64) {
         let power = |beta: f64| 1.0 - beta.powf(self.step as f64);
         (self.lr / power(self.beta1), power(self.beta2).sqrt().recip())
     }
+}
+
+/// Updates of several parameters that a device does together: see [`Backend::adamw_later`].
+#[derive(Debug, Default)]
+#[must_use = "parameters may have their new values only after `Backend::finish`"]
+pub struct Updates {
+    #[cfg(feature = "cuda")]
+    pub(crate) on_gpu: Vec<crate::cuda::Update>,
 }
 
 /// AdamW's running averages of one parameter's gradient, both `[numel]`.
@@ -167,12 +175,46 @@ mod tests {
         let dev = Cpu::default();
         // The second length is more than one task's share.
         for len in [40, 40_000] {
-            let (want, got) = (train::<f64, _>(&dev, len), train::<f32, _>(&dev, len));
-            assert!((want.1 - got.1).abs() < 1e-5 * want.1);
-            for (w, g) in want.0.iter().chain(&want.2).zip(got.0.iter().chain(&got.2)) {
-                assert!((w - g).abs() < 1e-6, "{w} {g}");
-            }
+            let want = train::<f64, _>(&dev, len);
+            let check = |got: (Vec<f64>, f64, Vec<f64>)| {
+                assert!((want.1 - got.1).abs() < 1e-5 * want.1);
+                for (w, g) in want.0.iter().chain(&want.2).zip(got.0.iter().chain(&got.2)) {
+                    assert!((w - g).abs() < 1e-6, "{w} {g}");
+                }
+            };
+            check(train::<f32, _>(&dev, len));
+            on_cuda!(|device| check(train::<f32, _>(device, len)));
         }
+    }
+
+    /// Updates two parameters together, of which one is shared. Returns both and what shares it.
+    fn together<D: Backend<f32>>(dev: &D) -> [Vec<f64>; 3] {
+        let mut a = leaf::<_, f32, D>(dev, (5000,), &random(5000, 1));
+        let mut b = leaf::<_, f32, D>(dev, (3, Const::<2>), &random(6, 2));
+        let shares = a.clone();
+        let loss = a.leaky_trace().square().sum::<Rank0, _>() + b.leaky_trace().sum::<Rank0, _>();
+        let mut gradients = loss.backward();
+        let [mut of_a, mut of_b] = [5000, 6].map(|len| Moments::zeros(dev, len).unwrap());
+        let mut updates = Updates::default();
+        dev.adamw_later(&mut a, &mut gradients, &mut of_a, &STEP, &mut updates).unwrap();
+        let later = AdamWStep { step: 7, weight_decay: 0.0, ..STEP };
+        dev.adamw_later(&mut b, &mut gradients, &mut of_b, &later, &mut updates).unwrap();
+        D::finish(updates, &mut gradients).unwrap();
+        [to_f64(a.as_vec()), to_f64(b.as_vec()), to_f64(shares.as_vec())]
+    }
+
+    #[test]
+    fn several_parameters_are_updated_together_and_what_shares_one_stays_as_it_was() {
+        let dev = Cpu::default();
+        let want = together(&dev);
+        assert_eq!(want[2], to_f64(leaf::<_, f32, _>(&dev, (5000,), &random(5000, 1)).as_vec()));
+        assert_ne!(want[0], want[2]);
+        on_cuda!(|device| {
+            for (want, got) in want.iter().zip(together(device)) {
+                let off = want.iter().zip(&got).map(|(w, g)| (w - g).abs()).fold(0.0, f64::max);
+                assert!(off < 1e-6, "{off}");
+            }
+        });
     }
 
     #[test]

@@ -12,11 +12,6 @@ use crate::{
     tape::{buffer, contiguous, gradient_of, take_gradient, tensor, values},
 };
 
-/// `[batch, tokens, 3, C]`, parts in the order q, k, v.
-type Packed<const C: usize, E, D, T> = Tensor<(usize, usize, Const<3>, Const<C>), E, D, T>;
-/// `[batch, tokens, C]`
-type Tokens<const C: usize, E, D, T> = Tensor<(usize, usize, Const<C>), E, D, T>;
-
 /// The sizes of attention over `qkv: [batch, tokens, 3, C]` in `heads` heads.
 pub(crate) fn check<const C: usize>(
     heads: usize,
@@ -29,12 +24,12 @@ pub(crate) fn check<const C: usize>(
     Ok(AttentionDims::new(qkv.0, qkv.1, heads, C))
 }
 
-pub(crate) fn composition<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: AttentionDims,
-    qkv: Packed<C, E, D, T>,
-) -> Result<Tokens<C, E, D, T>, D::Err> {
+    qkv: Tensor<(usize, usize, usize, usize), E, D, T>,
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
     let (map, qkv) = map(dims, sliceable(qkv)?, 3)?;
-    apply(dims, map, (qkv.retaped::<T>(), 3, 2), (dims.batch, dims.tokens, Const))
+    apply(dims, map, (qkv.retaped::<T>(), 3, 2))
 }
 
 pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(

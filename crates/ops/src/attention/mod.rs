@@ -15,7 +15,10 @@ pub(crate) use forward::forward;
 pub(crate) use heads::Gate;
 pub(crate) use kernel::{Kept, Layer, Projection};
 
-use crate::{Backend, Branch, Error, Result, branch};
+use crate::{
+    Backend, Branch, Error, Result, branch,
+    erase::{composed, erased},
+};
 
 /// Sizes of an attention core.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,13 +149,13 @@ pub(crate) fn map<Q: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 /// `map v` with the heads side by side again.
-pub(crate) fn apply<Q: Shape, Y: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn apply<Q: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: AttentionDims,
     map: Tensor<Heads, E, D, T>,
     (packed, parts, index): (Tensor<Q, E, D, T>, usize, usize),
-    out: Y,
-) -> Result<Tensor<Y, E, D, T>, D::Err> {
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
     let v = part(dims, packed, parts, index)?;
+    let out = (dims.batch, dims.tokens, dims.width());
     map.try_matmul(v)?.try_permute::<Heads, Axes4<0, 2, 1, 3>>()?.try_reshape_like(&out)
 }
 
@@ -169,9 +172,9 @@ pub(crate) fn composition<const C: usize, E: Dtype, D: Backend<E>, T: Tape<E, D>
     let y = branch::around(device, x, branch, |x| {
         let out = (shape.0, shape.1, Const::<3>, Const::<C>);
         let qkv = device.linear(x, weights.qkv, weights.qkv_bias, out)?;
-        let core =
-            map(dims, qkv, 3).and_then(|(map, qkv)| apply(dims, map, (qkv.retaped::<T>(), 3, 2), shape));
-        let mixed = core.map_err(|e| Error::device("self_attention", e))?;
+        let mixed =
+            map(dims, erased(qkv), 3).and_then(|(map, qkv)| apply(dims, map, (qkv.retaped::<T>(), 3, 2)));
+        let mixed = composed::<(usize, usize, Const<C>), _, _, _>("self_attention", mixed)?;
         device.linear(mixed, weights.proj, Some(weights.proj_bias), shape)
     })?;
     read_out(device, y, readout)

@@ -2,30 +2,15 @@
 
 use dfdx::prelude::{Cpu, HasShape, PutTape, Shape, SplitTape, Tape};
 
-use super::{Activation, Affine, kernel::Channels};
+use super::{Held, kernel::Channels};
 use crate::{
     Result,
     residual::accumulate,
     tape::{
-        Rank1, Rank3, Tokens, buffer, check_parameters, contiguous_pair, gradient_of, held, is_contiguous,
-        take_gradient, tensor, values,
+        Tokens, buffer, check_parameters, contiguous_pair, gradient_of, is_contiguous, take_gradient, tensor,
+        values,
     },
 };
-
-/// What follows the normalisation, held for the backward pass.
-pub(crate) struct Held {
-    weight: Rank1,
-    bias: Rank1,
-    residual: Option<Rank3>,
-    then: Activation,
-}
-
-impl Held {
-    pub(crate) fn new<const C: usize>(affine: Affine<'_, C, f32, Cpu>) -> Self {
-        let Affine { weight, bias, residual, then } = affine;
-        Self { weight: held(weight), bias: held(bias), residual: residual.map(held), then }
-    }
-}
 
 /// Normalises with the mean and variance of each channel, which are `own`: those of x itself.
 pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
@@ -33,7 +18,7 @@ pub(crate) fn on_cpu<T: Tape<f32, Cpu>>(
     x: Tokens<T>,
     (mean, variance, own): (&[f64], &[f64], bool),
     eps: f64,
-    affine: Held,
+    affine: Held<f32, Cpu>,
 ) -> Result<Tokens<T>> {
     let Held { weight, bias, residual, then } = affine;
     check_parameters("batch_norm", &[is_contiguous(&weight), is_contiguous(&bias)])?;

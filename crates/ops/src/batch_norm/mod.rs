@@ -8,12 +8,12 @@ mod tests;
 
 use dfdx::prelude::*;
 
-pub(crate) use cpu::{Held, on_cpu};
+pub(crate) use cpu::on_cpu;
 pub(crate) use kernel::spread;
 
-use crate::{Error, Result, relu};
+use crate::{Error, Result, erase::held, relu};
 
-type Tokens<const C: usize, E, D, T = NoneTape> = Tensor<(usize, usize, Const<C>), E, D, T>;
+type Tokens<E, D, T> = Tensor<(usize, usize, usize), E, D, T>;
 
 /// What is done to each number on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,21 @@ impl<const C: usize, E: Dtype, D: Device<E>> Clone for Affine<'_, C, E, D> {
 
 impl<const C: usize, E: Dtype, D: Device<E>> Copy for Affine<'_, C, E, D> {}
 
+/// [`Affine`] without the number of channels in its type.
+pub(crate) struct Held<E: Dtype, D: Device<E>> {
+    weight: Tensor<(usize,), E, D>,
+    bias: Tensor<(usize,), E, D>,
+    residual: Option<Tensor<(usize, usize, usize), E, D>>,
+    then: Activation,
+}
+
+impl<E: Dtype, D: Device<E>> Held<E, D> {
+    pub(crate) fn new<const C: usize>(affine: Affine<'_, C, E, D>) -> Self {
+        let Affine { weight, bias, residual, then } = affine;
+        Self { weight: held(weight), bias: held(bias), residual: residual.map(held), then }
+    }
+}
+
 /// Mean and unbiased variance of each channel of a batch, `C` numbers each: what running averages take in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChannelStatistics<E> {
@@ -100,37 +115,37 @@ pub(crate) fn check_train<const C: usize, E: Dtype, D: Device<E>>(
     }
 }
 
-pub(crate) fn composition<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     rows: usize,
-    x: Tokens<C, E, D, T>,
-    mean: &Tensor<Rank1<C>, E, D>,
-    variance: &Tensor<Rank1<C>, E, D>,
+    x: Tokens<E, D, T>,
+    mean: Tensor<(usize,), E, D>,
+    variance: Tensor<(usize,), E, D>,
     eps: f64,
-    affine: Affine<'_, C, E, D>,
-) -> Result<Tokens<C, E, D, T>, D::Err> {
-    let (shape, flat) = (*x.shape(), (rows, Const::<C>));
-    let centered = x.try_reshape_like(&flat)?.try_sub(mean.clone().try_broadcast_like(&flat)?)?;
-    let std = variance.clone().try_add(number::<E>(eps))?.try_sqrt()?;
-    let normal = centered.try_div(std.try_broadcast_like(&flat)?)?;
+    affine: Held<E, D>,
+) -> Result<Tokens<E, D, T>, D::Err> {
+    let (shape, flat) = (*x.shape(), (rows, x.shape().2));
+    let centered = x.try_reshape_like(&flat)?.try_sub(mean.try_broadcast_like::<_, Axis<0>>(&flat)?)?;
+    let std = variance.try_add(number::<E>(eps))?.try_sqrt()?;
+    let normal = centered.try_div(std.try_broadcast_like::<_, Axis<0>>(&flat)?)?;
     finish(normal, affine, shape)
 }
 
-pub(crate) fn train_composition<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn train_composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     rows: usize,
-    x: Tokens<C, E, D, T>,
+    x: Tokens<E, D, T>,
     eps: f64,
-    affine: Affine<'_, C, E, D>,
-) -> Result<(Tokens<C, E, D, T>, ChannelStatistics<E>), D::Err> {
-    let (shape, flat) = (*x.shape(), (rows, Const::<C>));
+    affine: Held<E, D>,
+) -> Result<(Tokens<E, D, T>, ChannelStatistics<E>), D::Err> {
+    let (shape, flat) = (*x.shape(), (rows, x.shape().2));
     let x = x.try_reshape_like(&flat)?;
-    let mean = x.retaped::<T>().try_mean::<Rank1<C>, Axis<0>>()?;
+    let mean = x.retaped::<T>().try_mean::<(usize,), Axis<0>>()?;
     let means = mean.as_vec();
-    let centered = x.try_sub(mean.try_broadcast_like(&flat)?)?;
-    let variance = centered.retaped::<T>().try_square()?.try_mean::<Rank1<C>, Axis<0>>()?;
+    let centered = x.try_sub(mean.try_broadcast_like::<_, Axis<0>>(&flat)?)?;
+    let variance = centered.retaped::<T>().try_square()?.try_mean::<(usize,), Axis<0>>()?;
     let unbiased = number::<E>(rows as f64 / (rows as f64 - 1.0));
     let variances = variance.as_vec().into_iter().map(|variance| variance * unbiased).collect();
     let std = variance.try_add(number::<E>(eps))?.try_sqrt()?;
-    let normal = centered.try_div(std.try_broadcast_like(&flat)?)?;
+    let normal = centered.try_div(std.try_broadcast_like::<_, Axis<0>>(&flat)?)?;
     Ok((finish(normal, affine, shape)?, ChannelStatistics { mean: means, variance: variances }))
 }
 
@@ -138,11 +153,11 @@ fn number<E: Dtype>(value: f64) -> E {
     E::from_f64(value).unwrap_or_default()
 }
 
-fn finish<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    normal: Tensor<(usize, Const<C>), E, D, T>,
-    Affine { weight, bias, residual, then }: Affine<'_, C, E, D>,
-    shape: (usize, usize, Const<C>),
-) -> Result<Tokens<C, E, D, T>, D::Err> {
+fn finish<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    normal: Tensor<(usize, usize), E, D, T>,
+    Held { weight, bias, residual, then }: Held<E, D>,
+    shape: (usize, usize, usize),
+) -> Result<Tokens<E, D, T>, D::Err> {
     let flat = *normal.shape();
     let y = normal
         .try_mul(weight.retaped::<T>().try_broadcast_like::<_, Axis<0>>(&flat)?)?

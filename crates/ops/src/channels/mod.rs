@@ -8,8 +8,6 @@ pub(crate) use cpu::{concat_on_cpu, slice_on_cpu};
 
 use crate::{Error, Result};
 
-type Tokens<const C: usize, E, D, T = NoneTape> = Tensor<(usize, usize, Const<C>), E, D, T>;
-
 /// Refuses channels beyond the last, and an empty x.
 pub(crate) fn check_slice<const C: usize, const P: usize>(
     x: &(usize, usize, Const<C>),
@@ -29,14 +27,12 @@ pub(crate) fn sliceable<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x.try_mul(E::ONE)
 }
 
-pub(crate) fn slice<const C: usize, const P: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tokens<C, E, D, T>,
+pub(crate) fn slice<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(usize, usize, usize), E, D, T>,
     first: usize,
-) -> Result<Tokens<P, E, D, T>, D::Err> {
-    let (batch, tokens, _) = *x.shape();
-    sliceable(x)?
-        .try_slice((0..batch, 0..tokens, first..first + P))?
-        .try_reshape_like(&(batch, tokens, Const::<P>))
+    taken: usize,
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
+    sliceable(x)?.try_slice((.., .., first..first + taken))
 }
 
 /// Batch and tokens.
@@ -51,29 +47,19 @@ pub(crate) fn check_concat<const A: usize, const B: usize, const C: usize>(
     Ok((a.0, a.1))
 }
 
-pub(crate) fn concat<
-    const A: usize,
-    const B: usize,
-    const C: usize,
-    E: Dtype,
-    D: Device<E>,
-    TA: Tape<E, D> + Merge<TB>,
-    TB: Tape<E, D>,
->(
-    a: Tokens<A, E, D, TA>,
-    b: Tokens<B, E, D, TB>,
-) -> Result<Tokens<C, E, D, TA>, D::Err> {
-    let (batch, tokens, _) = *a.shape();
-    // The sizes of the parts as run-time numbers: their sum is no type on stable Rust.
-    let a = a.try_reshape_like(&(batch, tokens, A))?;
-    let b = b.try_reshape_like(&(batch, tokens, B))?;
-    (a, b).try_concat_along(Axis::<2>)?.try_reshape_like(&(batch, tokens, Const::<C>))
+pub(crate) fn concat<E: Dtype, D: Device<E>, TA: Tape<E, D> + Merge<TB>, TB: Tape<E, D>>(
+    a: Tensor<(usize, usize, usize), E, D, TA>,
+    b: Tensor<(usize, usize, usize), E, D, TB>,
+) -> Result<Tensor<(usize, usize, usize), E, D, TA>, D::Err> {
+    (a, b).try_concat_along(Axis::<2>)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Backend, testing::*};
+
+    type Tokens<const C: usize, E, D, T = NoneTape> = Tensor<(usize, usize, Const<C>), E, D, T>;
 
     /// Takes two overlapping parts of 7 channels and puts them side by side.
     struct Parts(usize);

@@ -16,6 +16,11 @@ use crate::{
     window::{check_grid, check_size, tokens_seen, unfold},
 };
 
+/// `[batch, tokens, channels]`
+type Tokens<E, D, T> = Tensor<(usize, usize, usize), E, D, T>;
+/// [`Weight`] with its sizes as numbers.
+type Weights<E, D> = Tensor<(usize, usize, usize, usize), E, D>;
+
 /// A convolution's weight as PyTorch stores it: results, inputs, rows and columns of the kernel.
 pub(crate) type Weight<const O: usize, const I: usize, const KH: usize, const KW: usize, E, D> =
     Tensor<(Const<O>, Const<I>, Const<KH>, Const<KW>), E, D>;
@@ -95,40 +100,23 @@ pub(crate) fn check_images<S: Shape, const O: usize, const I: usize, const KH: u
     }
 }
 
-pub(crate) fn composition<
-    const O: usize,
-    const I: usize,
-    const KH: usize,
-    const KW: usize,
-    E: Dtype,
-    D: Device<E>,
-    T: Tape<E, D>,
->(
+pub(crate) fn composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    x: Tensor<(usize, usize, Const<I>), E, D, T>,
-    weight: &Weight<O, I, KH, KW, E, D>,
-    bias: Option<&Tensor<(Const<O>,), E, D>>,
-) -> Result<Tensor<(usize, usize, Const<O>), E, D, T>, D::Err> {
+    x: Tokens<E, D, T>,
+    weight: Weights<E, D>,
+    bias: Option<Tensor<(usize,), E, D>>,
+) -> Result<Tokens<E, D, T>, D::Err> {
     let patches = unfold(x, &tokens_seen(dims.window, dims.grid, dims.out))?;
     product(dims, patches, weight, bias)
 }
 
-pub(crate) fn images_composition<
-    S: Shape,
-    const O: usize,
-    const I: usize,
-    const KH: usize,
-    const KW: usize,
-    E: Dtype,
-    D: Device<E>,
-    T: Tape<E, D>,
->(
+pub(crate) fn images_composition<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
     images: Tensor<S, E, D, T>,
-    weight: &Weight<O, I, KH, KW, E, D>,
-    bias: Option<&Tensor<(Const<O>,), E, D>>,
+    weight: Weights<E, D>,
+    bias: Option<Tensor<(usize,), E, D>>,
     image_gradient: bool,
-) -> Result<Tensor<(usize, usize, Const<O>), E, D, T>, D::Err> {
+) -> Result<Tokens<E, D, T>, D::Err> {
     let seen = tokens_seen(dims.window, dims.grid, dims.out);
     let patches = if image_gradient {
         unfold(tokens_of(dims, images)?, &seen)?
@@ -139,45 +127,36 @@ pub(crate) fn images_composition<
     product(dims, patches, weight, bias)
 }
 
-/// `[batch, I, height, width]` to `[batch, height * width, I]`.
-fn tokens_of<S: Shape, const I: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+/// `[batch, inner, height, width]` to `[batch, height * width, inner]`.
+fn tokens_of<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
     images: Tensor<S, E, D, T>,
-) -> Result<Tensor<(usize, usize, Const<I>), E, D, T>, D::Err> {
+) -> Result<Tokens<E, D, T>, D::Err> {
     let (batch, tokens) = (dims.batch, dims.grid.tokens());
     images
-        .try_reshape_like(&(batch, Const::<I>, tokens))?
-        .try_permute::<(usize, usize, Const<I>), Axes3<0, 2, 1>>()?
+        .try_reshape_like(&(batch, dims.inner, tokens))?
+        .try_permute::<(usize, usize, usize), Axes3<0, 2, 1>>()?
         .try_contiguous()
 }
 
 /// What the windows see, times the weight with its axes in the same order.
-fn product<
-    const O: usize,
-    const I: usize,
-    const KH: usize,
-    const KW: usize,
-    E: Dtype,
-    D: Device<E>,
-    T: Tape<E, D>,
->(
+fn product<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    patches: Tensor<(usize, usize, Const<I>), E, D, T>,
-    weight: &Weight<O, I, KH, KW, E, D>,
-    bias: Option<&Tensor<(Const<O>,), E, D>>,
-) -> Result<Tensor<(usize, usize, Const<O>), E, D, T>, D::Err> {
-    let out = (dims.batch, dims.out.tokens(), Const::<O>);
+    patches: Tokens<E, D, T>,
+    weight: Weights<E, D>,
+    bias: Option<Tensor<(usize,), E, D>>,
+) -> Result<Tokens<E, D, T>, D::Err> {
     let weight = weight
         .retaped::<T>()
-        .try_permute::<(Const<O>, Const<KH>, Const<KW>, Const<I>), Axes4<0, 2, 3, 1>>()?
+        .try_permute::<(usize, usize, usize, usize), Axes4<0, 2, 3, 1>>()?
         .try_reshape_like(&(dims.outer, dims.patch()))?;
     let weight = weight.try_permute::<(usize, usize), Axes2<1, 0>>()?;
     let mut y = patches.try_reshape_like(&(dims.rows(), dims.patch()))?.try_matmul(weight)?;
     if let Some(bias) = bias {
-        let bias = bias.retaped::<T>().try_reshape_like(&(dims.outer,))?;
+        let bias = bias.retaped::<T>();
         y = y.try_add(bias.try_broadcast_like::<_, Axis<0>>(&(dims.rows(), dims.outer))?)?;
     }
-    y.try_reshape_like(&out)
+    y.try_reshape_like(&(dims.batch, dims.out.tokens(), dims.outer))
 }
 
 #[cfg(test)]

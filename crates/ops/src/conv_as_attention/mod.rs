@@ -21,6 +21,8 @@ pub(crate) use cpu::{Parameters, on_cpu};
 
 use crate::{
     Error, Grid, Result,
+    broadcast::spread_out,
+    erase::held,
     window::{check_grid, check_size, gather},
 };
 
@@ -198,43 +200,80 @@ pub(crate) fn check<const O: usize, const C: usize, const K: usize, const H: usi
 /// `[batch, heads, queries, keys]`
 type Maps<E, D, T> = Tensor<(usize, usize, usize, usize), E, D, T>;
 
+/// [`ConvAsAttentionWeights`] with their sizes as numbers.
+pub(crate) struct Held<E: Dtype, D: Device<E>> {
+    weight: Tensor<(usize, usize, usize, usize), E, D>,
+    bias: Option<Tensor<(usize,), E, D>>,
+    position: Tensor<(usize, usize), E, D>,
+    content: Option<HeldContent<E, D>>,
+}
+
+impl<E: Dtype, D: Device<E>> Held<E, D> {
+    pub(crate) fn new<const O: usize, const C: usize, const K: usize, const H: usize, const QK: usize>(
+        weights: ConvAsAttentionWeights<'_, O, C, K, H, QK, E, D>,
+    ) -> Self {
+        let ConvAsAttentionWeights { weight, bias, position, content } = weights;
+        let content = content.map(HeldContent::new);
+        Self { weight: held(weight), bias: bias.map(held), position: held(position), content }
+    }
+}
+
+/// [`ContentWeights`] with their sizes as numbers.
+pub(crate) struct HeldContent<E: Dtype, D: Device<E>> {
+    gate: Tensor<(usize,), E, D>,
+    sigmoid: bool,
+    qk: Tensor<(usize, usize, usize), E, D>,
+}
+
+impl<E: Dtype, D: Device<E>> HeldContent<E, D> {
+    pub(crate) fn new<const C: usize, const H: usize, const QK: usize>(
+        weights: ContentWeights<'_, C, H, QK, E, D>,
+    ) -> Self {
+        Self { gate: held(weights.gate), sigmoid: weights.sigmoid, qk: held(weights.qk) }
+    }
+}
+
+/// `[batch, tokens, channels]`
+type Tokens<E, D, T> = Tensor<(usize, usize, usize), E, D, T>;
+
 /// The positional maps, `[heads, queries, keys]`: what goes to the ring is left out after the softmax.
-fn positional<const H: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+fn positional<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    position: &Tensor<Rank2<H, 3>, E, D>,
+    position: &Tensor<(usize, usize), E, D>,
 ) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
     let relative = dims.relative();
-    let (queries, keys) = (dims.out.tokens(), dims.grid.tokens());
+    let (heads, queries, keys) = (dims.heads(), dims.out.tokens(), dims.grid.tokens());
     let places = relative.len() / queries;
     let features = relative.as_flattened().iter().map(|v| E::from_f64(*v).unwrap_or_default()).collect();
-    let features: Tensor<(usize, Const<3>), E, D> =
-        position.device().try_tensor_from_vec(features, (relative.len(), Const))?;
-    let weight = position.retaped::<T>().try_permute::<Rank2<3, H>, _>()?;
+    let features: Tensor<(usize, usize), E, D> =
+        position.device().try_tensor_from_vec(features, (relative.len(), 3))?;
+    let weight = position.retaped::<T>().try_permute::<(usize, usize), Axes2<1, 0>>()?;
     let scores = features.retaped::<T>().try_matmul(weight)?;
     let maps = scores
-        .try_permute::<(Const<H>, usize), _>()?
-        .try_reshape_like(&(H, queries, places))?
+        .try_permute::<(usize, usize), Axes2<1, 0>>()?
+        .try_reshape_like(&(heads, queries, places))?
         .try_softmax::<Axis<2>>()?;
-    if places == keys { Ok(maps) } else { maps.try_slice((0..H, 0..queries, 0..keys)) }
+    if places == keys { Ok(maps) } else { maps.try_slice((0..heads, 0..queries, 0..keys)) }
 }
 
 /// The content's maps: `softmax(q k^T / sqrt(d))`.
-fn content<const C: usize, const QK: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+fn content<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
-    qk: &Tensor<Rank3<2, QK, C>, E, D>,
+    x: Tokens<E, D, T>,
+    qk: &Tensor<(usize, usize, usize), E, D>,
 ) -> Result<Maps<E, D, T>, D::Err> {
-    let (heads, head_dim) = (dims.heads(), QK / dims.heads());
+    let (_, all, channels) = *qk.shape();
+    let (heads, head_dim) = (dims.heads(), all / dims.heads());
     // Part 0 or 1 of the weight times some of the tokens, heads apart.
-    let project = |part: usize, tokens: Tensor<(usize, usize, Const<C>), E, D, T>| {
+    let project = |part: usize, tokens: Tokens<E, D, T>| {
         let (batch, count, _) = *tokens.shape();
         let weight = qk
             .retaped::<T>()
-            .try_slice((part..part + 1, 0..QK, 0..C))?
-            .try_reshape_like(&(QK, Const::<C>))?
-            .try_permute::<(Const<C>, usize), _>()?;
+            .try_slice((part..part + 1, 0..all, 0..channels))?
+            .try_reshape_like(&(all, channels))?
+            .try_permute::<(usize, usize), Axes2<1, 0>>()?;
         tokens
-            .try_reshape_like(&(batch * count, Const::<C>))?
+            .try_reshape_like(&(batch * count, channels))?
             .try_matmul(weight)?
             .try_reshape_like(&(batch, count, heads, head_dim))
     };
@@ -246,62 +285,54 @@ fn content<const C: usize, const QK: usize, E: Dtype, D: Device<E>, T: Tape<E, D
 }
 
 /// The maps of all images and heads. Without `content` the positional ones, the same for every image.
-pub(crate) fn map<const C: usize, const H: usize, const QK: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn map<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
-    position: &Tensor<Rank2<H, 3>, E, D>,
-    weights: Option<ContentWeights<'_, C, H, QK, E, D>>,
+    x: Tokens<E, D, T>,
+    position: &Tensor<(usize, usize), E, D>,
+    weights: Option<HeldContent<E, D>>,
 ) -> Result<Maps<E, D, T>, D::Err> {
-    let shape = (dims.batch, H, dims.out.tokens(), dims.grid.tokens());
-    let positional = positional::<H, E, D, T>(dims, position)?.try_broadcast_like::<_, Axis<0>>(&shape)?;
+    let shape = (dims.batch, dims.heads(), dims.out.tokens(), dims.grid.tokens());
+    let positional = positional::<E, D, T>(dims, position)?.try_broadcast_like::<_, Axis<0>>(&shape)?;
     let Some(weights) = weights else {
         let (_, tape) = x.split_tape();
-        let (maps, own) = positional.split_tape();
+        let (maps, own) = spread_out(positional)?.split_tape();
         return Ok(maps.put_tape(tape.merge(own)));
     };
-    let share = weights.gate.retaped::<T>().try_reshape_like(&(H,))?;
+    let share = weights.gate.retaped::<T>();
     let share = if weights.sigmoid { share.try_sigmoid()? } else { share };
     let share = share.try_broadcast_like::<_, Axes3<0, 2, 3>>(&shape)?;
-    let content = content(dims, x, weights.qk)?;
+    let content = content(dims, x, &weights.qk)?;
     let towards = positional.try_sub(content.with_empty_tape())?;
     content.try_add(towards.try_mul(share)?)
 }
 
-pub(crate) fn composition<
-    const O: usize,
-    const C: usize,
-    const K: usize,
-    const H: usize,
-    const QK: usize,
-    E: Dtype,
-    D: Device<E>,
-    T: Tape<E, D>,
->(
+pub(crate) fn composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
-    weights: ConvAsAttentionWeights<'_, O, C, K, H, QK, E, D>,
-) -> Result<Tensor<(usize, usize, Const<O>), E, D, T>, D::Err> {
+    x: Tokens<E, D, T>,
+    weights: Held<E, D>,
+) -> Result<Tokens<E, D, T>, D::Err> {
     let (batch, queries, keys) = (dims.batch, dims.out.tokens(), dims.grid.tokens());
-    let values = x.with_empty_tape().try_reshape_like(&(batch, keys, C))?;
-    let maps = map(dims, x, weights.position, weights.content)?;
-    let seen: Tensor<(usize, usize, usize), E, D, T> =
-        maps.try_reshape_like(&(batch, H * queries, keys))?.try_matmul(values)?;
+    let (outer, channels, _, _) = *weights.weight.shape();
+    let heads = dims.heads();
+    let values = x.with_empty_tape();
+    let maps = map(dims, x, &weights.position, weights.content)?;
+    let seen: Tokens<E, D, T> = maps.try_reshape_like(&(batch, heads * queries, keys))?.try_matmul(values)?;
     let seen = seen
-        .try_reshape_like(&(batch, H, queries, C))?
+        .try_reshape_like(&(batch, heads, queries, channels))?
         .try_permute::<_, Axes4<0, 2, 1, 3>>()?
-        .try_reshape_like(&(batch * queries, H * C))?;
+        .try_reshape_like(&(batch * queries, heads * channels))?;
     // Heads go through the kernel column by column.
     let weight = weights
         .weight
         .retaped::<T>()
-        .try_permute::<Rank4<K, K, C, O>, Axes4<3, 2, 1, 0>>()?
-        .try_reshape_like(&(H * C, O))?;
+        .try_permute::<(usize, usize, usize, usize), Axes4<3, 2, 1, 0>>()?
+        .try_reshape_like(&(heads * channels, outer))?;
     let mut y: Tensor<(usize, usize), E, D, T> = seen.try_matmul(weight)?;
     if let Some(bias) = weights.bias {
-        let bias = bias.retaped::<T>().try_reshape_like(&(O,))?;
-        y = y.try_add(bias.try_broadcast_like::<_, Axis<0>>(&(batch * queries, O))?)?;
+        let bias = bias.retaped::<T>();
+        y = y.try_add(bias.try_broadcast_like::<_, Axis<0>>(&(batch * queries, outer))?)?;
     }
-    y.try_reshape_like(&(batch, queries, Const::<O>))
+    y.try_reshape_like(&(batch, queries, outer))
 }
 
 #[cfg(test)]

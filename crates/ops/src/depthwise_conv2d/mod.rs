@@ -59,33 +59,31 @@ pub(crate) fn check<const C: usize, const K: usize>(
     Ok(Dims { batch: x.0, width: C, prefix, grid, kernel: K })
 }
 
-pub(crate) fn composition<const C: usize, const K: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
-    weight: &Tensor<(Const<C>, Const<1>, Const<K>, Const<K>), E, D>,
-    bias: Option<&Tensor<(Const<C>,), E, D>>,
-) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>, D::Err> {
-    let Dims { batch, prefix, grid, .. } = dims;
-    let (tokens, area) = (grid.tokens(), K * K);
+    x: Tensor<(usize, usize, usize), E, D, T>,
+    weight: Tensor<(usize, usize, usize, usize), E, D>,
+    bias: Option<Tensor<(usize,), E, D>>,
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
+    let Dims { batch, width, prefix, grid, kernel } = dims;
+    let (tokens, area) = (grid.tokens(), kernel * kernel);
     let (x, tape) = x.split_tape();
     let map = match prefix {
         0 => x.clone().put_tape(tape),
-        _ => sliceable(x.clone().put_tape(tape))?
-            .try_slice((.., prefix.., ..))?
-            .try_reshape_like(&(batch, tokens, Const))?,
+        _ => sliceable(x.clone().put_tape(tape))?.try_slice((.., prefix.., ..))?,
     };
-    let seen = tokens_seen(Window::square(K, 1, dims.padding()), grid, grid);
-    let places = (batch * tokens, area, Const::<C>);
+    let seen = tokens_seen(Window::square(kernel, 1, dims.padding()), grid, grid);
+    let places = (batch * tokens, area, width);
     let weight = weight
         .retaped::<T>()
-        .try_reshape_like(&(Const::<C>, area))?
-        .try_permute::<(usize, Const<C>), Axes2<1, 0>>()?
+        .try_reshape_like(&(width, area))?
+        .try_permute::<(usize, usize), Axes2<1, 0>>()?
         .try_broadcast_like::<_, Axis<0>>(&places)?;
     let mut y = unfold(map, &seen)?
         .try_reshape_like(&places)?
         .try_mul(weight)?
-        .try_sum::<(usize, Const<C>), Axis<1>>()?
-        .try_reshape_like(&(batch, tokens, Const::<C>))?;
+        .try_sum::<(usize, usize), Axis<1>>()?
+        .try_reshape_like(&(batch, tokens, width))?;
     if let Some(bias) = bias {
         let bias = bias.retaped::<T>().try_broadcast_like::<_, Axes2<0, 1>>(y.shape())?;
         y = y.try_add(bias)?;
@@ -94,7 +92,6 @@ pub(crate) fn composition<const C: usize, const K: usize, E: Dtype, D: Device<E>
         return Ok(y);
     }
     let front = sliceable(x.retaped::<T>())?.try_slice((.., ..prefix, ..))?;
-    let front = front.try_reshape_like(&(batch, prefix, Const::<C>))?;
     (front, y).try_concat_along(Axis::<1>)
 }
 

@@ -11,7 +11,10 @@ use dfdx::prelude::*;
 pub(crate) use cpu::{Parameters, on_cpu};
 pub(crate) use kernel::{GatedSoftmax, GatedSoftmaxBackward};
 
-use crate::{AttentionDims, Backend, Branch, Error, Result, attention, branch};
+use crate::{
+    AttentionDims, Backend, Branch, Error, Result, attention, branch,
+    erase::{composed, erased, held},
+};
 
 /// The patches of an image: tokens are numbered row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,39 +138,50 @@ pub(crate) fn check<const C: usize, const H: usize, E: Dtype, D: Device<E>>(
 
 type Heads = (usize, usize, usize, usize);
 
+/// [`PositionalGate`] with the number of heads as a number.
+pub(crate) struct HeldGate<E: Dtype, D: Device<E>> {
+    weight: Tensor<(usize, usize), E, D>,
+    bias: Tensor<(usize,), E, D>,
+    gating: Tensor<(usize,), E, D>,
+}
+
+impl<E: Dtype, D: Device<E>> HeldGate<E, D> {
+    pub(crate) fn new<const H: usize>(gate: PositionalGate<'_, H, E, D>) -> Self {
+        Self { weight: held(gate.weight), bias: held(gate.bias), gating: held(gate.gating) }
+    }
+}
+
 /// The positional map `softmax(w_h . r + b_h)`: `[heads, tokens, tokens]`.
-fn positional<const H: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    tokens: usize,
+fn positional<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     grid: Grid,
-    gate: PositionalGate<'_, H, E, D>,
-) -> Result<Tensor<(Const<H>, usize, usize), E, D, T>, D::Err> {
+    gate: &HeldGate<E, D>,
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
+    let (heads, tokens) = (gate.bias.shape().0, grid.tokens());
     let pairs = tokens * tokens;
     let relative = relative_positions(grid).into_iter().map(|v| E::from_f32(v).unwrap_or_default()).collect();
-    let relative: Tensor<(usize, Const<3>), E, D> =
-        gate.weight.device().try_tensor_from_vec(relative, (pairs, Const))?;
-    let weight = gate.weight.retaped::<T>().try_permute::<Rank2<3, H>, _>()?;
+    let relative: Tensor<(usize, usize), E, D> =
+        gate.weight.device().try_tensor_from_vec(relative, (pairs, 3))?;
+    let weight = gate.weight.retaped::<T>().try_permute::<(usize, usize), Axes2<1, 0>>()?;
     let scores = relative.retaped::<T>().try_matmul(weight)?;
-    let bias = gate.bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(&(pairs, Const::<H>))?;
+    let bias = gate.bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(&(pairs, heads))?;
     scores
         .try_add(bias)?
-        .try_permute::<(Const<H>, usize), _>()?
-        .try_reshape_like(&(Const::<H>, tokens, tokens))?
+        .try_permute::<(usize, usize), Axes2<1, 0>>()?
+        .try_reshape_like(&(heads, tokens, tokens))?
         .try_softmax::<Axis<2>>()
 }
 
 /// The gated map `[batch, heads, tokens, tokens]`, in the order of operations of the reference implementation.
-pub(crate) fn map<Q: Shape, const H: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn map<Q: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: AttentionDims,
     grid: Grid,
     qk: Tensor<Q, E, D, T>,
-    gate: PositionalGate<'_, H, E, D>,
+    gate: &HeldGate<E, D>,
 ) -> Result<Tensor<Heads, E, D, T>, D::Err> {
     let (content, _) = attention::map(dims, qk, 2)?;
     let shape = *content.shape();
-    let positional = positional::<H, E, D, T>(dims.tokens, grid, gate)?
-        .try_reshape_like(&(dims.heads, dims.tokens, dims.tokens))?
-        .try_broadcast_like::<_, Axis<0>>(&shape)?;
-    let share = gate.gating.retaped::<T>().try_reshape_like(&(dims.heads,))?.try_sigmoid()?;
+    let positional = positional::<E, D, T>(grid, gate)?.try_broadcast_like::<_, Axis<0>>(&shape)?;
+    let share = gate.gating.retaped::<T>().try_sigmoid()?;
     let share = share.try_broadcast_like::<_, Axes3<0, 2, 3>>(&shape)?;
     let rest = share.with_empty_tape().try_negate()?.try_add(E::ONE)?;
     // `share` carries the tape of its own broadcast; both uses of it are recorded.
@@ -190,9 +204,9 @@ pub(crate) fn composition<const C: usize, const H: usize, E: Dtype, D: Backend<E
         let out = (shape.0, shape.1, Const::<2>, Const::<C>);
         let qk = device.linear(x.clone().put_tape(tape), weights.qk, weights.qk_bias, out)?;
         let v = device.linear(x.retaped::<T>(), weights.v, weights.v_bias, shape)?;
-        let mixed = map(dims, grid, qk, weights.gate)
-            .and_then(|map| attention::apply(dims, map, (v, 1, 0), shape))
-            .map_err(|e| Error::device("gated_self_attention", e))?;
+        let mixed = map(dims, grid, erased(qk), &HeldGate::new(weights.gate))
+            .and_then(|map| attention::apply(dims, map, (erased(v), 1, 0)));
+        let mixed = composed::<(usize, usize, Const<C>), _, _, _>("gated_self_attention", mixed)?;
         device.linear(mixed, weights.proj, Some(weights.proj_bias), shape)
     })
 }

@@ -16,14 +16,14 @@ pub(crate) fn check<S: Shape, const C: usize>(x: &S) -> Result<usize> {
     }
 }
 
-pub(crate) fn composition<S: Shape, const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn composition<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     rows: usize,
     x: Tensor<S, E, D, T>,
-    weight: &Tensor<(Const<C>,), E, D>,
-    bias: &Tensor<(Const<C>,), E, D>,
+    weight: &Tensor<(usize,), E, D>,
+    bias: &Tensor<(usize,), E, D>,
     eps: f64,
 ) -> Result<Tensor<S, E, D, T>, D::Err> {
-    let (shape, flat) = (*x.shape(), (rows, Const::<C>));
+    let (shape, flat) = (*x.shape(), (rows, weight.shape().0));
     let normal = x.try_reshape_like(&flat)?.try_normalize::<Axis<1>>(eps)?;
     let scaled = normal.try_mul(weight.retaped::<T>().try_broadcast_like::<_, Axis<0>>(&flat)?)?;
     scaled.try_add(bias.retaped::<T>().try_broadcast_like::<_, Axis<0>>(&flat)?)?.try_reshape_like(&shape)

@@ -46,10 +46,10 @@ pub(crate) fn check<const C: usize>(
     Ok(Dims { batch: x.0, width: C, grid, out, window })
 }
 
-pub(crate) fn composition<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
-) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>, D::Err> {
+    x: Tensor<(usize, usize, usize), E, D, T>,
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
     let area = dims.window.area();
     let seen = tokens_seen(dims.window, dims.grid, dims.out);
     // Where a window sees padding it sees its first token again, which never wins against itself.

@@ -50,28 +50,20 @@ pub(crate) fn check<S: Shape, const I: usize, const P: usize, const C: usize>(im
     }
 }
 
-pub(crate) fn composition<
-    S: Shape,
-    const I: usize,
-    const P: usize,
-    const C: usize,
-    E: Dtype,
-    D: Device<E>,
-    T: Tape<E, D>,
->(
+pub(crate) fn composition<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
     images: Tensor<S, E, D, T>,
-    weight: &Tensor<(Const<C>, Const<I>, Const<P>, Const<P>), E, D>,
-    bias: &Tensor<(Const<C>,), E, D>,
-) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>, D::Err> {
+    weight: &Tensor<(usize, usize, usize, usize), E, D>,
+    bias: &Tensor<(usize,), E, D>,
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
     let Dims { batch, channels, rows, cols, patch, .. } = dims;
     type Six = (usize, usize, usize, usize, usize, usize);
     let patches = images
         .try_reshape_like(&(batch, channels, rows, patch, cols, patch))?
         .try_permute::<Six, Axes6<0, 2, 4, 1, 3, 5>>()?
         .try_reshape_like(&(batch * dims.tokens(), dims.inner()))?;
-    let linear_dims = linear::Dims { rows: batch * dims.tokens(), inner: dims.inner(), outer: C };
-    linear::composition(linear_dims, patches, weight, Some(bias), (batch, dims.tokens(), Const::<C>))
+    let linear_dims = linear::Dims { rows: batch * dims.tokens(), inner: dims.inner(), outer: dims.width };
+    linear::composition(linear_dims, patches, weight, Some(bias), (batch, dims.tokens(), dims.width))
 }
 
 #[cfg(test)]

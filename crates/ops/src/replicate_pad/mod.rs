@@ -43,10 +43,10 @@ pub(crate) fn check<const C: usize>(x: &(usize, usize, Const<C>), grid: Grid, pa
     Ok(Dims { grid, out: Grid { rows, cols }, pad })
 }
 
-pub(crate) fn composition<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub(crate) fn composition<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     dims: Dims,
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
-) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>, D::Err> {
+    x: Tensor<(usize, usize, usize), E, D, T>,
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
     gather(x, &dims.sources())
 }
 

@@ -6,7 +6,7 @@ use dfdx::prelude::*;
 
 pub(crate) use cpu::{mean, prepend, select};
 
-use crate::{Error, Result, channels::sliceable};
+use crate::{Error, Result, broadcast::spread_out, channels::sliceable};
 
 /// Batch and numbers per sample.
 pub(crate) fn check_position<S: Shape, P: Shape>(x: &S, position: &P) -> Result<(usize, usize)> {
@@ -38,13 +38,13 @@ pub(crate) fn check_token<const C: usize, P: Shape>(x: &(usize, usize, Const<C>)
     Ok(())
 }
 
-pub(crate) fn prepend_token<const C: usize, P: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
+pub(crate) fn prepend_token<P: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(usize, usize, usize), E, D, T>,
     token: &Tensor<P, E, D>,
-) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>, D::Err> {
-    let (batch, _, _) = *x.shape();
-    let token = token.retaped::<T>().try_reshape_like(&(1, Const::<C>))?;
-    let tokens = token.try_broadcast_like::<_, Axis<0>>(&(batch, 1, Const::<C>))?.try_contiguous()?;
+) -> Result<Tensor<(usize, usize, usize), E, D, T>, D::Err> {
+    let (batch, _, width) = *x.shape();
+    let token = token.retaped::<T>().try_reshape_like(&(1, width))?;
+    let tokens = spread_out(token.try_broadcast_like::<_, Axis<0>>(&(batch, 1, width))?)?;
     let (x, tape) = x.split_tape();
     let (tokens, token_tape) = tokens.split_tape();
     (tokens.put_tape(tape.merge(token_tape)), x.retaped::<T>()).try_concat_along(Axis::<1>)
@@ -64,18 +64,18 @@ pub(crate) fn check_range<const C: usize>(
     Ok(())
 }
 
-pub(crate) fn select_token<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
+pub(crate) fn select_token<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(usize, usize, usize), E, D, T>,
     index: usize,
-) -> Result<Tensor<(usize, Const<C>), E, D, T>, D::Err> {
-    let (batch, _, _) = *x.shape();
-    sliceable(x)?.try_slice((.., index..index + 1, ..))?.try_reshape_like(&(batch, Const::<C>))
+) -> Result<Tensor<(usize, usize), E, D, T>, D::Err> {
+    let (batch, _, width) = *x.shape();
+    sliceable(x)?.try_slice((.., index..index + 1, ..))?.try_reshape_like(&(batch, width))
 }
 
-pub(crate) fn mean_tokens<const C: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(usize, usize, Const<C>), E, D, T>,
+pub(crate) fn mean_tokens<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(usize, usize, usize), E, D, T>,
     first: usize,
-) -> Result<Tensor<(usize, Const<C>), E, D, T>, D::Err> {
+) -> Result<Tensor<(usize, usize), E, D, T>, D::Err> {
     sliceable(x)?.try_slice((.., first.., ..))?.try_mean::<_, Axis<1>>()
 }
 

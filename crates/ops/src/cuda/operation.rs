@@ -1,0 +1,116 @@
+//! Kernels on dfdx's tapes.
+
+use dfdx::{
+    prelude::{Cuda, Gradients, PutTape, ReshapeTo, Shape, SplitTape, Storage, Tape, Tensor, ZerosTensor},
+    tensor::{CudaError, NoneTape},
+};
+
+use super::{
+    gpu::{Gpu, Scratch, address},
+    pointer::{Address, address_of},
+};
+use crate::{Erase, Error, Result, erased, typed};
+
+/// A tensor on the device, without tape.
+pub(super) type OnGpu<S> = Tensor<S, f32, Cuda, NoneTape>;
+
+/// A differentiable operation by kernels.
+pub(super) trait Operation: 'static {
+    /// What errors call it.
+    fn name(&self) -> &'static str;
+
+    /// Writes `y` from the inputs. Returns what the backward pass needs besides them.
+    fn forward(&self, gpu: &'static Gpu, inputs: &[Address], y: Address) -> Result<Vec<Scratch>, CudaError>;
+
+    /// Adds to the gradient of each input what `dy` gives it.
+    fn backward(
+        &self,
+        gpu: &'static Gpu,
+        inputs: &[Address],
+        kept: &[Scratch],
+        dy: Address,
+        gradients: &[Address],
+    ) -> Result<(), CudaError>;
+
+    /// Whether an input wants its gradient. Where not, the address of it is 0.
+    fn wants(&self, input: usize) -> bool {
+        let _ = input;
+        true
+    }
+}
+
+/// An input that waits for the backward pass.
+pub(super) trait Input {
+    fn address(&self, op: &'static str) -> Result<Address>;
+    fn gradient(&self, gradients: &mut Gradients<f32, Cuda>) -> Result<Address, CudaError>;
+}
+
+impl<S: Shape> Input for OnGpu<S> {
+    fn address(&self, op: &'static str) -> Result<Address> {
+        address_of(op, self)
+    }
+
+    fn gradient(&self, gradients: &mut Gradients<f32, Cuda>) -> Result<Address, CudaError> {
+        Ok(address(gradients.get_or_alloc_mut(self)?))
+    }
+}
+
+/// A parameter, to be held: a copy that shares its numbers.
+pub(super) fn input<S: Erase>(parameter: &OnGpu<S>) -> Box<dyn Input> {
+    Box::new(erased(parameter.clone()))
+}
+
+/// `operation` of `x` and `parameters`, a tensor of shape `out`, with gradients for all of them. x is copied if it is a view.
+pub(super) fn run<X: Erase, Y: Erase, T: Tape<f32, Cuda>>(
+    gpu: &'static Gpu,
+    operation: impl Operation,
+    x: Tensor<X, f32, Cuda, T>,
+    parameters: Vec<Box<dyn Input>>,
+    out: Y,
+) -> Result<Tensor<Y, f32, Cuda, T>> {
+    let name = operation.name();
+    typed(name, run_erased(gpu, Box::new(operation), erased(x), parameters, out.erase())?)
+}
+
+fn run_erased<X: Shape, Y: Shape, T: Tape<f32, Cuda>>(
+    gpu: &'static Gpu,
+    operation: Box<dyn Operation>,
+    x: Tensor<X, f32, Cuda, T>,
+    parameters: Vec<Box<dyn Input>>,
+    out: Y,
+) -> Result<Tensor<Y, f32, Cuda, T>> {
+    let name = operation.name();
+    let failed = |error: CudaError| Error::device(name, error);
+    let (x, mut tape) = x.try_contiguous().map_err(failed)?.split_tape();
+    let cuda = x.device().clone();
+    let mut inputs: Vec<Box<dyn Input>> = vec![Box::new(x)];
+    inputs.extend(parameters);
+    let addresses = inputs.iter().map(|it| it.address(name)).collect::<Result<Vec<_>>>()?;
+    // Zeros are the only public way to a new tensor.
+    let y: OnGpu<Y> = cuda.try_zeros_like(&out).map_err(failed)?;
+    let kept = operation.forward(gpu, &addresses, y.address(name)?).map_err(failed)?;
+    if T::OWNS_TAPE {
+        let ghost = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let dy = take_gradient(&cuda, gradients, &ghost)?;
+            drop(ghost);
+            let gradients = inputs
+                .iter()
+                .enumerate()
+                .map(|(i, it)| if operation.wants(i) { it.gradient(gradients) } else { Ok(0) })
+                .collect::<Result<Vec<_>, _>>()?;
+            operation.backward(gpu, &addresses, &kept, address(&dy), &gradients)
+        });
+    }
+    Ok(y.put_tape(tape))
+}
+
+/// The gradient of a result, out of `gradients`: it goes back to where new ones come from as soon as it has been used.
+fn take_gradient<S: Shape>(
+    cuda: &Cuda,
+    gradients: &mut Gradients<f32, Cuda>,
+    of: &OnGpu<S>,
+) -> Result<<Cuda as Storage<f32>>::Vec, CudaError> {
+    let nothing = <Cuda as Storage<f32>>::try_alloc_len(cuda, 0)?;
+    Ok(std::mem::replace(gradients.get_or_alloc_mut(of)?, nothing))
+}

@@ -1,0 +1,127 @@
+//! AdamW for all parameters in one launch.
+
+use dfdx::{
+    prelude::{Cuda, Gradients, HasShape, ReshapeTo, Tensor, ZerosTensor},
+    tensor::CudaError,
+};
+
+use super::{
+    gpu::{Argument, Gpu, Launch, address, small},
+    operation::OnGpu,
+    pointer::{Address, address_of},
+};
+use crate::{AdamWStep, Erase, Error, Moments, Result, erase::with_erased};
+use Argument::{Address as At, F32};
+
+/// Numbers that a block works on.
+const PER_BLOCK: usize = 4096;
+
+/// Numbers before and after an update. They are two buffers: others may share the one before, and have to find it as it was.
+#[derive(Debug)]
+struct Change {
+    before: OnGpu<(usize,)>,
+    after: OnGpu<(usize,)>,
+}
+
+impl Change {
+    /// Gives `tensor` a new buffer, which nothing is written to yet.
+    fn of<S: Erase>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<Self> {
+        let failed = |error: CudaError| Error::device("adamw", error);
+        let numel = (tensor.shape().num_elements(),);
+        // A parameter that is a view is refused, as everywhere.
+        address_of("adamw", tensor)?;
+        let before = tensor.clone().try_reshape_like(&numel).map_err(failed)?;
+        let after = before.device().try_zeros_like(&numel).map_err(failed)?;
+        with_erased(tensor, |tensor| {
+            let shape = *tensor.shape();
+            after.clone().try_reshape_like(&shape).map(|new| *tensor = new)
+        })
+        .map_err(failed)?;
+        Ok(Self { before, after })
+    }
+}
+
+/// What is left to [`finish`]: one parameter's update.
+#[derive(Debug)]
+pub(crate) struct Update {
+    gpu: &'static Gpu,
+    parameter: Change,
+    first: Change,
+    second: Change,
+    step: AdamWStep,
+}
+
+impl Update {
+    pub(super) fn new<S: Erase>(
+        gpu: &'static Gpu,
+        parameter: &mut Tensor<S, f32, Cuda>,
+        moments: &mut Moments<f32, Cuda>,
+        step: &AdamWStep,
+    ) -> Result<Self> {
+        let (first, second) = (Change::of(&mut moments.first)?, Change::of(&mut moments.second)?);
+        Ok(Self { gpu, parameter: Change::of(parameter)?, first, second, step: *step })
+    }
+
+    /// A row of the table that the kernel reads: `Update` there.
+    fn row(&self, gradient: Address, first_block: u32) -> Result<Row> {
+        let at = |tensor| address_of("adamw", tensor);
+        let (rate, correction) = self.step.corrections();
+        Ok(Row {
+            parameter: at(&self.parameter.before)?,
+            new_parameter: at(&self.parameter.after)?,
+            gradient,
+            first: at(&self.first.before)?,
+            new_first: at(&self.first.after)?,
+            second: at(&self.second.before)?,
+            new_second: at(&self.second.after)?,
+            count: self.parameter.before.shape().0 as u64,
+            keep: (1.0 - self.step.lr * self.step.weight_decay) as f32,
+            rate: rate as f32,
+            correction: correction as f32,
+            first_block,
+        })
+    }
+}
+
+/// As the kernel has it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Row {
+    parameter: Address,
+    new_parameter: Address,
+    gradient: Address,
+    first: Address,
+    new_first: Address,
+    second: Address,
+    new_second: Address,
+    count: u64,
+    keep: f32,
+    rate: f32,
+    correction: f32,
+    first_block: u32,
+}
+
+/// Does all of `updates`, which have the same decays of averages, `eps` and factor of gradients.
+pub(super) fn finish(updates: Vec<Update>, gradients: &mut Gradients<f32, Cuda>) -> Result<()> {
+    let Some(Update { gpu, step, .. }) = updates.first() else { return Ok(()) };
+    let failed = |error: CudaError| Error::device("adamw", error);
+    let (mut rows, mut blocks) = (Vec::with_capacity(updates.len()), 0);
+    for update in &updates {
+        let same = |a: &AdamWStep, b: &AdamWStep| {
+            (a.beta1, a.beta2, a.eps, a.gradient_scale) == (b.beta1, b.beta2, b.eps, b.gradient_scale)
+        };
+        if !same(&update.step, step) {
+            let what = "updates of one step have the same decays, eps and factor of gradients".to_owned();
+            return Err(Error::Argument { op: "adamw", what });
+        }
+        let before = &update.parameter.before;
+        let gradient = address(gradients.get_or_alloc_mut(before).map_err(failed)?);
+        rows.push(update.row(gradient, blocks as u32)?);
+        blocks += before.shape().0.div_ceil(PER_BLOCK);
+    }
+    let table = gpu.upload(&rows).map_err(failed)?;
+    let launch = Launch { grid: (blocks, 1), threads: 256, shared_bytes: 0 };
+    let decays = [step.beta1, step.beta2, step.eps, step.gradient_scale].map(|it| F32(it as f32));
+    let arguments = [&[At(table.address), small(rows.len()), small(PER_BLOCK)][..], &decays].concat();
+    gpu.launch("adamw", launch, &arguments).map_err(failed)
+}

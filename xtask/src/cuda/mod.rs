@@ -1,0 +1,42 @@
+//! CUDA without a GPU: tests on an emulated device.
+
+mod compile;
+mod error;
+mod test;
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+    process::ExitCode,
+};
+
+/// What the stand-in for `nvcc` calls this program with.
+const COMPILE: &str = "emulated-nvcc";
+
+/// Does what `words` ask for, if that is one of the commands here.
+pub fn run(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Option<ExitCode> {
+    let (first, rest) = words.split_first()?;
+    let done = match first.to_str()? {
+        "cuda-test" => test::run(cargo, workspace, rest),
+        "cuda-emulated" => test::emulated(cargo, workspace, rest),
+        COMPILE => compile::run(rest).map(|()| ExitCode::SUCCESS),
+        _ => return None,
+    };
+    Some(done.unwrap_or_else(|error| {
+        eprintln!("error: cargo xtask {}: {error}", first.to_string_lossy());
+        ExitCode::from(error.exit_code())
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_other_words_are_left_to_the_program() {
+        for words in [&["train", "cuda-test"][..], &["--help"], &["cuda"], &[]] {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert!(run("cargo".as_ref(), "/none".as_ref(), &words).is_none(), "{words:?}");
+        }
+    }
+}
