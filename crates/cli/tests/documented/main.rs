@@ -91,7 +91,7 @@ fn not_holding(entry: &Entry, reason: NotRun, packages: &BTreeMap<String, PathBu
         at.and_then(|at| words.get(at + 1)).is_some_and(|word| commands.contains(word))
     };
     let holds = match reason {
-        NotRun::IsTheTests => cargo(&["test"]),
+        NotRun::IsTheTests => cargo(&["test"]) || words.starts_with(&["cargo", "xtask", "cuda-test"]),
         NotRun::IsABenchmark => cargo(&["bench"]),
         NotRun::BuildsDocuments => cargo(&["doc"]),
         NotRun::IsABuild => {
