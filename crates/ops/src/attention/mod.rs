@@ -15,10 +15,7 @@ pub(crate) use forward::forward;
 pub(crate) use heads::Gate;
 pub(crate) use kernel::{Kept, Layer, Projection};
 
-use crate::{
-    Backend, Branch, Error, Result, branch,
-    erase::{composed, erased},
-};
+use crate::{Backend, Branch, Error, Result, branch};
 
 /// Sizes of an attention core.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -167,15 +164,12 @@ pub(crate) fn composition<const C: usize, E: Dtype, D: Backend<E>, T: Tape<E, D>
     readout: Readout,
     branch: Option<Branch<'_, C, E, D>>,
 ) -> Result<Tensor<(usize, usize, Const<C>), E, D, T>> {
-    let dims = check(heads, x.shape(), branch.as_ref())?;
+    check(heads, x.shape(), branch.as_ref())?;
     let shape = *x.shape();
     let y = branch::around(device, x, branch, |x| {
         let out = (shape.0, shape.1, Const::<3>, Const::<C>);
         let qkv = device.linear(x, weights.qkv, weights.qkv_bias, out)?;
-        let mixed =
-            map(dims, erased(qkv), 3).and_then(|(map, qkv)| apply(dims, map, (qkv.retaped::<T>(), 3, 2)));
-        let mixed = composed::<(usize, usize, Const<C>), _, _, _>("self_attention", mixed)?;
-        device.linear(mixed, weights.proj, Some(weights.proj_bias), shape)
+        device.linear(device.attention_heads(heads, qkv)?, weights.proj, Some(weights.proj_bias), shape)
     })?;
     read_out(device, y, readout)
 }

@@ -16,8 +16,8 @@ use super::{
     tokens::{AddPosition, PrependToken, SumTokens},
 };
 use crate::{
-    AdamWStep, Backend, Branch, Erase, Error, GatedSelfAttentionWeights, Grid, Moments, Readout, Result,
-    SelfAttentionWeights, Updates, Window, adamw, attention, branch, conv2d, cross_entropy,
+    AdamWStep, Backend, Branch, Erase, Error, GatedSelfAttentionWeights, Grid, Moments, Result, Updates,
+    Window, adamw, attention, branch, conv2d, cross_entropy,
     erase::{composed, erased, held},
     gated_attention, gelu, layer_norm, linear, patch_embed, relu, residual, tokens,
 };
@@ -145,24 +145,6 @@ impl Backend<f32> for Cuda {
                 composed("cross_entropy", cross_entropy::composition(dims, erased(logits), targets))
             }
         }
-    }
-
-    fn self_attention<const C: usize, T: Tape<f32, Self>>(
-        &self,
-        heads: usize,
-        x: Tokens<C, T>,
-        weights: SelfAttentionWeights<'_, C, f32, Self>,
-        readout: Readout,
-        branch: Option<Branch<'_, C, f32, Self>>,
-    ) -> Result<Tokens<C, T>> {
-        attention::check(heads, x.shape(), branch.as_ref())?;
-        let shape = *x.shape();
-        let y = branch::around(self, x, branch, |x| {
-            let out = (shape.0, shape.1, Const::<3>, Const::<C>);
-            let mixed = self.attention_heads(heads, self.linear(x, weights.qkv, weights.qkv_bias, out)?)?;
-            self.linear(mixed, weights.proj, Some(weights.proj_bias), shape)
-        })?;
-        attention::read_out(self, y, readout)
     }
 
     fn attention_heads<const C: usize, T: Tape<f32, Self>>(
