@@ -6,7 +6,7 @@ use inductive_ops::{Backend, DropPath};
 
 use crate::{
     Error, ModelSpec, Result,
-    model::{Logits, Model},
+    model::{Logits, Model, begin_pass},
 };
 
 /// How a head begins.
@@ -25,6 +25,22 @@ pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: Module<E, D> {
     /// How they begin.
     const HEAD_INIT: HeadInit = HeadInit::Normal;
 
+    /// Height and width of the images it is made for.
+    fn image(&self) -> (usize, usize);
+
+    /// How many blocks a pass goes through, those of the stem too. Each asks the context for its rate of stochastic depth.
+    fn depth(&self) -> usize;
+
+    /// The pass of [`features`](Self::features), which has looked at the images and dealt out the rates.
+    ///
+    /// # Errors
+    /// A device without memory for it.
+    fn pass<T: Taped<E, D>>(
+        &self,
+        images: Images<E, D, T>,
+        context: &mut Context<'_, E>,
+    ) -> Result<Tensor<(usize, Const<C>), E, D, T>>;
+
     /// images: `[batch, 3, height, width]`; result: `[batch, C]`, normalised, ready for the head.
     ///
     /// # Errors
@@ -32,8 +48,11 @@ pub trait Trunk<const C: usize, E: Dtype, D: Backend<E>>: Module<E, D> {
     fn features<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
-        context: Context<'_, E>,
-    ) -> Result<Tensor<(usize, Const<C>), E, D, T>>;
+        mut context: Context<'_, E>,
+    ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
+        begin_pass(&images, self.image(), &mut context, self.depth())?;
+        self.pass(images, &mut context)
+    }
 
     /// How the tokens of block `index` lie on the image.
     fn layout(&self, index: usize) -> Layout;
@@ -196,12 +215,20 @@ impl<M: Trunk<C, E, D>, const C: usize, const R: usize, E: Dtype, D: Backend<E>>
     const HEAD: &'static str = M::HEAD;
     const HEAD_INIT: HeadInit = M::HEAD_INIT;
 
-    fn features<T: Taped<E, D>>(
+    fn image(&self) -> (usize, usize) {
+        self.trunk.image()
+    }
+
+    fn depth(&self) -> usize {
+        self.trunk.depth()
+    }
+
+    fn pass<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
-        context: Context<'_, E>,
+        context: &mut Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<R>), E, D, T>> {
-        let features = self.fc.apply_flat(self.trunk.features(images, context)?)?;
+        let features = self.fc.apply_flat(self.trunk.pass(images, context)?)?;
         features.try_tanh().map_err(|e| Error::device("pre_logits", e))
     }
 

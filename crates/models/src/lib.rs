@@ -38,6 +38,8 @@ mod resnet;
 mod spec;
 mod stage;
 mod switch;
+#[cfg(test)]
+mod testing;
 mod transformer;
 
 pub use classifier::{Classifier, Head, HeadInit, Represented, Trunk};

@@ -7,7 +7,7 @@ use inductive_nn::{
 };
 use inductive_ops::{Backend, Grid, Readout};
 
-use crate::{Error, Result, classifier::Trunk, model::begin_pass};
+use crate::{Error, Result, classifier::Trunk};
 
 /// Name of the position embedding.
 const POSITION: &str = "pos_embed";
@@ -132,6 +132,28 @@ pub enum Joins {
 ///
 /// `N` is the number of positions: `usize`, or dfdx's `Const` of it, with which positions of another number do not compile. That
 /// there are as many as the grid has patches is checked when a [`Classifier`](crate::Classifier) is made of it, and when it runs.
+///
+/// ```
+/// # use dfdx::prelude::*;
+/// # use inductive_models::{Features, Position, Transformer};
+/// # use inductive_nn::{Build, PatchEmbed};
+/// type Trunk = Transformer<PatchEmbed<32, 4, f32, Cpu>, 32, f32, Cpu, Const<24>>;
+/// let dev = Cpu::default();
+/// let trunk: Trunk = Transformer::new(&dev, PatchEmbed::new(&dev)?, vec![], (16, 24), Features::MeanOfNorm)?
+///     .positions(Position::learned(&dev, Const)?);
+/// # Ok::<(), inductive_models::Error>(())
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use dfdx::prelude::*;
+/// # use inductive_models::{Features, Position, Transformer};
+/// # use inductive_nn::{Build, PatchEmbed};
+/// # type Trunk = Transformer<PatchEmbed<32, 4, f32, Cpu>, 32, f32, Cpu, Const<24>>;
+/// # let dev = Cpu::default();
+/// let trunk: Trunk = Transformer::new(&dev, PatchEmbed::new(&dev)?, vec![], (16, 24), Features::MeanOfNorm)?
+///     .positions(Position::learned(&dev, Const::<25>)?);
+/// # Ok::<(), inductive_models::Error>(())
+/// ```
 pub struct Transformer<STEM, const C: usize, E: Dtype, D: Device<E>, N: Dim = usize> {
     /// `cls_token`, if there is one.
     pub cls_token: Option<ClassToken<C, E, D>>,
@@ -197,11 +219,6 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trans
     /// The patches of an image, as the blocks see them.
     pub fn grid(&self) -> Grid {
         self.grid
-    }
-
-    /// Blocks, those in the stem too.
-    pub fn depth(&self) -> usize {
-        self.stem.depth() + self.blocks.len()
     }
 
     /// How the tokens lie before the class token has joined, and after.
@@ -290,15 +307,22 @@ impl<STEM, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Layer<E> for Transfo
 impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trunk<C, E, D>
     for Transformer<STEM, C, E, D, N>
 {
-    fn features<T: Taped<E, D>>(
+    fn image(&self) -> (usize, usize) {
+        self.image
+    }
+
+    fn depth(&self) -> usize {
+        self.stem.depth() + self.blocks.len()
+    }
+
+    fn pass<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
-        mut context: Context<'_, E>,
+        context: &mut Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
-        let device = images.device().clone();
         self.check()?;
-        begin_pass(&images, self.image, &mut context, self.depth())?;
-        let (mut tokens, grid) = self.stem.tokens(images, &mut context)?;
+        let device = images.device().clone();
+        let (mut tokens, grid) = self.stem.tokens(images, context)?;
         if grid != self.grid {
             return Err(Error::parts("model", format!("a {} grid of patches", self.grid), grid));
         }
@@ -317,13 +341,13 @@ impl<STEM: Stem<C, E, D>, const C: usize, E: Dtype, D: Backend<E>, N: Dim> Trunk
         }
         context.enter(&self.blocks_name);
         let (early, late) = self.blocks.split_at(self.joins());
-        tokens = run_blocks(early, tokens, &patches, Readout::All, &mut context)?;
+        tokens = run_blocks(early, tokens, &patches, Readout::All, context)?;
         if let Some(ClassToken { token, joins: Joins::BeforeBlock(_) }) = class_token {
             tokens = device.prepend_token(tokens, token)?;
         }
         // The mean needs every token, of the last block too.
         let readout = if self.features == Features::ClassToken { Readout::First } else { Readout::All };
-        tokens = run_blocks(late, tokens, &all, readout, &mut context)?;
+        tokens = run_blocks(late, tokens, &all, readout, context)?;
         Ok(match self.features {
             Features::ClassToken => self.norm.apply(device.select_token(tokens, 0)?)?,
             Features::MeanOfNorm => device.mean_tokens(self.norm.apply(tokens)?, 0)?,

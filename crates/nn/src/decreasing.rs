@@ -21,14 +21,21 @@ use crate::{
 /// and values have a bias, as in all released models. A layer without attention does not compile, nor one without convolution,
 /// which is [`Mhsa`]:
 ///
-/// ```compile_fail
+/// ```
+/// # use dfdx::prelude::*;
+/// use inductive_nn::{Build, ConvAttention};
+/// ConvAttention::<10, 6, 4, 2, f32, Cpu>::new(&Cpu::default())?;
+/// # Ok::<(), inductive_nn::Error>(())
+/// ```
+///
+/// ```compile_fail,E0080
 /// # use dfdx::prelude::*;
 /// use inductive_nn::{Build, ConvAttention};
 /// ConvAttention::<10, 10, 0, 2, f32, Cpu>::new(&Cpu::default())?;
 /// # Ok::<(), inductive_nn::Error>(())
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// # use dfdx::prelude::*;
 /// use inductive_nn::{Build, ConvAttention};
 /// ConvAttention::<10, 0, 10, 2, f32, Cpu>::new(&Cpu::default())?;

@@ -22,7 +22,6 @@ use inductive_ops::{Activation, Backend, Grid, Window};
 use crate::{
     Result,
     classifier::{HeadInit, Trunk},
-    model::begin_pass,
 };
 
 /// ReLU or GELU of each number.
@@ -200,15 +199,21 @@ impl<const C: usize, const K: usize, const P: usize, const RELU: bool, E: Dtype,
 {
     const HEAD_INIT: HeadInit = HeadInit::Uniform;
 
-    fn features<T: Taped<E, D>>(
+    fn image(&self) -> (usize, usize) {
+        self.image
+    }
+
+    fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn pass<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
-        mut context: Context<'_, E>,
+        context: &mut Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
-        let device = images.device().clone();
-        begin_pass(&images, self.image, &mut context, self.blocks.len())?;
-        let layout = self.layout(0);
-        let mut x = self.stem.apply(images, &mut context)?;
+        let (device, layout) = (images.device().clone(), self.layout(0));
+        let mut x = self.stem.apply(images, context)?;
         context.keep_stem("stem", &layout, &x);
         for block in &self.blocks {
             let (statistics, record) =

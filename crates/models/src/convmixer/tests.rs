@@ -5,7 +5,7 @@ use inductive_nn::{Buffer, ModuleExt};
 use inductive_ops::DropPath;
 
 use super::*;
-use crate::{Classifier, Error, Model, ModelSpec};
+use crate::{Classifier, Error, Model, ModelSpec, testing::averages_reach_their_layers};
 
 /// Images of 12 x 8 pixels, 6 x 4 patches.
 type Small<E, const RELU: bool> = ConvMixer<6, 3, 2, RELU, E, Cpu>;
@@ -131,32 +131,10 @@ fn records_say_the_grid_of_every_block() {
     assert!((features[0] - mean).abs() < 1e-6, "{} {mean}", features[0]);
 }
 
-/// Takes the same batch in until the running averages are its own, and compares training with inference.
 #[test]
 fn running_averages_reach_their_own_layers() {
-    let mut model = build::<f32, false>();
-    let mut phase = 0.0;
-    model
-        .for_each_parameter_mut(&mut |p| {
-            phase += 1.0;
-            let values: Vec<f32> = (0..p.numel()).map(|i| 0.7 + 0.5 * (phase + i as f32).sin()).collect();
-            if p.shape().len() == 1 && p.trainable() { p.copy_from(&values) } else { Ok(()) }
-        })
-        .unwrap();
-    let mut statistics = BatchStatistics::default();
-    let train = model
-        .forward_batch(images(16).leaky_traced(), DropPath::default(), &mut statistics)
-        .unwrap()
-        .as_vec();
-    assert_eq!(statistics.layers().count(), 5, "stem, and two in each block");
-    for _ in 0..200 {
-        statistics.fold_into(&mut model).unwrap();
-    }
-    let eval = model.forward(images(16), None).unwrap().as_vec();
-    // Running variances are unbiased; there are 384 rows.
-    for (train, eval) in train.iter().zip(eval) {
-        assert!((train - eval).abs() < 0.01, "{train} {eval}");
-    }
+    let layers = averages_reach_their_layers(&mut build::<f32, false>(), images(16), 0.01);
+    assert_eq!(layers, 5, "stem, and two in each block");
 }
 
 /// Gradient of `sum_i i logit_i` with respect to the images.

@@ -7,7 +7,7 @@ use inductive_ops::Backend;
 
 use super::repeated;
 use crate::{
-    Attention, Family, ModelSpec, Pool, Result,
+    ModelSpec, Pool, Result,
     entry::Entry,
     transformer::{Features, Position, Transformer},
 };
@@ -43,8 +43,7 @@ pub fn pooled_vit<
 }
 
 fn entry(name: &str, sizes: [usize; 4], heads: usize) -> Entry {
-    let attention = Attention { heads, qkv_bias: true, pool: Pool::Average, ..Attention::default() };
-    Entry::new(super::spec(name, sizes, Family::Vit(attention))).with_init_by_width()
+    super::vit::read_by(name, sizes, heads, Pool::Average)
 }
 
 zoo! { pooled_vit;

@@ -6,7 +6,7 @@ use inductive_ops::Backend;
 
 use super::repeated;
 use crate::{
-    Attention, Family, ModelSpec, Result,
+    Attention, Family, ModelSpec, Pool, Result,
     entry::Entry,
     transformer::{Features, Joins, Position, Transformer},
 };
@@ -34,7 +34,12 @@ pub fn vit<const C: usize, const H: usize, const HIDDEN: usize, const P: usize, 
 }
 
 fn entry(name: &str, sizes: [usize; 4], heads: usize) -> Entry {
-    let attention = Attention { heads, qkv_bias: true, ..Attention::default() };
+    read_by(name, sizes, heads, Pool::Token)
+}
+
+/// A ViT whose head sees what `pool` makes of the tokens.
+pub(super) fn read_by(name: &str, sizes: [usize; 4], heads: usize, pool: Pool) -> Entry {
+    let attention = Attention { heads, qkv_bias: true, pool, ..Attention::default() };
     Entry::new(super::spec(name, sizes, Family::Vit(attention))).with_init_by_width()
 }
 

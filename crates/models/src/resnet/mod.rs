@@ -28,7 +28,6 @@ pub use stage::{
 use crate::{
     Result,
     classifier::{HeadInit, Trunk},
-    model::begin_pass,
 };
 use layers::strided;
 
@@ -176,23 +175,30 @@ where
     const HEAD: &'static str = "fc";
     const HEAD_INIT: HeadInit = HeadInit::Uniform;
 
-    fn features<T: Taped<E, D>>(
+    fn image(&self) -> (usize, usize) {
+        self.image
+    }
+
+    fn depth(&self) -> usize {
+        self.depths::<W, E, D>().iter().sum()
+    }
+
+    fn pass<T: Taped<E, D>>(
         &self,
         images: Images<E, D, T>,
-        mut context: Context<'_, E>,
+        context: &mut Context<'_, E>,
     ) -> Result<Tensor<(usize, Const<C>), E, D, T>> {
         let device = images.device().clone();
-        begin_pass(&images, self.image, &mut context, self.depths::<W, E, D>().iter().sum())?;
-        let (x, grid) = self.stem.apply(images, &mut context)?;
+        let (x, grid) = self.stem.apply(images, context)?;
         context.keep_stem("stem", &Layout::patches(grid), &x);
         context.enter("layer1");
-        let (x, grid) = self.layer1.run(x, grid, &mut context)?;
+        let (x, grid) = self.layer1.run(x, grid, context)?;
         context.enter("layer2");
-        let (x, grid) = self.layer2.run(x, grid, &mut context)?;
+        let (x, grid) = self.layer2.run(x, grid, context)?;
         context.enter("layer3");
-        let (x, grid) = self.layer3.run(x, grid, &mut context)?;
+        let (x, grid) = self.layer3.run(x, grid, context)?;
         context.enter("layer4");
-        let (x, _) = self.layer4.run(x, grid, &mut context)?;
+        let (x, _) = self.layer4.run(x, grid, context)?;
         Ok(device.mean_tokens(x, 0)?)
     }
 
