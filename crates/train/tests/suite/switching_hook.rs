@@ -1,7 +1,5 @@
 //! Layers that a hook of one's own makes attention, through the public API alone: a run that is stopped goes on with the same bits.
 
-mod common;
-
 use std::{
     path::Path,
     sync::{
@@ -10,7 +8,7 @@ use std::{
     },
 };
 
-use common::{assert_same_run, switching_recipe, switching_with, tensors};
+use crate::common::{assert_same_run, switching_recipe, switching_with, tensors};
 use dfdx::prelude::Cpu;
 use inductive_checkpoint::describe;
 use inductive_models::{BuildOptions, Model, build};

@@ -1,11 +1,9 @@
 //! Whether it learns, and always the same.
 
-mod common;
-
 use inductive_nn::ModuleExt;
 use std::{collections::BTreeMap, sync::Arc};
 
-use common::{bytes, fixed_batch, largest, tiny_recipe};
+use crate::common::{bytes, fixed_batch, largest, tiny_recipe};
 use dfdx::prelude::Cpu;
 use inductive_data::{DatasetInfo, ImageSet, Split};
 use inductive_train::{Learner, Outcome, Recipe, Silent, Synthetic, TrainOptions, train};

@@ -1,13 +1,11 @@
 //! Training on from a file: what a run begins with, and that it does not need the file to go on.
 
-mod common;
-
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use common::{
+use crate::common::{
     assert_same_run, bytes, run, run_to_end, run_until, switching_recipe, switching_with, tiny_recipe, values,
 };
 use inductive_checkpoint::{Metadata, TensorFile, TensorWriter, resample_abs_pos_embed, save};

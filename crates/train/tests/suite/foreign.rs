@@ -1,11 +1,9 @@
 //! What is not a run's is not touched, and what comes from outside is not believed: files in the folder, recipes, weights.
 
-mod common;
-
 use inductive_nn::ModuleExt;
 use std::{fs, path::Path};
 
-use common::{run, run_to_end, run_until, tiny_recipe};
+use crate::common::{run, run_to_end, run_until, tiny_recipe};
 use dfdx::prelude::Cpu;
 use inductive_data::{Loader, LoaderConfig, Pipeline};
 use inductive_models::{Model, build};

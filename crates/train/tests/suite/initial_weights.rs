@@ -1,8 +1,6 @@
 //! Runs that begin with designed weights, and parameters that keep theirs.
 
-mod common;
-
-use common::{bytes, fixed_batch, tiny_recipe, values};
+use crate::common::{bytes, fixed_batch, tiny_recipe, values};
 use dfdx::prelude::Cpu;
 use inductive_init::Strategy;
 use inductive_train::{Error, Init, Learner, Outcome, Recipe, Silent, TrainOptions, train};

@@ -1,7 +1,5 @@
 //! A run from parts of one's own, through the public API alone: model, data, transforms, schedule, hook, measure.
 
-mod common;
-
 use std::{
     path::Path,
     sync::{
@@ -10,7 +8,7 @@ use std::{
     },
 };
 
-use common::{assert_same_run, tensors, tiny_recipe, values};
+use crate::common::{assert_same_run, tensors, tiny_recipe, values};
 use dfdx::prelude::Cpu;
 use inductive_data::{DatasetInfo, Image, ImageSet, SampleRng, Split, Transform, rand::Rng};
 use inductive_models::{Attention, Classifier, Family, Model, ModelSpec, families};

@@ -1,8 +1,6 @@
 //! Initial weights of one's own under a name, in a recipe: what a user of the crates writes.
 
-mod common;
-
-use common::{tiny_recipe, values};
+use crate::common::{tiny_recipe, values};
 use dfdx::prelude::Cpu;
 use inductive_init::{
     AttentionInit, Dims, Error as InitError, Initializer, LinearInit, Progress, add_initializer,

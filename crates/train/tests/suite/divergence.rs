@@ -1,11 +1,9 @@
 //! A run that stops being finite stops, says where, and keeps its last good weights.
 
-mod common;
-
 use inductive_nn::ModuleExt;
 use std::fs;
 
-use common::{bytes, fixed_batch, tensors, tiny_recipe};
+use crate::common::{bytes, fixed_batch, tensors, tiny_recipe};
 use dfdx::prelude::Cpu;
 use inductive_train::{Error, Learner, Metrics, Progress, Recipe, SaveEvery, Silent, TrainOptions, train};
 

@@ -1,7 +1,5 @@
 //! A run that is stopped or killed and continued is the run that was not.
 
-mod common;
-
 use std::{
     fs,
     path::Path,
@@ -14,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{assert_same_run, run, run_to_end, run_until, switching_recipe, tensors, tiny_recipe};
+use crate::common::{assert_same_run, run, run_to_end, run_until, switching_recipe, tensors, tiny_recipe};
 use dfdx::prelude::Cpu;
 use inductive_train::{
     Error, Metrics, Outcome, Progress, Recipe, SaveEvery, Silent, StepInfo, Synthetic, TrainOptions,
@@ -108,7 +106,7 @@ fn kill_and_resume(recipe: &Recipe, variables: Option<(&str, &str)>) {
     let want = run_to_end(recipe, &undisturbed);
     let start = || {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "victim", "--nocapture"])
+            .args(["--exact", "resume::victim", "--nocapture"])
             .env(VICTIM, &killed)
             .envs(variables)
             .stdout(Stdio::null())

@@ -1,10 +1,8 @@
 //! Runs whose layers leave convolution for attention.
 
-mod common;
-
 use std::sync::{Arc, atomic::AtomicBool};
 
-use common::{
+use crate::common::{
     assert_same_run, fixed_batch, largest, run, run_to_end, run_until, switching_recipe, switching_with,
 };
 use dfdx::prelude::*;

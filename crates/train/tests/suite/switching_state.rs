@@ -1,7 +1,5 @@
 //! Runs whose layers leave convolution, stopped and continued.
 
-mod common;
-
 use std::{
     path::Path,
     sync::{
@@ -10,7 +8,7 @@ use std::{
     },
 };
 
-use common::{assert_same_run, run, run_to_end, run_until, switching_recipe, switching_with, tensors};
+use crate::common::{assert_same_run, run, run_to_end, run_until, switching_recipe, switching_with, tensors};
 use inductive_nn::{Gate, Positions};
 use inductive_schedule::{Duration, SwitchTimes};
 use inductive_train::{Error, Metrics, Outcome, Progress, Recipe, SaveEvery, Silent, TrainOptions};
