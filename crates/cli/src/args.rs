@@ -163,10 +163,10 @@ pub struct Reparameterize {
     /// `held` (position alone).
     #[arg(long, default_value = "linear:1", value_name = "GATE")]
     pub gate: String,
-    #[arg(long, default_value = help::DATA, help = help::data(
-        "logits before and after are compared on some of the test images"
+    #[arg(long, help = help::data(
+        "logits before and after are compared on some of the test images; if it is not given, of a run on its own, else on `synthetic`"
     ))]
-    pub data: String,
+    pub data: Option<String>,
 }
 
 #[derive(Debug, Args)]

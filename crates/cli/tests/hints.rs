@@ -76,6 +76,26 @@ fn eval_after_train(recipe: &str, started_as: &str) {
     );
 }
 
+/// A program that no shell finds by its name is named by its path, spaces and all.
+#[test]
+fn started_by_its_path_it_is_named_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    fs::create_dir(d.join("my bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_inductive"), d.join("my bin/other name")).unwrap();
+    fs::write(d.join("recipe.toml"), format!("model = \"deit_micro\"\nepochs = 1\n{SYNTHETIC}")).unwrap();
+    let train = "'my bin/other name' train recipe.toml --out run";
+    let bash = || {
+        let mut bash = Command::new("bash");
+        bash.current_dir(d).env_remove(STARTED_AS);
+        bash
+    };
+    let shown = succeeded(&in_time(bash().args(["-c", train])));
+    let next = hint(&shown, "next: ");
+    assert_eq!(next, "'my bin/other name' eval run");
+    assert_eq!(accuracy(&succeeded(&in_time(bash().args(["-c", next])))), accuracy(&shown));
+}
+
 /// Synthetic images that are not the default ones, in batches that are not.
 const SYNTHETIC: &str = "batch_size = 16\nlr = 3e-3\n[synthetic]\ntrain = 160\ntest = 37\nseed = 5\n";
 

@@ -33,6 +33,21 @@ fn accuracy(folder: &Path, model: &str, weights: &str) -> String {
     out.split_once(" on ").unwrap().1.to_owned()
 }
 
+#[test]
+fn a_run_is_looked_at_with_its_own_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let recipe =
+        "model = \"prs_nano\"\nepochs = \"1 steps\"\nbatch_size = 4\n[synthetic]\ntrain = 20\ntest = 20\n";
+    fs::write(d.join("recipe.toml"), recipe).unwrap();
+    succeeds(d, &["train", "recipe.toml", "--out", "run"]);
+    let args = ["reparameterize", "run", "--layers", "all", "--out", "out.safetensors"];
+    assert!(succeeds(d, &args).contains("logits of 20 test images of synthetic,"));
+    // Any 32 of the usual ones.
+    let others = [&args[..], &["--data", "synthetic-parity"]].concat();
+    assert!(succeeds(d, &others).contains(" test images of synthetic-parity,"));
+}
+
 /// The largest difference that the output tells.
 fn apart(out: &str) -> f64 {
     let rest = out.split_once("the largest difference is ").unwrap().1;

@@ -6,17 +6,18 @@ use std::{
 };
 
 use inductive_checkpoint::{Description, LoadOptions, Metadata, check_writable, describe, save};
-use inductive_data::DataSpec;
+use inductive_data::{DataSpec, SyntheticConfig};
 use inductive_files::{did_you_mean, names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
 use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization, is_in};
 use inductive_report::table::{Cell, Column, Table};
-use inductive_train::{Probe, build_options_of, check_weights, load_weights};
+use inductive_train::{Probe, Synthetic, build_options_of, check_weights, load_weights};
 
 use crate::{
     args,
-    commands::{Done, Settings, eval::weights_of_run},
+    commands::{Done, Settings, eval},
     error::{Error, Result, of_weights},
+    help,
     hint::{Line, on_data},
     output::{note, say, say_prose, say_set, terminal},
 };
@@ -32,7 +33,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let how =
         Reparameterization { positions: Positions::Kernel { alpha: args.alpha }, gate: gate(&args.gate)? };
     how.check().map_err(|error| Error::Usage(error.to_string()))?;
-    let (name, weights) = source(device, &args)?;
+    let Source { name, weights, data, synthetic } = source(device, &args)?;
     let target = find_switchable(&name)?.spec.name;
     let about = describe(&weights)?;
     let options =
@@ -51,12 +52,10 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     check_weights(&*before).map_err(of_weights(&weights))?;
     check_writable(out)?;
     let replaced = out.exists();
-    let data = args
-        .data
-        .parse::<DataSpec>()?
-        .load(&inductive_data::LoadOptions { image_size: before.spec().image, ..Default::default() })?;
-    data.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
-    let probe = Probe::new(&*data.test, &*before)?;
+    let images = inductive_data::LoadOptions { image_size: before.spec().image, synthetic };
+    let split = data.parse::<DataSpec>()?.load(&images)?;
+    split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
+    let probe = Probe::new(&*split.test, &*before)?;
 
     let old = probe.logits(device, &*before)?;
     for index in &chosen {
@@ -82,7 +81,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     say_prose(format!(
         "logits of {} test images of {}, before and after: the largest difference is {apart:.1e}, the largest logit {scale:.1}",
         probe.count(),
-        shown(&args.data)
+        shown(&data)
     ))?;
     if apart >= SAME * scale.max(1.0) {
         note(&format!("warning: the network does not compute what it computed{}", why(&args, how.gate)));
@@ -90,7 +89,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     let earlier = if replaced { ", in place of an earlier file" } else { "" };
     say(format!("written: {} ({target}, {} parameters{earlier})", shown(out.display()), after.num_params()))?;
     let eval = Line::new("eval").word(&target).option("weights", out);
-    let eval = on_data(eval, Some(&args.data), after.spec(), &*data.test, &settings.common);
+    let eval = on_data(eval, Some(&data), after.spec(), &*split.test, &settings.common);
     say(format!("\nnext: {eval}"))?;
     let path = toml::Value::from(out.display().to_string());
     say(format!("To train on, in a recipe:\nmodel = \"{target}\"\nweights = {}", shown(path)))?;
@@ -134,20 +133,35 @@ fn gate(text: &str) -> Result<Gate> {
     }
 }
 
-/// Name of the model, and its file: both given, or a file that says its model, also as the folder of a run.
-fn source<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<(String, PathBuf)> {
+/// What is to be changed, and the images that it is looked at with.
+struct Source {
+    /// The model's.
+    name: String,
+    weights: PathBuf,
+    data: String,
+    synthetic: SyntheticConfig,
+}
+
+/// Model and file: both given, or a file that says its model, also as the folder of a run.
+fn source<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<Source> {
+    let path = Path::new(&args.model);
+    if args.weights.is_none() && find(&args.model).is_err() && path.is_dir() {
+        let (recipe, weights) = eval::of_run(path, None, args.data.as_ref())?;
+        let Synthetic { train, test, seed } = recipe.synthetic;
+        let synthetic = SyntheticConfig { train, test, seed };
+        return Ok(Source { name: recipe.model, weights, data: recipe.data, synthetic });
+    }
+    let (name, weights) = of_file(device, args)?;
+    let data = args.data.clone().unwrap_or_else(|| help::DATA.to_owned());
+    Ok(Source { name, weights, data, synthetic: SyntheticConfig::default() })
+}
+
+fn of_file<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<(String, PathBuf)> {
     if let Some(weights) = &args.weights {
         find(&args.model)?;
         return Ok((args.model.clone(), weights.clone()));
     }
     let path = Path::new(&args.model);
-    if find(&args.model).is_err() && path.is_dir() {
-        let weights = weights_of_run(path)?;
-        return source(
-            device,
-            &args::Reparameterize { model: weights.display().to_string(), ..args.clone() },
-        );
-    }
     if !args.model.ends_with(".safetensors") && !names_a_file(path) {
         let target = find_switchable(&args.model)?.spec.name;
         return Err(what_to_give(&build(device, &target, &BuildOptions::default())?.model.switchable()?));

@@ -18,9 +18,17 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How `cargo xtask` starts the program.
 pub const STARTED_AS: &str = "INDUCTIVE_STARTED_AS";
 
+/// The program, as a shell starts it that has found it by its name.
+pub fn by_name() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inductive"));
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::arg0(&mut command, "inductive");
+    command
+}
+
 /// The program in a folder, with nothing to read and everything it says kept, in lines that are long enough for every table.
 pub fn program(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inductive"));
+    let mut command = by_name();
     command.args(args).current_dir(folder).env("COLUMNS", "120");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

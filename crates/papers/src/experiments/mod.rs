@@ -102,7 +102,7 @@ impl Preset {
         match self {
             Self::Smoke => "seconds",
             Self::Quick => "minutes",
-            Self::Small => "an hour or so",
+            Self::Small => "hours",
         }
     }
 }

@@ -45,6 +45,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Don
     let data: DataSpec = of.parse()?;
     let request = Request::new(&args)?;
     let model = request.model(device)?;
+    let usual_images = synthetic == SyntheticConfig::default();
     let split = data.load(&LoadOptions { image_size: model.spec().image, synthetic })?;
     split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
 
@@ -72,6 +73,6 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: Fourier) -> Result<Don
     for ((what, _), path) in figures.iter().zip(&paths) {
         show::written(path, what)?;
     }
-    request.next(&args, &settings.common)?;
+    request.next(&args, usual_images, &settings.common)?;
     Ok(Done::Complete)
 }

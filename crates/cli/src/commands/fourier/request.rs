@@ -138,8 +138,8 @@ impl Request {
         self.out.iter().flat_map(|out| figures.map(|figure| path(out, figure))).collect()
     }
 
-    /// What to do next. args: those that were given.
-    pub fn next(&self, args: &Fourier, common: &Common) -> Result<()> {
+    /// What to do next. args: those that were given; usual_images: of a synthetic set, as it is without a recipe.
+    pub fn next(&self, args: &Fourier, usual_images: bool, common: &Common) -> Result<()> {
         let Self { model, options, .. } = self;
         // What the model has by itself needs no words.
         let usual = find(model)?.spec;
@@ -164,7 +164,9 @@ impl Request {
                 fourier("RUN")
             ),
             Weights::File { .. } => {
-                format!("\nnext: {}\n      for the same model with new weights, to compare", fourier(model))
+                let images = if usual_images { "" } else { " on the set's usual images, not the run's" };
+                let what = "for the same model with new weights, to compare";
+                format!("\nnext: {}\n      {what}{images}", fourier(model))
             }
         })
     }
