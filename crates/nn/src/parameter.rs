@@ -4,11 +4,13 @@
 //! (`qkv.weight: [3, C, C]` of `Packed`) is listed as PyTorch stores it (`[3 * C, C]`). The memory layout is the same. Owners say so
 //! ([`Path::enter_stacked`]), names do not.
 
+use std::ops::Deref;
+
 use dfdx::{
     shapes::Dtype,
     tensor::{Gradients, Tensor},
 };
-use inductive_ops::{AdamWStep, Backend, Erase, Moments, Updates};
+use inductive_ops::{AdamWStep, Backend, Erase, Moments, Updates, replay::Place};
 
 use crate::{Error, Path, Result};
 
@@ -26,6 +28,8 @@ pub trait Parameter<E, D> {
     fn numel(&self) -> usize {
         self.shape().iter().product()
     }
+    /// Where the values are, on a device that can repeat passes: [`Backend::place`].
+    fn place(&self) -> Option<Place>;
 }
 
 /// One parameter that may be changed.
@@ -34,6 +38,8 @@ pub trait ParameterMut<E: Dtype, D: Backend<E>>: Parameter<E, D> {
     fn copy_from(&mut self, values: &[E]) -> Result<()>;
     /// A copy of the gradient on the host; zeros where the loss does not depend on the parameter.
     fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>>;
+    /// Where the gradient goes, on a device that can repeat passes: [`Backend::gradient_place`].
+    fn gradient_place(&self, gradients: &mut Gradients<E, D>) -> Result<Option<Place>>;
     /// Sum of the squares of the gradient's elements, accumulated in `f64` in a fixed order.
     fn gradient_square_sum(&self, gradients: &mut Gradients<E, D>) -> Result<f64>;
     /// One AdamW update in place, at the latest when `D::finish` is called with `updates`.
@@ -72,7 +78,10 @@ impl<'a, T> Named<'a, T> {
     }
 }
 
-impl<S: Erase, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &Tensor<S, E, D>> {
+impl<T, S: Erase, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, T>
+where
+    T: Deref<Target = Tensor<S, E, D>>,
+{
     fn name(&self) -> &str {
         self.name
     }
@@ -85,20 +94,8 @@ impl<S: Erase, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &Tensor<S,
     fn to_vec(&self) -> Vec<E> {
         self.tensor.as_vec()
     }
-}
-
-impl<S: Erase, E: Dtype, D: Backend<E>> Parameter<E, D> for Named<'_, &mut Tensor<S, E, D>> {
-    fn name(&self) -> &str {
-        self.name
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn trainable(&self) -> bool {
-        self.trainable
-    }
-    fn to_vec(&self) -> Vec<E> {
-        self.tensor.as_vec()
+    fn place(&self) -> Option<Place> {
+        D::place(&self.tensor)
     }
 }
 
@@ -126,6 +123,10 @@ impl<S: Erase, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Te
             ));
         }
         Ok(gradients.get(&*self.tensor).as_vec())
+    }
+
+    fn gradient_place(&self, gradients: &mut Gradients<E, D>) -> Result<Option<Place>> {
+        Ok(D::gradient_place(self.tensor, gradients)?)
     }
 
     fn gradient_square_sum(&self, gradients: &mut Gradients<E, D>) -> Result<f64> {

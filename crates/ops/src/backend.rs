@@ -10,8 +10,9 @@ use crate::{
     PositionalGate, Readout, Result, SelfAttentionWeights, Updates, Window, adamw, attention, batch_norm,
     branch, channels, conv_as_attention, conv2d, cross_entropy, depthwise_conv2d,
     erase::{composed, erased, held, typed},
-    gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, relu, replicate_pad, residual,
-    softmax, tokens,
+    gated_attention, gelu, layer_norm, linear, max_pool2d, mlp, patch_embed, relu,
+    replay::{Place, Watched},
+    replicate_pad, residual, softmax, tokens,
 };
 
 /// A device with the operations of this crate for elements of type `E`.
@@ -480,6 +481,26 @@ pub trait Backend<E: Dtype>: Device<E> {
     ) -> Result<()> {
         let _ = updates;
         self.adamw(parameter, gradients, moments, step)
+    }
+
+    /// Runs `pass`, and says what the device saw of it if it can repeat passes: see [`replay`](crate::replay).
+    fn watched<R>(&self, pass: impl FnOnce() -> R) -> (R, Option<Box<dyn Watched>>) {
+        (pass(), None)
+    }
+
+    /// Where the numbers of a tensor are, on a device that can repeat passes; `None` for a view, too.
+    fn place<S: Erase>(tensor: &Tensor<S, E, Self>) -> Option<Place> {
+        let _ = tensor;
+        None
+    }
+
+    /// Where the gradient of a parameter goes, on a device that can repeat passes.
+    fn gradient_place<S: Erase>(
+        parameter: &Tensor<S, E, Self>,
+        gradients: &mut Gradients<E, Self>,
+    ) -> Result<Option<Place>> {
+        let _ = (parameter, gradients);
+        Ok(None)
     }
 
     /// Does the updates that were left. gradients: those that were given with them.

@@ -54,6 +54,7 @@ pub mod memory;
 mod mlp;
 mod patch_embed;
 mod relu;
+pub mod replay;
 mod replicate_pad;
 mod residual;
 pub mod roof;

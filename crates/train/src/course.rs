@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::Ordering,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use inductive_checkpoint::save;
@@ -21,6 +21,9 @@ use crate::{
     state::{Position, StateHeader, Sums},
 };
 
+/// How long the outcome of an update may wait to be read.
+const AT_THE_LATEST: Duration = Duration::from_millis(100);
+
 /// A run on its way.
 pub(crate) struct Course<'a, D: Zoo> {
     pub learner: Learner<D>,
@@ -32,8 +35,9 @@ pub(crate) struct Course<'a, D: Zoo> {
     pub hooks: Vec<Box<dyn Hook<D>>>,
     pub options: &'a TrainOptions,
     pub progress: &'a mut dyn Progress,
-    /// Until when time has been counted.
+    /// Until when time has been counted, and updates have been.
     tick: Instant,
+    counted: u64,
     /// When, and after how many updates, the state was written.
     saved: (Instant, u64),
 }
@@ -52,8 +56,9 @@ impl<'a, D: Zoo> Course<'a, D> {
         progress: &'a mut dyn Progress,
     ) -> Self {
         let tick = Instant::now();
-        let saved = (tick, header.position.step);
-        Self { learner, plan, data, folder, header, lines, hooks, options, progress, tick, saved }
+        let counted = header.position.step;
+        let saved = (tick, counted);
+        Self { learner, plan, data, folder, header, lines, hooks, options, progress, tick, counted, saved }
     }
 
     /// The newest weights in the folder.
@@ -83,6 +88,9 @@ impl<'a, D: Zoo> Course<'a, D> {
         }
         let mut batches = None;
         loop {
+            if self.plan.reports_after(self.header.position.step) {
+                self.count()?;
+            }
             let position = self.header.position;
             let report_is_due = self.plan.reports_after(position.step) && position.reported < position.step;
             // Before a request to stop, which may have come during the last evaluation: nothing is left to do.
@@ -103,6 +111,7 @@ impl<'a, D: Zoo> Course<'a, D> {
             }
             self.step(&mut batches)?;
             if self.save_is_due() {
+                self.count()?;
                 self.save_state()?;
             }
         }
@@ -133,25 +142,45 @@ impl<'a, D: Zoo> Course<'a, D> {
             return Err(Error::part("schedule", problem));
         }
         let labels = std::mem::take(&mut batch.labels);
-        let report = self.learner.step(std::mem::take(&mut batch.images), &labels, lr)?;
+        self.learner.start(std::mem::take(&mut batch.images), &labels, lr)?;
         self.header.position.step += 1;
-        self.each(|hook, learner, at| hook.after_step(learner, &report, at))?;
-        let seconds = self.count_time();
-        let position = &mut self.header.position;
-        position.since.loss += report.loss * report.images as f64;
-        position.since.correct += report.correct as u64;
-        position.since.images += report.images as u64;
-        position.since.seconds += seconds;
-        let left = self.plan.total_steps - position.step;
-        self.progress.step(&StepInfo {
-            step: position.step,
-            total_steps: self.plan.total_steps,
-            epoch: self.plan.epoch(position.step),
-            loss: report.loss,
-            lr,
-            images_per_s: position.since.images as f64 / position.since.seconds.max(1e-9),
-            seconds_left: position.seconds / position.step as f64 * left as f64,
-        });
+        let watched = self.hooks.iter().any(|hook| hook.sees_every_step());
+        if watched || self.learner.unsettled() == 0 || self.tick.elapsed() >= AT_THE_LATEST {
+            self.count()?;
+        }
+        Ok(())
+    }
+
+    /// Counts the updates that have been started since the last time in, and says what they did.
+    fn count(&mut self) -> Result<()> {
+        let reports = self.learner.reports()?;
+        if reports.is_empty() {
+            return Ok(());
+        }
+        let seconds = self.count_time() / reports.len() as f64;
+        for report in reports {
+            self.counted += 1;
+            let step = self.counted;
+            self.each(|hook, learner, at| match hook.sees_every_step() {
+                true => hook.after_step(learner, &report, at),
+                false => Ok(()),
+            })?;
+            let position = &mut self.header.position;
+            position.since.loss += report.loss * report.images as f64;
+            position.since.correct += report.correct as u64;
+            position.since.images += report.images as u64;
+            position.since.seconds += seconds;
+            let left = self.plan.total_steps - step;
+            self.progress.step(&StepInfo {
+                step,
+                total_steps: self.plan.total_steps,
+                epoch: self.plan.epoch(step),
+                loss: report.loss,
+                lr: self.plan.lr(step - 1),
+                images_per_s: position.since.images as f64 / position.since.seconds.max(1e-9),
+                seconds_left: position.seconds / step as f64 * left as f64,
+            });
+        }
         Ok(())
     }
 
@@ -224,6 +253,7 @@ impl<'a, D: Zoo> Course<'a, D> {
     }
 
     fn interrupt(&mut self) -> Result<Outcome> {
+        self.count()?;
         self.save_state()?;
         let step = self.header.position.step;
         let total_steps = self.plan.total_steps;
@@ -260,7 +290,7 @@ impl<'a, D: Zoo> Course<'a, D> {
 
     /// Writes a model under timm's names: the averaged weights or the plain ones.
     fn save_weights(&mut self, path: &Path, averaged: bool) -> Result<()> {
-        let mut about = crate::weights::about(self.learner.model().spec());
+        let mut about = crate::weights::about(self.learner.model.spec());
         let Position { step, .. } = self.header.position;
         let weights = if averaged { "ema" } else { "model" };
         let epoch = self.plan.epoch(step);

@@ -36,6 +36,12 @@ pub trait Hook<D: Zoo> {
         Ok(())
     }
 
+    /// Whether [`after_step`](Self::after_step) is to be called, which makes every update wait for what came of the last one. A hook that has
+    /// nothing there says no: on a GPU updates then follow each other without a pause.
+    fn sees_every_step(&self) -> bool {
+        true
+    }
+
     /// After the update that was the `at.step`-th. report: what it did.
     ///
     /// # Errors
@@ -121,6 +127,10 @@ pub(crate) struct Measures<D>(pub Vec<Box<dyn Gauge<D>>>);
 impl<D: Zoo> Hook<D> for Measures<D> {
     fn name(&self) -> &str {
         "measures"
+    }
+
+    fn sees_every_step(&self) -> bool {
+        false
     }
 
     fn after_evaluation(

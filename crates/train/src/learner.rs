@@ -1,9 +1,14 @@
 //! A model that learns: one update at a time, without files, data sets or clocks.
 
+use std::mem::take;
+
 use dfdx::prelude::*;
 use inductive_checkpoint::LoadReport;
 use inductive_models::{BatchStatistics, Images, Initialised, LayerInitialised, Model, Zoo};
-use inductive_ops::DropPath;
+use inductive_ops::{
+    DropPath, Updates,
+    replay::{Batch, Ends, Place},
+};
 
 use crate::{
     AdamW, Ema, Error, Initial, Recipe, Result, decays,
@@ -12,6 +17,7 @@ use crate::{
     freeze::Frozen,
     initial::begin,
     loss::{count_top, smooth_targets},
+    repeat::{Repeat, factors},
     seeds::{Purpose, derive},
     switching::{Roles, Switched},
 };
@@ -24,6 +30,9 @@ pub struct Learner<D: Zoo> {
     pub(crate) ema: Option<Ema<D>>,
     /// What the layers' operators mean for the parameters.
     pub(crate) roles: Roles,
+    /// Updates without a tape, and what came of them that nobody has asked for.
+    repeat: Repeat<D>,
+    done: Vec<StepReport>,
     /// Layers that not the recipe has made attention: a hook, who made the model, or the file that it began with.
     pub(crate) switched: Switched,
     warnings: Vec<String>,
@@ -94,6 +103,8 @@ impl<D: Zoo> Learner<D> {
             optimizer,
             ema,
             roles: Roles::default(),
+            repeat: Repeat::default(),
+            done: Vec::new(),
             switched,
             warnings,
             initialised: Initialised::default(),
@@ -112,11 +123,14 @@ impl<D: Zoo> Learner<D> {
 
     /// The model.
     pub fn model(&self) -> &dyn Model<f32, D> {
+        // Whoever has it may copy its tensors, which then have to keep their values.
+        self.repeat.lent.set(true);
         &*self.model
     }
 
     /// The model, to be changed. Layers are made attention by [`Learner::switch`], so that optimizer and average know of it.
     pub fn model_mut(&mut self) -> &mut dyn Model<f32, D> {
+        self.repeat.lent.set(true);
         &mut *self.model
     }
 
@@ -143,52 +157,153 @@ impl<D: Zoo> Learner<D> {
     /// [`Error::NotFinite`] if the loss is not finite: weights and running statistics are then as before; [`Error::Part`] for a layer that
     /// was made attention without [`Learner::switch`].
     pub fn step(&mut self, images: Vec<f32>, labels: &[u32], lr: f64) -> Result<StepReport> {
+        self.start(images, labels, lr)?;
+        let mut reports = self.reports()?;
+        reports.pop().ok_or_else(|| Error::part("learner", "an update without a report".to_owned()))
+    }
+
+    /// [`Learner::step`] without waiting for the device: what came of the update is in the next [`Learner::reports`], and with it the error of
+    /// a loss that is not finite. No later update changes anything then.
+    ///
+    /// # Errors
+    /// As [`Learner::step`].
+    pub fn start(&mut self, images: Vec<f32>, labels: &[u32], lr: f64) -> Result<()> {
         self.check_operators()?;
+        if self.again(&images, labels, lr)? {
+            return Ok(());
+        }
+        self.settle()?;
+        if self.repeat.lent.get() {
+            self.repeat.forget();
+        }
+        let report = self.once(images, labels, lr)?;
+        self.done.push(report);
+        Ok(())
+    }
+
+    /// What the updates did since this was last asked, in order. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] of the first update whose loss is not finite; the reports before it are lost.
+    pub fn reports(&mut self) -> Result<Vec<StepReport>> {
+        self.settle()?;
+        Ok(take(&mut self.done))
+    }
+
+    /// Updates whose reports would have to be waited for.
+    pub fn unsettled(&self) -> usize {
+        self.repeat.waiting()
+    }
+
+    /// Reads what has come of the updates that were started.
+    fn settle(&mut self) -> Result<()> {
+        for (step, report) in self.repeat.outcomes()? {
+            if !report.loss.is_finite() {
+                // All later ones have left everything as it was.
+                self.optimizer.go_back_to(step);
+                self.repeat.forget();
+                let bad = first_bad_parameter(&*self.model)?.map(|name| format!("the parameter `{name}`"));
+                let layer = bad.unwrap_or_else(|| "the loss".to_owned());
+                return Err(Error::NotFinite { step, layer, checkpoint: None });
+            }
+            self.done.push(report);
+        }
+        Ok(())
+    }
+
+    /// The update by a pass that is repeated, if there is one of so many images.
+    fn again(&mut self, images: &[f32], labels: &[u32], lr: f64) -> Result<bool> {
+        if self.repeat.is_full() {
+            self.settle()?;
+        }
+        let (step, drop_path, spec) = (self.steps(), self.drop_path(), self.model.spec());
+        let Some(pass) = self.repeat.pass(&*self.model, labels.len())? else { return Ok(false) };
+        let targets = smooth_targets(labels, spec.classes, self.label_smoothing);
+        let given = factors(drop_path, spec.depth, labels.len())?;
+        pass.replay.run(Batch { images, targets: &targets, labels, given: &given })?;
+        let updates = pass.replay.guarded();
+        let norm = self.optimizer.update_by(&mut *self.model, &mut pass.gradients, lr, updates)?;
+        self.repeat.started(step, labels.len(), norm);
+        self.follow(step)?;
+        Ok(true)
+    }
+
+    /// The update by a pass with a tape.
+    fn once(&mut self, images: Vec<f32>, labels: &[u32], lr: f64) -> Result<StepReport> {
         let step = self.steps();
         let images = to_device(&self.device, images, labels.len(), self.model.spec().image)?;
         let mut statistics = BatchStatistics::default();
-        let (logits, loss) = self.forward(images.clone(), labels, &mut statistics)?;
-        let correct = count_top(&logits, labels, 1);
+        let watches = self.repeat.watches(labels.len());
+        let mut pass = || self.forward(images.clone(), labels, &mut statistics);
+        let (passed, watched) = if watches { self.device.watched(pass) } else { (pass(), None) };
+        let Passed { logits, targets, loss } = passed?;
+        let correct = count_top(&logits.as_vec(), labels, 1);
         let value = f64::from(loss.as_vec().first().copied().unwrap_or(f32::NAN));
         if !value.is_finite() {
             let layer = first_bad_layer(&*self.model, images)?;
             return Err(Error::NotFinite { step, layer, checkpoint: None });
         }
-        let mut gradients = loss.try_backward().map_err(|e| Error::device("backward", e))?;
-        statistics.fold_into(&mut *self.model)?;
-        let gradient_norm = self.optimizer.update(&mut *self.model, &mut gradients, lr)?;
-        self.roles.project(&mut *self.model)?;
-        if let Some(ema) = &mut self.ema {
-            ema.update(&mut *self.model, step)?;
+        let (loss, tape) = loss.split_tape();
+        if watches {
+            let place = |it: Option<Place>| it.ok_or(());
+            let ends = || {
+                Ok::<_, ()>(Ends {
+                    images: place(D::place(&images))?,
+                    targets: place(D::place(&targets))?,
+                    logits: place(D::place(&logits))?,
+                    loss: place(D::place(&loss))?,
+                    batch: labels.len(),
+                })
+            };
+            let factors = factors(self.drop_path(), self.model.spec().depth, labels.len())?;
+            self.repeat.take_in(&mut *self.model, watched, ends().ok(), &factors)?;
         }
+        let mut gradients = loss.put_tape(tape).try_backward().map_err(|e| Error::device("backward", e))?;
+        statistics.fold_into(&mut *self.model)?;
+        // What was lent keeps its memory and its values; the parameters get memory of their own.
+        let updates = if self.repeat.lent.replace(false) { Updates::default() } else { Updates::in_place() };
+        let gradient_norm = self.optimizer.update_by(&mut *self.model, &mut gradients, lr, updates)?;
+        self.follow(step)?;
         Ok(StepReport { loss: value, correct, images: labels.len(), gradient_norm })
+    }
+
+    /// What comes after the update of the parameters.
+    fn follow(&mut self, step: u64) -> Result<()> {
+        self.roles.project(&mut *self.model)?;
+        match &mut self.ema {
+            Some(ema) => ema.update(&mut *self.model, step),
+            None => Ok(()),
+        }
+    }
+
+    /// Stochastic depth of the next update.
+    fn drop_path(&self) -> DropPath {
+        DropPath { rate: self.drop_path, seed: derive(self.seed, Purpose::DropPath, self.steps()) }
     }
 
     /// The gradients of the loss of a batch, with which nothing is updated, running statistics included.
     pub fn gradients(&self, images: Vec<f32>, labels: &[u32]) -> Result<Gradients<f32, D>> {
         let images = to_device(&self.device, images, labels.len(), self.model.spec().image)?;
-        let (_, loss) = self.forward(images, labels, &mut BatchStatistics::default())?;
-        loss.try_backward().map_err(|e| Error::device("backward", e))
+        let passed = self.forward(images, labels, &mut BatchStatistics::default())?;
+        passed.loss.try_backward().map_err(|e| Error::device("backward", e))
     }
 
-    /// Logits `[batch, classes]` and the loss; what batch normalisation saw is added to `statistics`.
+    /// What batch normalisation saw is added to `statistics`.
     fn forward(
         &self,
         images: Images<f32, D>,
         labels: &[u32],
         statistics: &mut BatchStatistics<f32>,
-    ) -> Result<(Vec<f32>, Loss<D>)> {
+    ) -> Result<Passed<D>> {
         let classes = self.model.spec().classes;
-        let drop_path =
-            DropPath { rate: self.drop_path, seed: derive(self.seed, Purpose::DropPath, self.steps()) };
         let targets = smooth_targets(labels, classes, self.label_smoothing);
         let targets = self
             .device
             .try_tensor_from_vec(targets, (labels.len(), classes))
             .map_err(|e| Error::device("targets", e))?;
-        let logits = self.model.forward_batch(images.leaky_traced(), drop_path, statistics)?;
-        let values = logits.as_vec();
-        Ok((values, self.device.cross_entropy(logits, &targets)?))
+        let logits = self.model.forward_batch(images.leaky_traced(), self.drop_path(), statistics)?;
+        let untaped = logits.retaped();
+        Ok(Passed { loss: self.device.cross_entropy(logits, &targets)?, logits: untaped, targets })
     }
 
     /// Refuses weights that are not finite, which must not overwrite a checkpoint.
@@ -204,7 +319,12 @@ impl<D: Zoo> Learner<D> {
     }
 }
 
-type Loss<D> = Tensor<Rank0, f32, D, OwnedTape<f32, D>>;
+/// A pass forwards.
+struct Passed<D: Zoo> {
+    logits: Tensor<(usize, usize), f32, D>,
+    targets: Tensor<(usize, usize), f32, D>,
+    loss: Tensor<Rank0, f32, D, OwnedTape<f32, D>>,
+}
 
 impl<D: Zoo> std::fmt::Debug for Learner<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

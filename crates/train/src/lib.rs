@@ -62,6 +62,7 @@ mod plan;
 mod probe;
 mod progress;
 mod recipe;
+mod repeat;
 mod run;
 mod seeds;
 mod spread;

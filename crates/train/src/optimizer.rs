@@ -120,6 +120,17 @@ impl<D: Backend<f32>> AdamW<D> {
         gradients: &mut Gradients<f32, D>,
         lr: f64,
     ) -> Result<Option<f64>> {
+        self.update_by(model, gradients, lr, Updates::default())
+    }
+
+    /// [`AdamW::update`] as `updates`, which has none yet, says.
+    pub(crate) fn update_by(
+        &mut self,
+        model: &mut dyn Module<f32, D>,
+        gradients: &mut Gradients<f32, D>,
+        lr: f64,
+        mut updates: Updates,
+    ) -> Result<Option<f64>> {
         let learns = |name: &str| {
             self.parameters.get(name).is_some_and(|slot| matches!(slot.state, State::Learns { .. }))
         };
@@ -130,7 +141,6 @@ impl<D: Backend<f32>> AdamW<D> {
         };
         let (beta1, beta2) = self.config.betas;
         let (eps, steps) = (self.config.eps, self.steps + 1);
-        let mut updates = Updates::default();
         self.parameters.change_both(model, |p, slot| {
             let State::Learns { moments, since } = &mut slot.state else { return Ok(()) };
             let (weight_decay, step) = (slot.weight_decay, steps - *since);
@@ -140,6 +150,11 @@ impl<D: Backend<f32>> AdamW<D> {
         D::finish(updates, gradients)?;
         self.steps = steps;
         Ok(norm)
+    }
+
+    /// Forgets that updates were made after the first `steps`, which changed nothing.
+    pub(crate) fn go_back_to(&mut self, steps: u64) {
+        self.steps = steps;
     }
 
     /// Calls `visit(name, first average, second average)` for each parameter that has averages.

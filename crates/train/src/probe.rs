@@ -188,6 +188,10 @@ impl<D: Zoo> Hook<D> for LookInside {
         "inside"
     }
 
+    fn sees_every_step(&self) -> bool {
+        false
+    }
+
     fn start(&mut self, learner: &mut Learner<D>, at: &mut Now<'_>) -> Result<()> {
         let path = RunFolder::look(at.folder).start();
         if path.exists() {

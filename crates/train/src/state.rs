@@ -101,7 +101,7 @@ impl StateHeader {
             |error: serde_json::Error| Error::State { path: path.to_owned(), problem: error.to_string() };
         let mut writer = TensorWriter::new();
         if let Some((learner, hooks)) = run {
-            writer.add_model("model/", learner.model())?;
+            writer.add_model("model/", &*learner.model)?;
             learner.optimizer.for_each_moment(&mut |name, first, second| {
                 writer.add(&format!("exp_avg/{name}"), &[first.len()], first)?;
                 writer.add(&format!("exp_avg_sq/{name}"), &[second.len()], second)?;

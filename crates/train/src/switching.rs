@@ -139,6 +139,10 @@ impl<D: Zoo> Hook<D> for Switching {
         "switching"
     }
 
+    fn sees_every_step(&self) -> bool {
+        false
+    }
+
     fn start(&mut self, learner: &mut Learner<D>, at: &mut Now<'_>) -> Result<()> {
         self.before_step(learner, at)
     }

@@ -19,8 +19,8 @@ use super::{
 const HELP: &str = "cargo xtask cuda-test [WORDS OF cargo test ..] [-- ..]
 cargo xtask cuda-emulated CARGO'S COMMAND [WORDS ..] [-- ..]
 
-Builds the tests of operations, and of parity with timm, with CUDA against an emulated device and runs them on it. Needs g++, and
-neither a GPU nor a toolkit. With words of `cargo test`, those tests; the second form is for any other command of cargo:
+Builds the tests of operations, of parity with timm, and of training, with CUDA against an emulated device and runs them on it. Needs
+g++, and neither a GPU nor a toolkit. With words of `cargo test`, those tests; the second form is for any other command of cargo:
 
     cargo xtask cuda-test -p inductive-ops layer_norm
     cargo xtask cuda-emulated run -p inductive-cli -- train RECIPE.toml --device cuda
@@ -145,7 +145,10 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// Which tests run if nothing is asked for.
-const PACKAGES: [&str; 7] = ["-p", "inductive-ops", "-p", "inductive-tests", "--lib", "--test", "parity"];
+const TESTS: [&[&str]; 2] = [
+    &["-p", "inductive-ops", "-p", "inductive-tests", "--lib", "--test", "parity"],
+    &["-p", "inductive-train", "--test", "suite", "devices", "--", "--include-ignored"],
+];
 
 /// The kernels of the CPU are not what is tested: quickly compiled.
 const CONFIG: [&str; 4] = [
@@ -157,8 +160,17 @@ const CONFIG: [&str; 4] = [
 
 /// `cargo test` of `words` on the emulated device.
 pub fn run(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Result<ExitCode> {
-    let words = if words.is_empty() { PACKAGES.map(OsString::from).to_vec() } else { words.to_vec() };
-    emulated(cargo, workspace, &[vec!["test".into()], words].concat())
+    let test = |words: &[OsString]| emulated(cargo, workspace, &[&["test".into()], words].concat());
+    if !words.is_empty() {
+        return test(words);
+    }
+    for words in TESTS {
+        let done = test(&words.iter().map(OsString::from).collect::<Vec<_>>())?;
+        if done != ExitCode::SUCCESS {
+            return Ok(done);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `cargo WORDS` with CUDA, on the emulated device.

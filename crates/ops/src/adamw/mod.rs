@@ -37,11 +37,29 @@ impl AdamWStep {
 }
 
 /// Updates of several parameters that a device does together: see [`Backend::adamw_later`].
+///
+/// By default a parameter gets new memory, so that copies of the tensor keep the values they had.
 #[derive(Debug, Default)]
 #[must_use = "parameters may have their new values only after `Backend::finish`"]
 pub struct Updates {
     #[cfg(feature = "cuda")]
     pub(crate) on_gpu: Vec<crate::cuda::Update>,
+    #[cfg(feature = "cuda")]
+    pub(crate) in_place: bool,
+    /// A number on the device: while it is not 0, nothing is changed.
+    #[cfg(feature = "cuda")]
+    pub(crate) guard: Option<crate::replay::Place>,
+}
+
+impl Updates {
+    /// Updates that may write into the memory that parameters have. For parameters of which nobody holds a copy of the tensor.
+    pub fn in_place() -> Self {
+        Self {
+            #[cfg(feature = "cuda")]
+            in_place: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// AdamW's running averages of one parameter's gradient, both `[numel]`.

@@ -4,11 +4,11 @@ use dfdx::tensor::CudaError;
 
 use super::{
     gpu::{Argument, Gpu, Launch, NONE, Scratch, small},
-    operation::Operation,
+    operation::{Backward, Gradient, Operation},
     pointer::Address,
 };
 use crate::{AttentionDims, Grid};
-use Argument::Address as At;
+use Argument::{Address as At, U32};
 
 /// Warps of a block: each has one query or key at a time.
 const WARPS: usize = 8;
@@ -44,6 +44,13 @@ struct Parts {
 /// Numbers of `count` floats further on.
 fn after(address: Address, count: usize) -> Address {
     address + 4 * count as u64
+}
+
+/// Where their gradients are.
+struct PartGradients {
+    places: Parts,
+    fresh_qk: bool,
+    fresh_v: bool,
 }
 
 /// Of one packed input, q, k, v.
@@ -86,7 +93,7 @@ fn forward(
 fn backward(
     gpu: &'static Gpu,
     dims: &AttentionDims,
-    (parts, gradients): (&Parts, &Parts),
+    (parts, gradients): (&Parts, &PartGradients),
     gate: Gate,
     statistics: Address,
     dy: Address,
@@ -104,7 +111,9 @@ fn backward(
     let launch =
         Launch { grid: (groups, dims.heads), threads: 32 * WARPS, shared_bytes: backward_bytes(dims) };
     let buffers = [parts.q, parts.k, parts.v, dy, statistics].map(At);
-    let of_gradients = [gradients.q, gradients.k, gradients.v].map(At);
+    let PartGradients { places, fresh_qk, fresh_v } = gradients;
+    let of_gradients =
+        [At(places.q), At(places.k), U32((*fresh_qk).into()), At(places.v), U32((*fresh_v).into())];
     let sizes = [dims.batch, dims.tokens, dims.head_dim, parts.qk_step, parts.v_step].map(small);
     let scale = [Argument::F32(dims.scale as f32)];
     let arguments = [&buffers[..], &of_gate(gate), &of_gradients, &of_sums, &sizes, &scale].concat();
@@ -124,16 +133,12 @@ impl Operation for Heads {
         Ok(vec![forward(gpu, &self.0, &together(&self.0, inputs[0]), None, y)?])
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        inputs: &[Address],
-        kept: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        let parts = (&together(&self.0, inputs[0]), &together(&self.0, gradients[0]));
-        backward(gpu, &self.0, parts, None, kept[0].address, dy).map(|_| ())
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let Gradient { address, fresh } = pass.gradients[0];
+        let places = together(&self.0, address);
+        let gradients = PartGradients { places, fresh_qk: fresh, fresh_v: fresh };
+        let parts = (&together(&self.0, pass.inputs[0]), &gradients);
+        backward(gpu, &self.0, parts, None, pass.kept[0].address, pass.dy).map(|_| ())
     }
 }
 
@@ -167,20 +172,16 @@ impl Operation for GatedHeads {
         Ok(vec![statistics, map])
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        inputs: &[Address],
-        kept: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let Backward { inputs, kept, dy, gradients } = pass;
         let dims = &self.dims;
         let (&[qk, v, _, _, gating], &[dqk, dv, dweight, dbias, dgating]) = (inputs, gradients) else {
             unreachable!("five inputs")
         };
         let [statistics, map] = [kept[0].address, kept[1].address];
-        let parts = (&values_apart(dims, qk, v), &values_apart(dims, dqk, dv));
+        let places = values_apart(dims, dqk.address, dv.address);
+        let of_parts = PartGradients { places, fresh_qk: dqk.fresh, fresh_v: dv.fresh };
+        let parts = (&values_apart(dims, qk, v), &of_parts);
         let Some((maps, gates, groups)) = backward(gpu, dims, parts, Some((map, gating)), statistics, dy)?
         else {
             return Ok(());
@@ -191,8 +192,8 @@ impl Operation for GatedHeads {
             shared_bytes: 4 * WARPS * (4 + dims.tokens),
         };
         let buffers = [map, gating, maps.address, gates.address].map(At);
-        let of_gradients = [dweight, dbias, dgating].map(At);
-        let arguments = [&buffers[..], &[small(groups)], &of_gradients, &self.sizes()].concat();
+        let of_gradients = [dweight, dbias, dgating].map(Gradient::arguments);
+        let arguments = [&buffers[..], &[small(groups)], of_gradients.as_flattened(), &self.sizes()].concat();
         gpu.launch("position_backward", launch, &arguments)
     }
 }

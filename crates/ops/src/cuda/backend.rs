@@ -7,11 +7,13 @@ use dfdx::prelude::{
 use super::{
     attention::{GatedHeads, Heads, fits},
     convolution::{Channels, Convolution},
-    gpu::Gpu,
+    gpu::{Gpu, address},
     linear::Linear,
     norm::LayerNorm,
-    operation::{input, run},
+    operation::{given, input, run},
     optimizer::{self, Update},
+    pointer::address_of,
+    replay,
     rows::{AddResidual, CrossEntropy, Each},
     tokens::{AddPosition, PrependToken, SumTokens},
 };
@@ -19,7 +21,9 @@ use crate::{
     AdamWStep, Backend, Branch, Erase, Error, GatedSelfAttentionWeights, Grid, Moments, Result, Updates,
     Window, adamw, attention, branch, conv2d, cross_entropy,
     erase::{composed, erased, held},
-    gated_attention, gelu, layer_norm, linear, patch_embed, relu, residual, tokens,
+    gated_attention, gelu, layer_norm, linear, patch_embed, relu,
+    replay::{Place, Watched},
+    residual, tokens,
 };
 
 type Tokens<const C: usize, T> = Tensor<(usize, usize, Const<C>), f32, Cuda, T>;
@@ -56,7 +60,7 @@ impl Backend<f32> for Cuda {
         adamw::check(parameter.shape(), moments, step)?;
         match Gpu::of(parameter) {
             Some(gpu) => {
-                updates.on_gpu.push(Update::new(gpu, parameter, moments, step)?);
+                updates.on_gpu.push(Update::new(gpu, parameter, moments, step, updates.in_place)?);
                 Ok(())
             }
             None => {
@@ -66,7 +70,24 @@ impl Backend<f32> for Cuda {
     }
 
     fn finish(updates: Updates, gradients: &mut Gradients<f32, Self>) -> Result<()> {
-        optimizer::finish(updates.on_gpu, gradients)
+        optimizer::finish(updates, gradients)
+    }
+
+    fn watched<R>(&self, pass: impl FnOnce() -> R) -> (R, Option<Box<dyn Watched>>) {
+        replay::watched(pass)
+    }
+
+    fn place<S: Erase>(tensor: &Tensor<S, f32, Self>) -> Option<Place> {
+        let address = address_of("place", tensor).ok()?;
+        Some(Place { address, len: tensor.shape().num_elements() })
+    }
+
+    fn gradient_place<S: Erase>(
+        parameter: &Tensor<S, f32, Self>,
+        gradients: &mut Gradients<f32, Self>,
+    ) -> Result<Option<Place>> {
+        let buffer = gradients.get_or_alloc_mut(parameter).map_err(|e| Error::device("gradient_place", e))?;
+        Ok(Some(Place { address: address(buffer), len: parameter.shape().num_elements() }))
     }
 
     fn linear<X: Erase, W: Erase, B: Erase, Y: Erase, T: Tape<f32, Self>>(
@@ -285,8 +306,10 @@ impl Backend<f32> for Cuda {
                 // A view of the residual is copied, and the copy's gradient goes through it, on the same tape.
                 let (branch, tape) = branch.split_tape();
                 let (residual, tape) = contiguous(retaped(residual, tape))?.split_tape();
-                let operation = AddResidual { batch, sample, scale: scale.map(<[f32]>::to_vec) };
-                run(gpu, operation, retaped(&branch, tape), vec![input(&residual)], out)
+                let scale = scale.map(|it| replay::given(gpu, it)).transpose();
+                let scale = scale.map_err(|e| Error::device("add_residual", e))?;
+                let parameters = std::iter::once(input(&residual)).chain(scale.map(given)).collect();
+                run(gpu, AddResidual { batch, sample }, retaped(&branch, tape), parameters, out)
             }
             (None, branch) => {
                 let y = residual::composition((batch, sample), erased(branch), &held(residual), scale);

@@ -5,7 +5,7 @@ use dfdx::tensor::CudaError;
 use super::{
     gpu::{Argument, Gpu, Scratch, large, small},
     linear,
-    operation::Operation,
+    operation::{Backward, Gradient, Operation},
     pointer::Address,
 };
 use crate::linear::Dims as LinearDims;
@@ -73,14 +73,8 @@ impl Operation for Convolution {
         Ok(vec![rows])
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        inputs: &[Address],
-        kept: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let Backward { inputs, kept, dy, gradients } = pass;
         let dims = self.linear();
         let of_parameters = (gradients[1], gradients.get(2).copied());
         linear::parameter_gradients(gpu, dims, (kept[0].address, dy), of_parameters)?;
@@ -88,8 +82,10 @@ impl Operation for Convolution {
             return Ok(());
         }
         let drows = gpu.scratch(dims.rows * dims.inner)?;
-        linear::input_gradient(gpu, dims, (dy, inputs[1]), (drows.address, 0.0))?;
-        let arguments = [vec![At(drows.address), At(gradients[0])], self.arguments()].concat();
+        let fresh = Gradient { address: drows.address, fresh: true };
+        linear::input_gradient(gpu, dims, (dy, inputs[1]), fresh)?;
+        let dx = gradients[0].arguments();
+        let arguments = [&[At(drows.address)][..], &dx, &self.arguments()].concat();
         gpu.each("windows_backward", self.batch * self.grid.tokens() * self.inner, &arguments)
     }
 

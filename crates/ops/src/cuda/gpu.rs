@@ -24,12 +24,13 @@ use super::pointer::{self, Address};
 
 /// What all begin with, and the kernels.
 const COMMON: &str = include_str!("kernels/common.cuh");
-const KERNELS: [&str; 6] = [
+const KERNELS: [&str; 7] = [
     include_str!("kernels/adamw.cu"),
     include_str!("kernels/attention.cu"),
     include_str!("kernels/cross_entropy.cu"),
     include_str!("kernels/elementwise.cu"),
     include_str!("kernels/layer_norm.cu"),
+    include_str!("kernels/outcome.cu"),
     include_str!("kernels/windows.cu"),
 ];
 
@@ -311,10 +312,26 @@ impl Gpu {
     /// A copy of what the host has.
     pub(super) fn upload<R: Copy>(&'static self, rows: &[R]) -> Result<Scratch, CudaError> {
         let scratch = self.scratch(size_of_val(rows).div_ceil(size_of::<f32>()))?;
-        self.device.bind_to_thread()?;
-        // SAFETY: as long as the rows; the driver has read them when the call returns.
-        unsafe { result::memcpy_htod_sync(scratch.address, rows) }?;
+        self.copy_to(&scratch, rows)?;
         Ok(scratch)
+    }
+
+    /// Copies what the host has to the beginning of `to`, which is long enough.
+    pub(super) fn copy_to<R: Copy>(&self, to: &Scratch, rows: &[R]) -> Result<(), CudaError> {
+        assert!(size_of_val(rows) <= to.len * size_of::<f32>(), "more than fits");
+        self.device.bind_to_thread()?;
+        // SAFETY: no longer than the buffer; the driver has read the rows when the call returns.
+        unsafe { result::memcpy_htod_sync(to.address, rows) }?;
+        Ok(())
+    }
+
+    /// Waits for the device and copies the beginning of a buffer, which is long enough.
+    pub(super) fn copy_from(&self, from: &Scratch, to: &mut [u32]) -> Result<(), CudaError> {
+        assert!(to.len() <= from.len, "more than there is");
+        self.device.bind_to_thread()?;
+        // SAFETY: no longer than the buffer.
+        unsafe { result::memcpy_dtoh_sync(to, from.address) }?;
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use dfdx::tensor::CudaError;
 
 use super::{
     gpu::{Argument, Gpu, Product, Scratch, large},
-    operation::Operation,
+    operation::{Backward, Gradient, Operation},
     pointer::Address,
     rows::add_column_sums,
 };
@@ -37,7 +37,7 @@ pub(super) fn input_gradient(
     gpu: &'static Gpu,
     dims: Dims,
     (dy, weight): (Address, Address),
-    (dx, beta): (Address, f32),
+    dx: Gradient,
 ) -> Result<(), CudaError> {
     let Dims { rows, inner, outer } = dims;
     gpu.multiply(Product {
@@ -45,8 +45,8 @@ pub(super) fn input_gradient(
         sizes: (inner, rows, outer),
         a: (weight, inner),
         b: (dy, outer),
-        c: (dx, inner),
-        beta,
+        c: (dx.address, inner),
+        beta: dx.beta(),
     })
 }
 
@@ -55,7 +55,7 @@ pub(super) fn parameter_gradients(
     gpu: &'static Gpu,
     dims: Dims,
     (x, dy): (Address, Address),
-    (dweight, dbias): (Address, Option<Address>),
+    (dweight, dbias): (Gradient, Option<Gradient>),
 ) -> Result<(), CudaError> {
     let Dims { rows, inner, outer } = dims;
     gpu.multiply(Product {
@@ -63,8 +63,8 @@ pub(super) fn parameter_gradients(
         sizes: (inner, outer, rows),
         a: (x, inner),
         b: (dy, outer),
-        c: (dweight, inner),
-        beta: 1.0,
+        c: (dweight.address, inner),
+        beta: dweight.beta(),
     })?;
     match dbias {
         Some(dbias) => add_column_sums(gpu, dy, (rows, outer), dbias),
@@ -85,15 +85,9 @@ impl Operation for Linear {
         Ok(Vec::new())
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        inputs: &[Address],
-        _: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        input_gradient(gpu, self.0, (dy, inputs[1]), (gradients[0], 1.0))?;
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let Backward { inputs, dy, gradients, .. } = pass;
+        input_gradient(gpu, self.0, (dy, inputs[1]), gradients[0])?;
         parameter_gradients(gpu, self.0, (inputs[0], dy), (gradients[1], gradients.get(2).copied()))
     }
 }

@@ -16,6 +16,7 @@ mod norm;
 mod operation;
 mod optimizer;
 mod pointer;
+mod replay;
 mod rows;
 mod tokens;
 

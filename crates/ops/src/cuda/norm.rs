@@ -4,7 +4,7 @@ use dfdx::tensor::CudaError;
 
 use super::{
     gpu::{Argument, Gpu, Launch, Scratch, small},
-    operation::Operation,
+    operation::{Backward, Operation},
     pointer::Address,
     rows::parts,
 };
@@ -30,19 +30,14 @@ impl Operation for LayerNorm {
         Ok(vec![statistics])
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        inputs: &[Address],
-        kept: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
         const WARPS: usize = 8;
+        let Backward { inputs, kept, dy, gradients } = pass;
         let (x, weight, statistics) = (inputs[0], inputs[1], kept[0].address);
+        let [dx, dweight, dbias] = [0, 1, 2].map(|i| gradients[i].arguments());
         let sizes = [small(self.rows), small(self.width)];
-        let buffers = [x, weight, statistics, dy, gradients[0]].map(At);
-        gpu.warps("layer_norm_backward", self.rows, &[&buffers[..], &sizes].concat())?;
+        let buffers = [x, weight, statistics, dy].map(At);
+        gpu.warps("layer_norm_backward", self.rows, &[&buffers[..], &dx, &sizes].concat())?;
         let parts = parts(self.rows);
         let sums = gpu.scratch(2 * parts * self.width)?;
         let grid = (self.width.div_ceil(32), parts);
@@ -50,8 +45,8 @@ impl Operation for LayerNorm {
         let buffers = [x, statistics, dy, sums.address].map(At);
         gpu.launch("layer_norm_parameters", launch, &[&buffers[..], &sizes].concat())?;
         let launch = Launch { grid: (self.width.div_ceil(256), 1), threads: 256, shared_bytes: 0 };
-        let of_parts =
-            [At(sums.address), small(parts), At(gradients[1]), At(gradients[2]), small(self.width)];
-        gpu.launch("layer_norm_add_parts", launch, &of_parts)
+        let of_parts = [At(sums.address), small(parts)];
+        let arguments = [&of_parts[..], &dweight, &dbias, &[small(self.width)]].concat();
+        gpu.launch("layer_norm_add_parts", launch, &arguments)
     }
 }

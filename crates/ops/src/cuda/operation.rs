@@ -1,13 +1,16 @@
 //! Kernels on dfdx's tapes.
 
+use std::sync::Arc;
+
 use dfdx::{
     prelude::{Cuda, Gradients, PutTape, ReshapeTo, Shape, SplitTape, Storage, Tape, Tensor, ZerosTensor},
     tensor::{CudaError, NoneTape},
 };
 
 use super::{
-    gpu::{Gpu, Scratch, address},
+    gpu::{Argument, Gpu, Scratch, address},
     pointer::{Address, address_of},
+    replay,
 };
 use crate::{Erase, Error, Result, erased, typed};
 
@@ -23,19 +26,44 @@ pub(super) trait Operation: 'static {
     fn forward(&self, gpu: &'static Gpu, inputs: &[Address], y: Address) -> Result<Vec<Scratch>, CudaError>;
 
     /// Adds to the gradient of each input what `dy` gives it.
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        inputs: &[Address],
-        kept: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError>;
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError>;
 
-    /// Whether an input wants its gradient. Where not, the address of it is 0.
+    /// Whether an input wants its gradient. Where not, its [`Gradient`] is not to be touched.
     fn wants(&self, input: usize) -> bool {
         let _ = input;
         true
+    }
+}
+
+/// What a backward pass has: as the forward pass had it, and the gradients.
+#[derive(Clone, Copy)]
+pub(super) struct Backward<'a> {
+    pub(super) inputs: &'a [Address],
+    pub(super) kept: &'a [Scratch],
+    pub(super) dy: Address,
+    pub(super) gradients: &'a [Gradient],
+}
+
+/// Where a gradient is added to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gradient {
+    pub(super) address: Address,
+    /// Nothing has been added yet, and what is there is anything.
+    pub(super) fresh: bool,
+}
+
+impl Gradient {
+    /// No gradient is wanted.
+    pub(super) const NONE: Self = Self { address: 0, fresh: false };
+
+    /// For a kernel: the address, and whether it is fresh.
+    pub(super) fn arguments(self) -> [Argument; 2] {
+        [Argument::Address(self.address), Argument::U32(self.fresh.into())]
+    }
+
+    /// For a product: what is there counts so much.
+    pub(super) fn beta(self) -> f32 {
+        if self.fresh { 0.0 } else { 1.0 }
     }
 }
 
@@ -55,6 +83,21 @@ impl<S: Shape> Input for OnGpu<S> {
     }
 }
 
+impl Input for Scratch {
+    fn address(&self, _: &'static str) -> Result<Address> {
+        Ok(self.address)
+    }
+
+    fn gradient(&self, _: &mut Gradients<f32, Cuda>) -> Result<Address, CudaError> {
+        Ok(0)
+    }
+}
+
+/// Numbers that the host gave, which have no gradient.
+pub(super) fn given(numbers: Scratch) -> Box<dyn Input> {
+    Box::new(numbers)
+}
+
 /// A parameter, to be held: a copy that shares its numbers.
 pub(super) fn input<S: Erase>(parameter: &OnGpu<S>) -> Box<dyn Input> {
     Box::new(erased(parameter.clone()))
@@ -69,12 +112,12 @@ pub(super) fn run<X: Erase, Y: Erase, T: Tape<f32, Cuda>>(
     out: Y,
 ) -> Result<Tensor<Y, f32, Cuda, T>> {
     let name = operation.name();
-    typed(name, run_erased(gpu, Box::new(operation), erased(x), parameters, out.erase())?)
+    typed(name, run_erased(gpu, Arc::new(operation), erased(x), parameters, out.erase())?)
 }
 
 fn run_erased<X: Shape, Y: Shape, T: Tape<f32, Cuda>>(
     gpu: &'static Gpu,
-    operation: Box<dyn Operation>,
+    operation: Arc<dyn Operation>,
     x: Tensor<X, f32, Cuda, T>,
     parameters: Vec<Box<dyn Input>>,
     out: Y,
@@ -88,8 +131,10 @@ fn run_erased<X: Shape, Y: Shape, T: Tape<f32, Cuda>>(
     let addresses = inputs.iter().map(|it| it.address(name)).collect::<Result<Vec<_>>>()?;
     // Zeros are the only public way to a new tensor.
     let y: OnGpu<Y> = cuda.try_zeros_like(&out).map_err(failed)?;
-    let kept = operation.forward(gpu, &addresses, y.address(name)?).map_err(failed)?;
+    let at_y = y.address(name)?;
+    let kept = operation.forward(gpu, &addresses, at_y).map_err(failed)?;
     if T::OWNS_TAPE {
+        replay::seen(gpu, &operation, &addresses, (at_y, out.num_elements()));
         let ghost = y.clone();
         tape.add_backward_op(move |gradients| {
             let dy = take_gradient(&cuda, gradients, &ghost)?;
@@ -97,9 +142,14 @@ fn run_erased<X: Shape, Y: Shape, T: Tape<f32, Cuda>>(
             let gradients = inputs
                 .iter()
                 .enumerate()
-                .map(|(i, it)| if operation.wants(i) { it.gradient(gradients) } else { Ok(0) })
+                .map(|(i, it)| match operation.wants(i) {
+                    // dfdx's begin as zeros.
+                    true => it.gradient(gradients).map(|address| Gradient { address, fresh: false }),
+                    false => Ok(Gradient::NONE),
+                })
                 .collect::<Result<Vec<_>, _>>()?;
-            operation.backward(gpu, &addresses, &kept, address(&dy), &gradients)
+            let pass = Backward { inputs: &addresses, kept: &kept, dy: address(&dy), gradients: &gradients };
+            operation.backward(gpu, pass)
         });
     }
     Ok(y.put_tape(tape))

@@ -6,11 +6,11 @@ use dfdx::{
 };
 
 use super::{
-    gpu::{Argument, Gpu, Launch, address, small},
+    gpu::{Argument, Gpu, Launch, NONE, address, small},
     operation::OnGpu,
     pointer::{Address, address_of},
 };
-use crate::{AdamWStep, Erase, Error, Moments, Result, erase::with_erased};
+use crate::{AdamWStep, Erase, Error, Moments, Result, Updates, erase::with_erased};
 use Argument::{Address as At, F32};
 
 /// Numbers that a block works on.
@@ -24,13 +24,16 @@ struct Change {
 }
 
 impl Change {
-    /// Gives `tensor` a new buffer, which nothing is written to yet.
-    fn of<S: Erase>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<Self> {
+    /// Gives `tensor` a new buffer, which nothing is written to yet; or leaves it the one that it has.
+    fn of<S: Erase>(tensor: &mut Tensor<S, f32, Cuda>, in_place: bool) -> Result<Self> {
         let failed = |error: CudaError| Error::device("adamw", error);
         let numel = (tensor.shape().num_elements(),);
         // A parameter that is a view is refused, as everywhere.
         address_of("adamw", tensor)?;
         let before = tensor.clone().try_reshape_like(&numel).map_err(failed)?;
+        if in_place {
+            return Ok(Self { after: before.clone(), before });
+        }
         let after = before.device().try_zeros_like(&numel).map_err(failed)?;
         with_erased(tensor, |tensor| {
             let shape = *tensor.shape();
@@ -57,9 +60,11 @@ impl Update {
         parameter: &mut Tensor<S, f32, Cuda>,
         moments: &mut Moments<f32, Cuda>,
         step: &AdamWStep,
+        in_place: bool,
     ) -> Result<Self> {
-        let (first, second) = (Change::of(&mut moments.first)?, Change::of(&mut moments.second)?);
-        Ok(Self { gpu, parameter: Change::of(parameter)?, first, second, step: *step })
+        let first = Change::of(&mut moments.first, in_place)?;
+        let second = Change::of(&mut moments.second, in_place)?;
+        Ok(Self { gpu, parameter: Change::of(parameter, in_place)?, first, second, step: *step })
     }
 
     /// A row of the table that the kernel reads: `Update` there.
@@ -102,7 +107,8 @@ struct Row {
 }
 
 /// Does all of `updates`, which have the same decays of averages, `eps` and factor of gradients.
-pub(super) fn finish(updates: Vec<Update>, gradients: &mut Gradients<f32, Cuda>) -> Result<()> {
+pub(super) fn finish(updates: Updates, gradients: &mut Gradients<f32, Cuda>) -> Result<()> {
+    let Updates { on_gpu: updates, guard, .. } = updates;
     let Some(Update { gpu, step, .. }) = updates.first() else { return Ok(()) };
     let failed = |error: CudaError| Error::device("adamw", error);
     let (mut rows, mut blocks) = (Vec::with_capacity(updates.len()), 0);
@@ -122,6 +128,7 @@ pub(super) fn finish(updates: Vec<Update>, gradients: &mut Gradients<f32, Cuda>)
     let table = gpu.upload(&rows).map_err(failed)?;
     let launch = Launch { grid: (blocks, 1), threads: 256, shared_bytes: 0 };
     let decays = [step.beta1, step.beta2, step.eps, step.gradient_scale].map(|it| F32(it as f32));
-    let arguments = [&[At(table.address), small(rows.len()), small(PER_BLOCK)][..], &decays].concat();
+    let guard = guard.map_or(NONE, |it| At(it.address));
+    let arguments = [&[At(table.address), small(rows.len()), small(PER_BLOCK), guard][..], &decays].concat();
     gpu.launch("adamw", launch, &arguments).map_err(failed)
 }

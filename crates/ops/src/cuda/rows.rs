@@ -4,7 +4,7 @@ use dfdx::tensor::CudaError;
 
 use super::{
     gpu::{Argument, Gpu, Launch, NONE, Scratch, large, small},
-    operation::Operation,
+    operation::{Backward, Gradient, Operation},
     pointer::Address,
 };
 use Argument::Address as At;
@@ -14,12 +14,12 @@ pub(super) fn parts(rows: usize) -> usize {
     rows.div_ceil(64).clamp(1, 64)
 }
 
-/// Adds the sum over the rows of `x: [rows, columns]` to `to`.
+/// Adds the sum over the rows of `x: [rows, columns]` to a gradient.
 pub(super) fn add_column_sums(
     gpu: &'static Gpu,
     x: Address,
     (rows, columns): (usize, usize),
-    to: Address,
+    to: Gradient,
 ) -> Result<(), CudaError> {
     const WARPS: usize = 8;
     let parts = parts(rows);
@@ -27,13 +27,14 @@ pub(super) fn add_column_sums(
     let launch =
         Launch { grid: (columns.div_ceil(32), parts), threads: 32 * WARPS, shared_bytes: 4 * 32 * WARPS };
     gpu.launch("column_sums", launch, &[At(x), At(sums.address), large(rows), small(columns)])?;
-    gpu.each("add_parts", columns, &[At(sums.address), small(parts), At(to)])
+    let of_parts = [At(sums.address), small(parts)];
+    gpu.each("add_parts", columns, &[&of_parts[..], &to.arguments()].concat())
 }
 
 /// An operation on each of so many numbers.
 pub(super) struct Each {
     pub(super) name: &'static str,
-    /// `f(x, y, count)` and `f(x, dy, dx, count)`.
+    /// `f(x, y, count)` and `f(x, dy, dx, fresh, count)`.
     pub(super) kernels: (&'static str, &'static str),
     pub(super) count: usize,
 }
@@ -48,29 +49,20 @@ impl Operation for Each {
         Ok(Vec::new())
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        inputs: &[Address],
-        _: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        gpu.each(self.kernels.1, self.count, &[At(inputs[0]), At(dy), At(gradients[0])])
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let arguments = [&[At(pass.inputs[0]), At(pass.dy)][..], &pass.gradients[0].arguments()].concat();
+        gpu.each(self.kernels.1, self.count, &arguments)
     }
 }
 
-/// `residual + scale[b] * branch`. Inputs: branch, residual.
+/// `residual + scale[b] * branch`. Inputs: branch, residual and, where samples have factors, these.
 pub(super) struct AddResidual {
     pub(super) batch: usize,
     pub(super) sample: usize,
-    pub(super) scale: Option<Vec<f32>>,
 }
 
-impl AddResidual {
-    fn count(&self) -> usize {
-        self.batch * self.sample
-    }
+fn scale(inputs: &[Address]) -> Argument {
+    inputs.get(2).map_or(NONE, |it| At(*it))
 }
 
 impl Operation for AddResidual {
@@ -79,24 +71,20 @@ impl Operation for AddResidual {
     }
 
     fn forward(&self, gpu: &'static Gpu, inputs: &[Address], y: Address) -> Result<Vec<Scratch>, CudaError> {
-        let scale = self.scale.as_ref().map(|it| gpu.upload(it)).transpose()?;
-        let of_scale = scale.as_ref().map_or(NONE, |it| At(it.address));
-        let arguments = [At(inputs[0]), At(inputs[1]), of_scale, At(y), large(self.sample)];
-        gpu.each("residual_forward", self.count(), &arguments)?;
-        Ok(scale.into_iter().collect())
+        let arguments = [At(inputs[0]), At(inputs[1]), scale(inputs), At(y), large(self.sample)];
+        gpu.each("residual_forward", self.batch * self.sample, &arguments)?;
+        Ok(Vec::new())
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        _: &[Address],
-        kept: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        let of_scale = kept.first().map_or(NONE, |it| At(it.address));
-        let arguments = [At(dy), of_scale, At(gradients[0]), At(gradients[1]), large(self.sample)];
-        gpu.each("residual_backward", self.count(), &arguments)
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let [branch, residual] = [0, 1].map(|i| pass.gradients[i].arguments());
+        let arguments =
+            [&[At(pass.dy), scale(pass.inputs)][..], &branch, &residual, &[large(self.sample)]].concat();
+        gpu.each("residual_backward", self.batch * self.sample, &arguments)
+    }
+
+    fn wants(&self, input: usize) -> bool {
+        input < 2
     }
 }
 
@@ -127,15 +115,9 @@ impl Operation for CrossEntropy {
         Ok(vec![gradient])
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        _: &[Address],
-        kept: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        let arguments = [At(kept[0].address), At(dy), At(gradients[0])];
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let buffers = [At(pass.kept[0].address), At(pass.dy)];
+        let arguments = [&buffers[..], &pass.gradients[0].arguments()].concat();
         gpu.each("accumulate_scaled", self.rows * self.classes, &arguments)
     }
 

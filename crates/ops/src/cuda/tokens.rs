@@ -4,7 +4,7 @@ use dfdx::tensor::CudaError;
 
 use super::{
     gpu::{Argument, Gpu, Scratch, large},
-    operation::Operation,
+    operation::{Backward, Operation},
     pointer::Address,
     rows::add_column_sums,
 };
@@ -27,16 +27,10 @@ impl Operation for AddPosition {
         Ok(Vec::new())
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        _: &[Address],
-        _: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        gpu.each("accumulate", self.batch * self.sample, &[At(dy), At(gradients[0])])?;
-        add_column_sums(gpu, dy, (self.batch, self.sample), gradients[1])
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let arguments = [&[At(pass.dy)][..], &pass.gradients[0].arguments()].concat();
+        gpu.each("accumulate", self.batch * self.sample, &arguments)?;
+        add_column_sums(gpu, pass.dy, (self.batch, self.sample), pass.gradients[1])
     }
 }
 
@@ -59,15 +53,10 @@ impl Operation for PrependToken {
         Ok(Vec::new())
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        _: &[Address],
-        _: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        let arguments = [At(dy), At(gradients[0]), At(gradients[1]), large(self.sample), large(self.width)];
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let [dx, dtoken] = [0, 1].map(|i| pass.gradients[i].arguments());
+        let sizes = [large(self.sample), large(self.width)];
+        let arguments = [&[At(pass.dy)][..], &dx, &dtoken, &sizes].concat();
         gpu.each("prepend_backward", self.batch * self.sample + self.width, &arguments)
     }
 }
@@ -101,15 +90,8 @@ impl Operation for SumTokens {
         Ok(Vec::new())
     }
 
-    fn backward(
-        &self,
-        gpu: &'static Gpu,
-        _: &[Address],
-        _: &[Scratch],
-        dy: Address,
-        gradients: &[Address],
-    ) -> Result<(), CudaError> {
-        let arguments = [&[At(dy), At(gradients[0])][..], &self.sizes()].concat();
+    fn backward(&self, gpu: &'static Gpu, pass: Backward<'_>) -> Result<(), CudaError> {
+        let arguments = [&[At(pass.dy)][..], &pass.gradients[0].arguments(), &self.sizes()].concat();
         gpu.each("tokens_backward", self.batch * self.tokens * self.width, &arguments)
     }
 }

@@ -5,6 +5,8 @@
 mod common;
 
 mod by_name;
+#[cfg(feature = "cuda")]
+mod devices;
 mod divergence;
 mod foreign;
 mod further;

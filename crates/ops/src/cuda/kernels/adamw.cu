@@ -16,8 +16,10 @@ struct Update {
     u32 first_block;
 };
 
-// A block has `per_block` numbers of one parameter.
-extern "C" __global__ void adamw(const Update *__restrict__ updates, u32 number, u32 per_block, float beta1, float beta2, float eps, float scale) {
+// A block has `per_block` numbers of one parameter. Where `guard` is there and not 0, all stays as it was. Numbers before and after may be
+// the same.
+extern "C" __global__ void adamw(const Update *__restrict__ updates, u32 number, u32 per_block, const u32 *__restrict__ guard, float beta1,
+                                 float beta2, float eps, float scale) {
     u32 low = 0, high = number; // the last parameter whose first block is not beyond this
     while (high - low > 1) {
         const u32 middle = (low + high) / 2;
@@ -28,6 +30,12 @@ extern "C" __global__ void adamw(const Update *__restrict__ updates, u32 number,
     const u64 begin = (u64)(blockIdx.x - it.first_block) * per_block;
     const u64 end = begin + per_block < it.count ? begin + per_block : it.count;
     for (u64 i = begin + threadIdx.x; i < end; i += blockDim.x) {
+        if (guard && *guard) {
+            it.new_first[i] = it.first[i];
+            it.new_second[i] = it.second[i];
+            it.new_parameter[i] = it.parameter[i];
+            continue;
+        }
         const float g = scale * it.gradient[i];
         const float m = it.first[i] * beta1 + g * (1.0f - beta1), v = it.second[i] * beta2 + g * g * (1.0f - beta2);
         it.new_first[i] = m;

@@ -67,12 +67,12 @@ extern "C" __global__ void attention_forward(const float *__restrict__ q, const 
     }
 }
 
-// A block has one head and every gridDim.x-th image from blockIdx.x on. dq, dk and dv are added to. With a gate, position_sums
+// A block has one head and every gridDim.x-th image from blockIdx.x on. dq and dk are parts of one gradient. With a gate, position_sums
 // [gridDim.x, heads, tokens, tokens] becomes the sum over its images of dA, and gate_sums [gridDim.x, heads] that of dA (P - C).
 extern "C" __global__ void attention_backward(const float *__restrict__ q, const float *__restrict__ k, const float *__restrict__ v,
                                               const float *__restrict__ dy, const float *__restrict__ statistics,
                                               const float *__restrict__ position, const float *__restrict__ gating, float *dq, float *dk,
-                                              float *dv, float *__restrict__ position_sums,
+                                              u32 fresh_qk, float *dv, u32 fresh_v, float *__restrict__ position_sums,
                                               float *__restrict__ gate_sums, u32 batch, u32 tokens, u32 dim, u32 qk_step, u32 v_step,
                                               float scale) {
     DYNAMIC_SHARED(shared);
@@ -119,7 +119,7 @@ extern "C" __global__ void attention_backward(const float *__restrict__ q, const
             for (u32 c = lane; c < dim; c += WARP) {
                 float sum = 0.0f;
                 for (u32 j = 0; j < tokens; ++j) sum += own[j] * keys[j * row + c];
-                dq[(at + i) * qk_step + head * dim + c] += scale * sum;
+                add_to(dq + (at + i) * qk_step + head * dim + c, scale * sum, fresh_qk);
             }
             __syncwarp();
         }
@@ -139,8 +139,8 @@ extern "C" __global__ void attention_backward(const float *__restrict__ q, const
                     of_key += own[i] * queries[i * row + c];
                     of_value += other[i] * given[i * row + c];
                 }
-                dk[(at + j) * qk_step + head * dim + c] += of_key;
-                dv[(at + j) * v_step + head * dim + c] += of_value;
+                add_to(dk + (at + j) * qk_step + head * dim + c, of_key, fresh_qk);
+                add_to(dv + (at + j) * v_step + head * dim + c, of_value, fresh_v);
             }
             __syncwarp();
         }
@@ -190,8 +190,8 @@ extern "C" __global__ void position_forward(const float *__restrict__ weight, co
 // The gradients of one head's weight, bias and gate from the sums of `attention_backward`, by one block: the map's is g dA.
 extern "C" __global__ void position_backward(const float *__restrict__ map, const float *__restrict__ gating,
                                              const float *__restrict__ position_sums, const float *__restrict__ gate_sums, u32 parts,
-                                             float *dweight, float *dbias, float *dgating, u32 tokens,
-                                             u32 cols) {
+                                             float *dweight, u32 fresh_weight, float *dbias, u32 fresh_bias, float *dgating,
+                                             u32 fresh_gating, u32 tokens, u32 cols) {
     DYNAMIC_SHARED(shared); // [warps][4 + tokens]
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
     const u32 head = blockIdx.x, heads = gridDim.x;
@@ -226,12 +226,12 @@ extern "C" __global__ void position_backward(const float *__restrict__ map, cons
     if (threadIdx.x < 4) {
         float sum = 0.0f;
         for (u32 w = 0; w < warps; ++w) sum += shared[4 * w + threadIdx.x];
-        if (threadIdx.x < 3) dweight[3 * head + threadIdx.x] += sum;
-        else dbias[head] += sum;
+        if (threadIdx.x < 3) add_to(dweight + 3 * head + threadIdx.x, sum, fresh_weight);
+        else add_to(dbias + head, sum, fresh_bias);
     }
     if (threadIdx.x == WARP) {
         float sum = 0.0f;
         for (u32 p = 0; p < parts; ++p) sum += gate_sums[p * heads + head];
-        dgating[head] += sum * share * (1.0f - share);
+        add_to(dgating + head, sum * share * (1.0f - share), fresh_gating);
     }
 }

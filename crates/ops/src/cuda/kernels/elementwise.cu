@@ -6,11 +6,12 @@ extern "C" __global__ void gelu_forward(const float *__restrict__ x, float *__re
 }
 
 // d/dx: Phi(x) + x phi(x)
-extern "C" __global__ void gelu_backward(const float *__restrict__ x, const float *__restrict__ dy, float *__restrict__ dx, u64 count) {
+extern "C" __global__ void gelu_backward(const float *__restrict__ x, const float *__restrict__ dy, float *__restrict__ dx, u32 fresh,
+                                         u64 count) {
     EACH(i, count) {
         const float v = x[i];
         const float density = 0.39894228f * expf(-0.5f * v * v);
-        dx[i] += dy[i] * (0.5f * (1.0f + erff(v * 0.70710678f)) + v * density);
+        add_to(dx + i, dy[i] * (0.5f * (1.0f + erff(v * 0.70710678f)) + v * density), fresh);
     }
 }
 
@@ -19,8 +20,9 @@ extern "C" __global__ void relu_forward(const float *__restrict__ x, float *__re
     EACH(i, count) { y[i] = x[i] < 0.0f ? 0.0f : x[i]; }
 }
 
-extern "C" __global__ void relu_backward(const float *__restrict__ x, const float *__restrict__ dy, float *__restrict__ dx, u64 count) {
-    EACH(i, count) { dx[i] += x[i] > 0.0f ? dy[i] : 0.0f; }
+extern "C" __global__ void relu_backward(const float *__restrict__ x, const float *__restrict__ dy, float *__restrict__ dx, u32 fresh,
+                                         u64 count) {
+    EACH(i, count) { add_to(dx + i, x[i] > 0.0f ? dy[i] : 0.0f, fresh); }
 }
 
 // residual + scale[sample] branch; without scale, 1.
@@ -29,10 +31,11 @@ extern "C" __global__ void residual_forward(const float *__restrict__ branch, co
     EACH(i, count) { y[i] = residual[i] + (scale ? scale[i / sample] * branch[i] : branch[i]); }
 }
 
-extern "C" __global__ void residual_backward(const float *__restrict__ dy, const float *__restrict__ scale, float *dbranch, float *dresidual, u64 sample, u64 count) {
+extern "C" __global__ void residual_backward(const float *__restrict__ dy, const float *__restrict__ scale, float *dbranch, u32 fresh_branch,
+                                             float *dresidual, u32 fresh_residual, u64 sample, u64 count) {
     EACH(i, count) {
-        dbranch[i] += scale ? scale[i / sample] * dy[i] : dy[i];
-        dresidual[i] += dy[i];
+        add_to(dbranch + i, scale ? scale[i / sample] * dy[i] : dy[i], fresh_branch);
+        add_to(dresidual + i, dy[i], fresh_residual);
     }
 }
 
@@ -46,13 +49,14 @@ extern "C" __global__ void rows_fill(const float *__restrict__ from, float *__re
     EACH(i, count) { y[i] = from[i % row]; }
 }
 
-extern "C" __global__ void accumulate(const float *__restrict__ from, float *__restrict__ to, u64 count) {
-    EACH(i, count) { to[i] += from[i]; }
+extern "C" __global__ void accumulate(const float *__restrict__ from, float *__restrict__ to, u32 fresh, u64 count) {
+    EACH(i, count) { add_to(to + i, from[i], fresh); }
 }
 
 // Adds `factor` times what is there to what `scalar` holds: gradients of a mean.
-extern "C" __global__ void accumulate_scaled(const float *__restrict__ from, const float *__restrict__ scalar, float *__restrict__ to, u64 count) {
-    EACH(i, count) { to[i] += *scalar * from[i]; }
+extern "C" __global__ void accumulate_scaled(const float *__restrict__ from, const float *__restrict__ scalar, float *__restrict__ to, u32 fresh,
+                                             u64 count) {
+    EACH(i, count) { add_to(to + i, *scalar * from[i], fresh); }
 }
 
 // Sums over rows, [rows, columns] to [parts, columns]: part p has every parts-th row from p on. A block has 32 columns; its warps
@@ -73,11 +77,11 @@ extern "C" __global__ void column_sums(const float *__restrict__ x, float *__res
 }
 
 // Adds the parts up onto `to`.
-extern "C" __global__ void add_parts(const float *__restrict__ sums, u32 parts, float *__restrict__ to, u64 columns) {
+extern "C" __global__ void add_parts(const float *__restrict__ sums, u32 parts, float *__restrict__ to, u32 fresh, u64 columns) {
     EACH(i, columns) {
         float sum = 0.0f;
         for (u32 p = 0; p < parts; ++p) sum += sums[p * columns + i];
-        to[i] += sum;
+        add_to(to + i, sum, fresh);
     }
 }
 
@@ -91,17 +95,17 @@ extern "C" __global__ void prepend_forward(const float *__restrict__ x, const fl
 }
 
 // The rows' gradients; the token's is the sum over the batch.
-extern "C" __global__ void prepend_backward(const float *__restrict__ dy, float *dx, float *dtoken, u64 sample, u64 c,
-                                            u64 count) {
+extern "C" __global__ void prepend_backward(const float *__restrict__ dy, float *dx, u32 fresh_x, float *dtoken, u32 fresh_token, u64 sample,
+                                            u64 c, u64 count) {
     const u64 batch = (count - c) / sample;
     EACH(i, count) {
         if (i < c) {
             float sum = 0.0f;
             for (u64 b = 0; b < batch; ++b) sum += dy[b * (sample + c) + i];
-            dtoken[i] += sum;
+            add_to(dtoken + i, sum, fresh_token);
         } else {
             const u64 at = i - c;
-            dx[at] += dy[at / sample * (sample + c) + c + at % sample];
+            add_to(dx + at, dy[at / sample * (sample + c) + c + at % sample], fresh_x);
         }
     }
 }
@@ -117,10 +121,11 @@ extern "C" __global__ void tokens_forward(const float *__restrict__ x, float *__
     }
 }
 
-extern "C" __global__ void tokens_backward(const float *__restrict__ dy, float *__restrict__ dx, u64 tokens, u64 c, u64 first, u64 taken,
-                                           float factor, u64 count) {
+extern "C" __global__ void tokens_backward(const float *__restrict__ dy, float *__restrict__ dx, u32 fresh, u64 tokens, u64 c, u64 first,
+                                           u64 taken, float factor, u64 count) {
     EACH(i, count) {
         const u64 token = i / c % tokens;
-        if (token >= first && token < first + taken) dx[i] += factor * dy[i / (tokens * c) * c + i % c];
+        const bool read = token >= first && token < first + taken;
+        if (read || fresh) add_to(dx + i, read ? factor * dy[i / (tokens * c) * c + i % c] : 0.0f, fresh);
     }
 }

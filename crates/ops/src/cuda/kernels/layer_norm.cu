@@ -22,7 +22,7 @@ extern "C" __global__ void layer_norm_forward(const float *__restrict__ x, const
 
 // With g = dy weight: dx = scale (g - mean(g) - n mean(g n)).
 extern "C" __global__ void layer_norm_backward(const float *__restrict__ x, const float *__restrict__ weight, const float *__restrict__ statistics,
-                                               const float *__restrict__ dy, float *__restrict__ dx, u32 rows, u32 c) {
+                                               const float *__restrict__ dy, float *__restrict__ dx, u32 fresh, u32 rows, u32 c) {
     const u32 lane = threadIdx.x % WARP, row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
     if (row >= rows) return;
     x += (u64)row * c;
@@ -37,7 +37,7 @@ extern "C" __global__ void layer_norm_backward(const float *__restrict__ x, cons
     }
     of_g = warp_sum(of_g) / c;
     of_gn = warp_sum(of_gn) / c;
-    for (u32 i = lane; i < c; i += WARP) dx[i] += scale * (dy[i] * weight[i] - of_g - (x[i] - mean) * scale * of_gn);
+    for (u32 i = lane; i < c; i += WARP) add_to(dx + i, scale * (dy[i] * weight[i] - of_g - (x[i] - mean) * scale * of_gn), fresh);
 }
 
 // Sums over the rows of a part of dy n and dy, as `column_sums` has them: sums [parts, 2, c].
@@ -67,15 +67,15 @@ extern "C" __global__ void layer_norm_parameters(const float *__restrict__ x, co
 }
 
 // Adds the parts of both up.
-extern "C" __global__ void layer_norm_add_parts(const float *__restrict__ sums, u32 parts, float *dweight, float *dbias,
-                                                u32 c) {
+extern "C" __global__ void layer_norm_add_parts(const float *__restrict__ sums, u32 parts, float *dweight, u32 fresh_weight,
+                                                float *dbias, u32 fresh_bias, u32 c) {
     EACH(i, c) {
         float of_weight = 0.0f, of_bias = 0.0f;
         for (u32 p = 0; p < parts; ++p) {
             of_weight += sums[2 * p * c + i];
             of_bias += sums[(2 * p + 1) * c + i];
         }
-        dweight[i] += of_weight;
-        dbias[i] += of_bias;
+        add_to(dweight + i, of_weight, fresh_weight);
+        add_to(dbias + i, of_bias, fresh_bias);
     }
 }

@@ -23,8 +23,8 @@ extern "C" __global__ void windows_forward(const float *__restrict__ x, float *_
 }
 
 // dx of one number: the sum over the windows that see it.
-extern "C" __global__ void windows_backward(const float *__restrict__ drows, float *__restrict__ dx, u32 channels, u32 in_rows, u32 in_cols,
-                                            u32 out_rows, u32 out_cols, u32 kernel_rows, u32 kernel_cols, u32 stride_rows,
+extern "C" __global__ void windows_backward(const float *__restrict__ drows, float *__restrict__ dx, u32 fresh, u32 channels, u32 in_rows,
+                                            u32 in_cols, u32 out_rows, u32 out_cols, u32 kernel_rows, u32 kernel_cols, u32 stride_rows,
                                             u32 stride_cols, u32 pad_rows, u32 pad_cols, u64 of_image, u64 of_channel, u64 of_row,
                                             u64 of_col, u64 count) {
     EACH(i, count) {
@@ -43,6 +43,6 @@ extern "C" __global__ void windows_backward(const float *__restrict__ drows, flo
                 sum += drows[((row * channels + channel) * kernel_rows + ky) * kernel_cols + kx];
             }
         }
-        dx[PLACE(image, channel, iy, ix)] += sum;
+        add_to(dx + PLACE(image, channel, iy, ix), sum, fresh);
     }
 }

@@ -1,0 +1,348 @@
+//! Passes that are repeated: see [`crate::replay`].
+//!
+//! While a pass is watched, each [`Operation`] on a tape is noted with the addresses of its inputs and its result. All tensors of the pass
+//! are alive as long as its tape is, so that an address says which it is. A replay does the operations on memory of its own.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, hash_map::Entry},
+    mem::take,
+    sync::Arc,
+};
+
+use dfdx::tensor::CudaError;
+
+use super::{
+    gpu::{Argument, Gpu, Launch, Scratch, small},
+    operation::{Backward, Gradient, Operation},
+    pointer::Address,
+};
+use crate::{
+    Error, Result, Updates,
+    replay::{Batch, Ends, Outcome, Place, Replay, Watched},
+};
+use Argument::Address as At;
+
+/// How many outcomes are kept.
+const OUTCOMES: usize = 1024;
+
+/// An operation as it was seen.
+struct Seen {
+    operation: Arc<dyn Operation>,
+    inputs: Vec<Address>,
+    y: Address,
+    len: usize,
+}
+
+#[derive(Default)]
+struct Notes {
+    gpu: Option<&'static Gpu>,
+    seen: Vec<Seen>,
+    /// Addresses of what the host gave.
+    places: Vec<Address>,
+    given: Vec<Vec<f32>>,
+}
+
+thread_local! {
+    static NOTES: RefCell<Option<Notes>> = const { RefCell::new(None) };
+}
+
+/// Runs `pass` and notes what it does.
+pub(super) fn watched<R>(pass: impl FnOnce() -> R) -> (R, Option<Box<dyn Watched>>) {
+    NOTES.set(Some(Notes::default()));
+    let result = pass();
+    let notes = NOTES.take();
+    (result, notes.map(|it| Box::new(it) as Box<dyn Watched>))
+}
+
+/// Notes an operation, if somebody watches.
+pub(super) fn seen(
+    gpu: &'static Gpu,
+    operation: &Arc<dyn Operation>,
+    inputs: &[Address],
+    (y, len): (Address, usize),
+) {
+    NOTES.with_borrow_mut(|notes| {
+        if let Some(notes) = notes {
+            notes.gpu = Some(gpu);
+            notes.seen.push(Seen { operation: operation.clone(), inputs: inputs.to_vec(), y, len });
+        }
+    });
+}
+
+/// Numbers of the host, on the device.
+pub(super) fn given(gpu: &'static Gpu, numbers: &[f32]) -> Result<Scratch, CudaError> {
+    let copy = gpu.upload(numbers)?;
+    NOTES.with_borrow_mut(|notes| {
+        if let Some(notes) = notes {
+            notes.places.push(copy.address);
+            notes.given.push(numbers.to_vec());
+        }
+    });
+    Ok(copy)
+}
+
+/// What an input of an operation is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Source {
+    Images,
+    Targets,
+    Given(usize),
+    Parameter(usize),
+    Node(usize),
+}
+
+struct Node {
+    operation: Arc<dyn Operation>,
+    inputs: Vec<Source>,
+    len: usize,
+}
+
+impl Watched for Notes {
+    fn given(&self) -> &[Vec<f32>] {
+        &self.given
+    }
+
+    fn replay(&self, ends: Ends, parameters: &[(Place, Place)]) -> Result<Box<dyn Replay>, String> {
+        let Some(gpu) = self.gpu else { return Err("no operation has a kernel of its own".to_owned()) };
+        let mut known = HashMap::new();
+        let mut know = |address: Address, source: Source| match known.entry(address) {
+            Entry::Vacant(free) => {
+                free.insert(source);
+                Ok(())
+            }
+            Entry::Occupied(other) => Err(format!("{source:?} shares its memory with {:?}", other.get())),
+        };
+        know(ends.images.address, Source::Images)?;
+        know(ends.targets.address, Source::Targets)?;
+        for (i, address) in self.places.iter().enumerate() {
+            know(*address, Source::Given(i))?;
+        }
+        for (i, (place, _)) in parameters.iter().enumerate() {
+            know(place.address, Source::Parameter(i))?;
+        }
+        for (i, seen) in self.seen.iter().enumerate() {
+            know(seen.y, Source::Node(i))?;
+        }
+        let node = |(i, seen): (usize, &Seen)| {
+            let inputs = seen.inputs.iter().map(|address| match known.get(address) {
+                Some(Source::Node(node)) if *node >= i => None,
+                other => other.copied(),
+            });
+            let inputs: Option<Vec<Source>> = inputs.collect();
+            let operation = seen.operation.clone();
+            let has_no_gradient = |source: &Source| !matches!(source, Source::Node(_) | Source::Parameter(_));
+            match inputs {
+                Some(inputs)
+                    if (0..).zip(&inputs).any(|(i, it)| operation.wants(i) && has_no_gradient(it)) =>
+                {
+                    Err(format!("`{}` wants the gradient of what is given", operation.name()))
+                }
+                Some(inputs) => Ok(Node { operation, inputs, len: seen.len }),
+                None => Err(format!(
+                    "an input of `{}` comes from an operation without a kernel",
+                    operation.name()
+                )),
+            }
+        };
+        let nodes = self.seen.iter().enumerate().map(node).collect::<Result<Vec<_>, String>>()?;
+        let end = |what: &str, place: Place| match known.get(&place.address) {
+            Some(Source::Node(node)) => Ok(*node),
+            _ => Err(format!("the {what} come from an operation without a kernel")),
+        };
+        let (logits, loss) = (end("logits", ends.logits)?, end("loss", ends.loss)?);
+        if self.given.iter().any(|it| it.len() != ends.batch) {
+            return Err("what the host gave is not one number for each image".to_owned());
+        }
+        let words = |error: CudaError| format!("{error:?}");
+        let numbers = |len| gpu.scratch(len).map_err(words);
+        let replay = Replayed {
+            gpu,
+            logits,
+            loss,
+            classes_len: ends.logits.len,
+            images: (numbers(ends.images.len)?, ends.images.len),
+            small: numbers(ends.targets.len + ends.batch * (1 + self.given.len()))?,
+            words: Vec::new(),
+            targets_len: ends.targets.len,
+            given: self.given.len(),
+            batch: ends.batch,
+            parameters: parameters.iter().map(|(at, gradient)| (at.address, gradient.address)).collect(),
+            one: gpu.upload(&[1.0f32]).map_err(words)?,
+            guard: gpu.upload(&[0u32]).map_err(words)?,
+            outcomes: numbers(2 * OUTCOMES)?,
+            waiting: 0,
+            nodes,
+        };
+        Ok(Box::new(replay))
+    }
+}
+
+struct Replayed {
+    gpu: &'static Gpu,
+    nodes: Vec<Node>,
+    /// Which nodes' results they are.
+    logits: usize,
+    loss: usize,
+    /// Numbers of all logits.
+    classes_len: usize,
+    images: (Scratch, usize),
+    /// Targets, labels and what is given, one after the other: they go up together.
+    small: Scratch,
+    words: Vec<u32>,
+    targets_len: usize,
+    /// How many are given, each of as many numbers as there are images.
+    given: usize,
+    batch: usize,
+    /// Where each is, and its gradient.
+    parameters: Vec<(Address, Address)>,
+    /// The gradient of the loss.
+    one: Scratch,
+    guard: Scratch,
+    /// Losses, then counts.
+    outcomes: Scratch,
+    waiting: usize,
+}
+
+impl Replayed {
+    fn check(&self, batch: &Batch<'_>) -> Result<()> {
+        let given = self.given == batch.given.len() && batch.given.iter().all(|it| it.len() == self.batch);
+        let sizes = [batch.images.len(), batch.targets.len(), batch.labels.len()];
+        if !given || sizes != [self.images.1, self.targets_len, self.batch] {
+            let (expected, got) =
+                (format!("the batch that was seen, {:?}", (self.images.1, self.targets_len)), sizes);
+            return Err(Error::shape("replay", expected, got));
+        }
+        if self.waiting == OUTCOMES {
+            let what = format!("{OUTCOMES} outcomes wait; ask for them first");
+            return Err(Error::Argument { op: "replay", what });
+        }
+        Ok(())
+    }
+
+    /// Where the labels are.
+    fn labels(&self) -> Address {
+        self.small.address + 4 * self.targets_len as u64
+    }
+
+    fn forward(&self) -> Result<Vec<(Scratch, Vec<Scratch>)>, CudaError> {
+        let mut results: Vec<(Scratch, Vec<Scratch>)> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let y = self.gpu.scratch(node.len)?;
+            let inputs = self.addresses(node, &results);
+            let kept = node.operation.forward(self.gpu, &inputs, y.address)?;
+            results.push((y, kept));
+        }
+        Ok(results)
+    }
+
+    fn addresses(&self, node: &Node, results: &[(Scratch, Vec<Scratch>)]) -> Vec<Address> {
+        let address = |source: &Source| match *source {
+            Source::Images => self.images.0.address,
+            Source::Targets => self.small.address,
+            Source::Given(i) => self.labels() + (4 * self.batch * (1 + i)) as u64,
+            Source::Parameter(i) => self.parameters[i].0,
+            Source::Node(i) => results[i].0.address,
+        };
+        node.inputs.iter().map(address).collect()
+    }
+
+    /// Gradients are added up in the order of a tape: operations from the last to the first.
+    fn backward(&self, mut results: Vec<(Scratch, Vec<Scratch>)>) -> Result<(), CudaError> {
+        let mut gradients: Vec<Option<Scratch>> = self.nodes.iter().map(|_| None).collect();
+        let mut begun = vec![false; self.parameters.len()];
+        for (i, node) in self.nodes.iter().enumerate().rev() {
+            let of_loss = i == self.loss;
+            let dy = take(&mut gradients[i]);
+            let dy_address = match &dy {
+                Some(dy) => dy.address,
+                None if of_loss => self.one.address,
+                // Nothing that the loss depends on.
+                None => continue,
+            };
+            let inputs = self.addresses(node, &results);
+            let mut of_inputs = Vec::with_capacity(inputs.len());
+            for (input, source) in node.inputs.iter().enumerate() {
+                of_inputs.push(match *source {
+                    _ if !node.operation.wants(input) => Gradient::NONE,
+                    Source::Parameter(i) => Gradient {
+                        address: self.parameters[i].1,
+                        fresh: !std::mem::replace(&mut begun[i], true),
+                    },
+                    Source::Node(i) => match &gradients[i] {
+                        Some(old) => Gradient { address: old.address, fresh: false },
+                        None => {
+                            let new = gradients[i].insert(self.gpu.scratch(self.nodes[i].len)?);
+                            Gradient { address: new.address, fresh: true }
+                        }
+                    },
+                    Source::Images | Source::Targets | Source::Given(_) => Gradient::NONE,
+                });
+            }
+            // What comes after it has been through already, and nobody reads its own result any more.
+            results.truncate(i + 1);
+            let kept = results.pop().map(|(_, kept)| kept).unwrap_or_default();
+            let pass = Backward { inputs: &inputs, kept: &kept, dy: dy_address, gradients: &of_inputs };
+            node.operation.backward(self.gpu, pass)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, batch: &Batch<'_>) -> Result<(), CudaError> {
+        self.gpu.copy_to(&self.images.0, batch.images)?;
+        self.words.clear();
+        self.words.extend(batch.targets.iter().map(|it| it.to_bits()));
+        self.words.extend(batch.labels);
+        self.words.extend(batch.given.iter().flatten().map(|it| it.to_bits()));
+        self.gpu.copy_to(&self.small, &self.words)?;
+        let results = self.forward()?;
+        const WARPS: usize = 8;
+        let launch = Launch { grid: (1, 1), threads: 32 * WARPS, shared_bytes: 4 * WARPS };
+        let place = |i: usize| At(self.outcomes.address + 4 * i as u64);
+        let arguments = [
+            At(results[self.logits].0.address),
+            At(self.labels()),
+            At(results[self.loss].0.address),
+            place(self.waiting),
+            place(OUTCOMES + self.waiting),
+            At(self.guard.address),
+            small(self.batch),
+            small(self.classes_len / self.batch.max(1)),
+        ];
+        self.gpu.launch("outcome_of", launch, &arguments)?;
+        self.backward(results)
+    }
+}
+
+impl Replay for Replayed {
+    fn run(&mut self, batch: Batch<'_>) -> Result<()> {
+        self.check(&batch)?;
+        self.start(&batch).map_err(|e| Error::device("replay", e))?;
+        self.waiting += 1;
+        Ok(())
+    }
+
+    fn guarded(&self) -> Updates {
+        let guard = Place { address: self.guard.address, len: 1 };
+        Updates { guard: Some(guard), ..Updates::in_place() }
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    fn capacity(&self) -> usize {
+        OUTCOMES
+    }
+
+    fn outcomes(&mut self) -> Result<Vec<Outcome>> {
+        let waiting = take(&mut self.waiting);
+        if waiting == 0 {
+            return Ok(Vec::new());
+        }
+        let mut words = vec![0; OUTCOMES + waiting];
+        self.gpu.copy_from(&self.outcomes, &mut words).map_err(|e| Error::device("replay", e))?;
+        let outcome = |i: usize| Outcome { loss: f32::from_bits(words[i]), correct: words[OUTCOMES + i] };
+        Ok((0..waiting).map(outcome).collect())
+    }
+}
