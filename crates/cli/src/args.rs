@@ -320,6 +320,21 @@ pub enum BenchMode {
 /// What `bench` compares with.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Peer {
-    /// The same models on PyTorch, eager, f32, on the CPU; needs Python with torch and, except for EIT, timm
+    /// The same models on PyTorch, eager, f32; needs Python with torch and, except for EIT, timm
     Pytorch,
+    /// By `torch.compile`
+    PytorchCompiled,
+    /// By `torch.compile`, with operands in bf16 (`torch.autocast`)
+    PytorchAmp,
+}
+
+impl Peer {
+    /// How it computes.
+    pub fn variant(self) -> &'static str {
+        match self {
+            Self::Pytorch => "eager",
+            Self::PytorchCompiled => "compiled",
+            Self::PytorchAmp => "amp",
+        }
+    }
 }

@@ -56,6 +56,14 @@ fn cuda(number: usize) -> Result<Kind> {
     }
 }
 
+/// The GPU of this number, which [`parse`] has found.
+#[cfg(feature = "cuda")]
+pub fn open(number: usize) -> Result<dfdx::tensor::Cuda> {
+    let failed =
+        |error: dfdx::tensor::CudaError| Error::Failure(format!("--device cuda:{number}: {error:?}"));
+    dfdx::tensor::Cuda::try_build(number, 0).map_err(failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,8 +50,13 @@ pub trait ParameterMut<E: Dtype, D: Backend<E>>: Parameter<E, D> {
         step: &AdamWStep,
         updates: &mut Updates,
     ) -> Result<()>;
-    /// `average = decay * average + (1 - decay) * parameter`, in place.
-    fn average_into(&self, average: &mut Tensor<(usize,), E, D>, decay: f64) -> Result<()>;
+    /// `average = decay * average + (1 - decay) * parameter`, in place, at the latest when `D::finish_averages` is called with `updates`.
+    fn average_into(
+        &self,
+        average: &mut Tensor<(usize,), E, D>,
+        decay: f64,
+        updates: &mut Updates,
+    ) -> Result<()>;
 }
 
 /// A callback for each parameter in turn.
@@ -143,7 +148,12 @@ impl<S: Erase, E: Dtype, D: Backend<E>> ParameterMut<E, D> for Named<'_, &mut Te
         Ok(self.tensor.device().clone().adamw_later(self.tensor, gradients, state, step, updates)?)
     }
 
-    fn average_into(&self, average: &mut Tensor<(usize,), E, D>, decay: f64) -> Result<()> {
-        Ok(self.tensor.device().clone().average_into(self.tensor, average, decay)?)
+    fn average_into(
+        &self,
+        average: &mut Tensor<(usize,), E, D>,
+        decay: f64,
+        updates: &mut Updates,
+    ) -> Result<()> {
+        Ok(self.tensor.device().clone().average_later(self.tensor, average, decay, updates)?)
     }
 }

@@ -22,6 +22,9 @@ use crate::{
 /// gradients by identity, as everywhere in dfdx. Gradients of intermediate results are not kept: a backward pass frees
 /// each once it has been used; those of leaves (weights, traced inputs) stay.
 pub trait Backend<E: Dtype>: Device<E> {
+    /// Whether an operation is done when its call returns. Where not, time is told only by waiting for a result.
+    const WAITS: bool = true;
+
     /// `y = x W^T + b` on the last axis.
     ///
     /// x: `[.., inner]`, weight: `outer * inner` numbers, row-major `[outer, inner]` in whatever shape holds them,
@@ -503,9 +506,34 @@ pub trait Backend<E: Dtype>: Device<E> {
         Ok(None)
     }
 
-    /// Does the updates that were left. gradients: those that were given with them.
-    fn finish(updates: Updates, gradients: &mut Gradients<E, Self>) -> Result<()> {
+    /// Whether [`Backend::finish`] clips the gradients of `updates`, all together, to this norm; if not, whoever updates has to.
+    fn clip_later(updates: &mut Updates, max_norm: f64) -> bool {
+        let _ = (updates, max_norm);
+        false
+    }
+
+    /// Does the updates that were left. gradients: those that were given with them. Returns their norm before clipping, if it clips and the
+    /// norm is known.
+    fn finish(updates: Updates, gradients: &mut Gradients<E, Self>) -> Result<Option<f64>> {
         let _ = (updates, gradients);
+        Ok(None)
+    }
+
+    /// [`Backend::average_into`] of one of many parameters: a device may leave it to [`Backend::finish_averages`].
+    fn average_later<S: Erase>(
+        &self,
+        parameter: &Tensor<S, E, Self>,
+        average: &mut Tensor<(usize,), E, Self>,
+        decay: f64,
+        updates: &mut Updates,
+    ) -> Result<()> {
+        let _ = updates;
+        self.average_into(parameter, average, decay)
+    }
+
+    /// Does the averages that were left.
+    fn finish_averages(updates: Updates) -> Result<()> {
+        let _ = updates;
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub struct Outcome {
     pub loss: f32,
     /// Images whose label has the largest logit, the first of equals; none where a logit of the image is no number.
     pub correct: u32,
+    /// The gradients' norm before clipping. A number only if the update clipped.
+    pub norm: f32,
 }
 
 /// A pass that is repeated.

@@ -2,7 +2,7 @@
 
 use dfdx::prelude::*;
 use inductive_nn::Module;
-use inductive_ops::Backend;
+use inductive_ops::{Backend, Updates};
 use inductive_schedule::{EmaDecay, Schedule};
 
 use crate::{
@@ -64,11 +64,22 @@ impl<D: Backend<f32>> Ema<D> {
     /// # Errors
     /// [`Error::Parameters`] for a model of other parameters; so for what follows.
     pub fn update(&mut self, model: &mut dyn Module<f32, D>, step: u64) -> Result<()> {
+        self.update_by(model, step, Updates::default())
+    }
+
+    /// [`Ema::update`] as `updates`, which has none yet, says.
+    pub(crate) fn update_by(
+        &mut self,
+        model: &mut dyn Module<f32, D>,
+        step: u64,
+        mut updates: Updates,
+    ) -> Result<()> {
         let decay = self.decay.value(step as f64);
         self.averages.change_both(model, |p, average| match average.still {
             true => Ok(()),
-            false => Ok(p.average_into(&mut average.values, decay)?),
-        })
+            false => Ok(p.average_into(&mut average.values, decay, &mut updates)?),
+        })?;
+        Ok(D::finish_averages(updates)?)
     }
 
     /// Runs `body` on a model whose weights are the average, and gives it its own weights back, bit by bit.

@@ -221,10 +221,10 @@ impl<D: Zoo> Learner<D> {
         let targets = smooth_targets(labels, spec.classes, self.label_smoothing);
         let given = factors(drop_path, spec.depth, labels.len())?;
         pass.replay.run(Batch { images, targets: &targets, labels, given: &given })?;
-        let updates = pass.replay.guarded();
-        let norm = self.optimizer.update_by(&mut *self.model, &mut pass.gradients, lr, updates)?;
-        self.repeat.started(step, labels.len(), norm);
-        self.follow(step)?;
+        let (updates, averages) = (pass.replay.guarded(), pass.replay.guarded());
+        self.optimizer.update_by(&mut *self.model, &mut pass.gradients, lr, updates)?;
+        self.repeat.started(step, labels.len(), self.optimizer.clips());
+        self.follow(step, averages)?;
         Ok(true)
     }
 
@@ -263,15 +263,15 @@ impl<D: Zoo> Learner<D> {
         // What was lent keeps its memory and its values; the parameters get memory of their own.
         let updates = if self.repeat.lent.replace(false) { Updates::default() } else { Updates::in_place() };
         let gradient_norm = self.optimizer.update_by(&mut *self.model, &mut gradients, lr, updates)?;
-        self.follow(step)?;
+        self.follow(step, Updates::default())?;
         Ok(StepReport { loss: value, correct, images: labels.len(), gradient_norm })
     }
 
-    /// What comes after the update of the parameters.
-    fn follow(&mut self, step: u64) -> Result<()> {
+    /// What comes after the update of the parameters. averages: how theirs are updated.
+    fn follow(&mut self, step: u64, averages: Updates) -> Result<()> {
         self.roles.project(&mut *self.model)?;
         match &mut self.ema {
-            Some(ema) => ema.update(&mut *self.model, step),
+            Some(ema) => ema.update_by(&mut *self.model, step, averages),
             None => Ok(()),
         }
     }

@@ -81,6 +81,11 @@ impl<D: Backend<f32>> AdamW<D> {
         Ok(Self { config, steps: 0, parameters })
     }
 
+    /// Whether gradients are clipped.
+    pub(crate) fn clips(&self) -> bool {
+        self.config.clip_grad.is_some()
+    }
+
     /// Updates made so far.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -134,8 +139,9 @@ impl<D: Backend<f32>> AdamW<D> {
         let learns = |name: &str| {
             self.parameters.get(name).is_some_and(|slot| matches!(slot.state, State::Learns { .. }))
         };
-        let norm = self.config.clip_grad.map(|_| global_norm(model, gradients, learns)).transpose()?;
-        let gradient_scale = match (self.config.clip_grad, norm) {
+        let here = self.config.clip_grad.filter(|max| !D::clip_later(&mut updates, *max));
+        let norm = here.map(|_| global_norm(model, gradients, learns)).transpose()?;
+        let gradient_scale = match (here, norm) {
             (Some(max), Some(norm)) => clip_coefficient(max, norm),
             _ => 1.0,
         };
@@ -147,9 +153,9 @@ impl<D: Backend<f32>> AdamW<D> {
             let how = AdamWStep { lr, beta1, beta2, eps, weight_decay, step, gradient_scale };
             Ok(p.adamw(gradients, moments, &how, &mut updates)?)
         })?;
-        D::finish(updates, gradients)?;
+        let of_device = D::finish(updates, gradients)?;
         self.steps = steps;
-        Ok(norm)
+        Ok(norm.or(of_device))
     }
 
     /// Forgets that updates were made after the first `steps`, which changed nothing.

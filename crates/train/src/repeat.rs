@@ -35,7 +35,7 @@ pub(crate) struct Pass<D: Zoo> {
 struct Started {
     step: u64,
     images: usize,
-    gradient_norm: Option<f64>,
+    clips: bool,
 }
 
 /// Sizes of batches: all of an epoch, and its last.
@@ -112,8 +112,8 @@ impl<D: Zoo> Repeat<D> {
     }
 
     /// Notes an update that [`Repeat::pass`] has been used for.
-    pub fn started(&mut self, step: u64, images: usize, gradient_norm: Option<f64>) {
-        self.started.push_back(Started { step, images, gradient_norm });
+    pub fn started(&mut self, step: u64, images: usize, clips: bool) {
+        self.started.push_back(Started { step, images, clips });
     }
 
     /// Updates whose outcome has not been read.
@@ -132,10 +132,10 @@ impl<D: Zoo> Repeat<D> {
         for pass in &mut self.passes {
             of_pass.push((pass.images, pass.replay.outcomes()?.into_iter()));
         }
-        let report = |Started { step, images, gradient_norm }| {
+        let report = |Started { step, images, clips }| {
             let outcomes = of_pass.iter_mut().find(|it| it.0 == images);
-            let Outcome { loss, correct } = outcomes.and_then(|it| it.1.next())?;
-            let correct = correct as usize;
+            let Outcome { loss, correct, norm } = outcomes.and_then(|it| it.1.next())?;
+            let (correct, gradient_norm) = (correct as usize, clips.then_some(f64::from(norm)));
             Some((step, StepReport { loss: f64::from(loss), correct, images, gradient_norm }))
         };
         Ok(self.started.drain(..).filter_map(report).collect())

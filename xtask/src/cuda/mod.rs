@@ -1,8 +1,12 @@
-//! CUDA without a GPU: tests on an emulated device.
+//! CUDA without a GPU: tests on an emulated device, builds with a toolkit from wheels, and what a machine with a GPU is given.
 
 mod compile;
+mod emulated;
 mod error;
+mod files;
+mod pack;
 mod test;
+mod wheels;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -12,6 +16,8 @@ use std::{
 
 /// What the stand-in for `nvcc` calls this program with.
 const COMPILE: &str = "emulated-nvcc";
+/// What stands in front of the toolkit's `nvcc` calls this program with.
+const LIMITED: &str = "limited-nvcc";
 
 /// Does what `words` ask for, if that is one of the commands here.
 pub fn run(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Option<ExitCode> {
@@ -19,7 +25,10 @@ pub fn run(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Option<ExitCo
     let done = match first.to_str()? {
         "cuda-test" => test::run(cargo, workspace, rest),
         "cuda-emulated" => test::emulated(cargo, workspace, rest),
+        "cuda-build" => pack::build(cargo, workspace, rest),
+        "gpu-pack" => pack::run(cargo, workspace, rest),
         COMPILE => compile::run(rest).map(|()| ExitCode::SUCCESS),
+        LIMITED => wheels::limited(rest),
         _ => return None,
     };
     Some(done.unwrap_or_else(|error| {

@@ -46,9 +46,7 @@ pub fn run(arguments: Arguments) -> Result<Done> {
         Kind::Cpu => on(&Cpu::default(), &settings, command),
         #[cfg(feature = "cuda")]
         Kind::Cuda(number) => {
-            let failed =
-                |error: dfdx::tensor::CudaError| Error::Failure(format!("--device cuda:{number}: {error:?}"));
-            let device = dfdx::tensor::Cuda::try_build(number, 0).map_err(failed)?;
+            let device = device::open(number)?;
             on(&device, &settings, command)
         }
     }

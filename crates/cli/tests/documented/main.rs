@@ -97,7 +97,9 @@ fn not_holding(entry: &Entry, reason: NotRun, packages: &BTreeMap<String, PathBu
         NotRun::IsABuild => {
             cargo(&["build", "check", "clippy", "fmt", "install"])
                 || cargo(&["run"]) && !words.contains(&run::PACKAGE)
+                || ["cuda-build", "gpu-pack"].iter().any(|word| words.starts_with(&["cargo", "xtask", word]))
         }
+        NotRun::NeedsAGpu => words.windows(2).any(|pair| pair == ["--device", "cuda"]),
         NotRun::NeedsPython => words[0].starts_with("python"),
     };
     if !holds || !entry.says.is_empty() {

@@ -37,6 +37,7 @@ pub enum NotRun {
     IsABuild,
     /// It is Python with modules that the tests do not need.
     NeedsPython,
+    NeedsAGpu,
 }
 
 #[derive(Deserialize)]

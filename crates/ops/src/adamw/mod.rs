@@ -46,9 +46,16 @@ pub struct Updates {
     pub(crate) on_gpu: Vec<crate::cuda::Update>,
     #[cfg(feature = "cuda")]
     pub(crate) in_place: bool,
+    #[cfg(feature = "cuda")]
+    pub(crate) averages: Vec<crate::cuda::Average>,
     /// A number on the device: while it is not 0, nothing is changed.
     #[cfg(feature = "cuda")]
     pub(crate) guard: Option<crate::replay::Place>,
+    /// The largest norm of all gradients together; and where the norm is written to, if it is not to be waited for.
+    #[cfg(feature = "cuda")]
+    pub(crate) clip: Option<f64>,
+    #[cfg(feature = "cuda")]
+    pub(crate) norm: Option<crate::replay::Place>,
 }
 
 impl Updates {
@@ -233,6 +240,36 @@ mod tests {
                 assert!(off < 1e-6, "{off}");
             }
         });
+    }
+
+    /// The averages of two parameters, taken together three times, and a copy of one from before.
+    fn averages<D: Backend<f32>>(dev: &D) -> Vec<Vec<f64>> {
+        let parameters = [5000, 7].map(|len| leaf::<_, f32, _>(dev, (len,), &random(len, 5)));
+        let mut averages = [5000, 7].map(|len| leaf::<_, f32, _>(dev, (len,), &random(len, 6)));
+        let before = averages[0].clone();
+        for _ in 0..3 {
+            let mut updates = Updates::default();
+            for (parameter, average) in parameters.iter().zip(&mut averages) {
+                dev.average_later(parameter, average, 0.9, &mut updates).unwrap();
+            }
+            D::finish_averages(updates).unwrap();
+        }
+        averages.into_iter().chain([before]).map(|it| to_f64(it.as_vec())).collect()
+    }
+
+    #[test]
+    fn averages_of_several_parameters_are_taken_together() {
+        let dev = Cpu::default();
+        let want = averages(&dev);
+        let after = |parameter: f64, average: f64| parameter + 0.9f64.powi(3) * (average - parameter);
+        let exact: Vec<f64> = random(7, 5).iter().zip(random(7, 6)).map(|(p, a)| after(*p, a)).collect();
+        let close = |want: &[f64], got: &[f64]| {
+            let off = want.iter().zip(got).map(|(w, g)| (w - g).abs()).fold(0.0, f64::max);
+            assert!(want.len() == got.len() && off < 1e-6, "{off}");
+        };
+        close(&exact, &want[1]);
+        close(&random(5000, 6), &want[2]);
+        on_cuda!(|device| want.iter().zip(averages(device)).for_each(|(want, got)| close(want, &got)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     linear::Linear,
     norm::LayerNorm,
     operation::{given, input, run},
-    optimizer::{self, Update},
+    optimizer::{self, Average, Update},
     pointer::address_of,
     replay,
     rows::{AddResidual, CrossEntropy, Each},
@@ -37,6 +37,8 @@ fn gpu_of<S: Erase, T: Tape<f32, Cuda>>(
 }
 
 impl Backend<f32> for Cuda {
+    const WAITS: bool = false;
+
     fn adamw<S: Erase>(
         &self,
         parameter: &mut Tensor<S, f32, Self>,
@@ -46,7 +48,7 @@ impl Backend<f32> for Cuda {
     ) -> Result<()> {
         let mut updates = Updates::default();
         self.adamw_later(parameter, gradients, moments, step, &mut updates)?;
-        Self::finish(updates, gradients)
+        Self::finish(updates, gradients).map(|_| ())
     }
 
     fn adamw_later<S: Erase>(
@@ -69,8 +71,35 @@ impl Backend<f32> for Cuda {
         }
     }
 
-    fn finish(updates: Updates, gradients: &mut Gradients<f32, Self>) -> Result<()> {
+    fn clip_later(updates: &mut Updates, max_norm: f64) -> bool {
+        let clips = Gpu::is_everywhere();
+        updates.clip = clips.then_some(max_norm);
+        clips
+    }
+
+    fn finish(updates: Updates, gradients: &mut Gradients<f32, Self>) -> Result<Option<f64>> {
         optimizer::finish(updates, gradients)
+    }
+
+    fn average_later<S: Erase>(
+        &self,
+        parameter: &Tensor<S, f32, Self>,
+        average: &mut Tensor<(usize,), f32, Self>,
+        decay: f64,
+        updates: &mut Updates,
+    ) -> Result<()> {
+        adamw::check_average(parameter.shape(), average)?;
+        match Gpu::of(parameter) {
+            Some(gpu) => {
+                updates.averages.push(Average::new(gpu, parameter, average, decay, updates.in_place)?);
+                Ok(())
+            }
+            None => self.average_into(parameter, average, decay),
+        }
+    }
+
+    fn finish_averages(updates: Updates) -> Result<()> {
+        optimizer::finish_averages(updates)
     }
 
     fn watched<R>(&self, pass: impl FnOnce() -> R) -> (R, Option<Box<dyn Watched>>) {

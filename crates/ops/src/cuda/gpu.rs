@@ -166,6 +166,12 @@ impl Gpu {
         gpu
     }
 
+    /// Whether all devices that were used, and one at least, have the kernels.
+    pub(super) fn is_everywhere() -> bool {
+        let all = GPUS.read().unwrap_or_else(PoisonError::into_inner);
+        !all.is_empty() && all.iter().all(|it| it.1.is_some())
+    }
+
     fn new(cuda: &Cuda) -> Result<Self, String> {
         let words = |error: &dyn fmt::Debug| format!("{error:?}");
         if !pointer::tells_the_truth(cuda).map_err(|it| words(&it))? {

@@ -20,7 +20,7 @@ mod replay;
 mod rows;
 mod tokens;
 
-pub(crate) use optimizer::Update;
+pub(crate) use optimizer::{Average, Update};
 
 use std::fmt::Display;
 

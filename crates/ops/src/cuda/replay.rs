@@ -170,7 +170,7 @@ impl Watched for Notes {
             parameters: parameters.iter().map(|(at, gradient)| (at.address, gradient.address)).collect(),
             one: gpu.upload(&[1.0f32]).map_err(words)?,
             guard: gpu.upload(&[0u32]).map_err(words)?,
-            outcomes: numbers(2 * OUTCOMES)?,
+            outcomes: gpu.upload(&[0u32; 3 * OUTCOMES]).map_err(words)?,
             waiting: 0,
             nodes,
         };
@@ -199,7 +199,7 @@ struct Replayed {
     /// The gradient of the loss.
     one: Scratch,
     guard: Scratch,
-    /// Losses, then counts.
+    /// Losses, then counts, then norms.
     outcomes: Scratch,
     waiting: usize,
 }
@@ -324,7 +324,10 @@ impl Replay for Replayed {
 
     fn guarded(&self) -> Updates {
         let guard = Place { address: self.guard.address, len: 1 };
-        Updates { guard: Some(guard), ..Updates::in_place() }
+        // Of the pass that was started last.
+        let slot = 2 * OUTCOMES + self.waiting.saturating_sub(1);
+        let norm = Place { address: self.outcomes.address + 4 * slot as u64, len: 1 };
+        Updates { guard: Some(guard), norm: Some(norm), ..Updates::in_place() }
     }
 
     fn waiting(&self) -> usize {
@@ -340,9 +343,13 @@ impl Replay for Replayed {
         if waiting == 0 {
             return Ok(Vec::new());
         }
-        let mut words = vec![0; OUTCOMES + waiting];
+        let mut words = vec![0; 2 * OUTCOMES + waiting];
         self.gpu.copy_from(&self.outcomes, &mut words).map_err(|e| Error::device("replay", e))?;
-        let outcome = |i: usize| Outcome { loss: f32::from_bits(words[i]), correct: words[OUTCOMES + i] };
+        let outcome = |i: usize| Outcome {
+            loss: f32::from_bits(words[i]),
+            correct: words[OUTCOMES + i],
+            norm: f32::from_bits(words[2 * OUTCOMES + i]),
+        };
         Ok((0..waiting).map(outcome).collect())
     }
 }

@@ -75,7 +75,7 @@ fn start_peer(
 
 fn ask(process: &mut Process, task: &Task) -> Result<Answer, Error> {
     let answer = process.ask()?;
-    if !answer.round.is_sound(task.mode) {
+    if !answer.round.is_sound(task.has_phases()) {
         return Err(process.refuse("times of these steps are missing or no times", &format!("{answer:?}")));
     }
     Ok(answer)

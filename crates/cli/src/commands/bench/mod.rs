@@ -28,6 +28,7 @@ use summary::Measurement;
 use crate::{
     args::Bench,
     commands::{Done, Settings},
+    device::Kind,
     error::Result,
     output::note,
     progress::{BenchView, time},
@@ -52,7 +53,7 @@ impl Outcome {
     /// Nothing more is measured: the peak is known.
     fn finish(&mut self, complete: bool) {
         self.complete = complete;
-        let best = self.best_peak().gflops;
+        let best = (!self.peaks.is_empty()).then(|| self.best_peak().gflops);
         self.measurements.iter_mut().for_each(|measurement| measurement.set_peak(best));
     }
 
@@ -101,15 +102,21 @@ pub fn run(settings: &Settings, args: Bench) -> Result<Done> {
 
 /// Measures into `outcome`, which keeps what was finished before an error.
 fn measure_all(plan: &Plan, mut view: BenchView, outcome: &mut Outcome) -> Result<()> {
+    // Of the CPU: what a GPU does they say nothing of.
+    let of_cpu = plan.device == Kind::Cpu;
     for task in &plan.tasks {
         let title = task.title();
-        view.now("peak of matrix products");
-        outcome.peaks.push(roof::measure(WINDOW));
+        if of_cpu {
+            view.now("peak of matrix products");
+            outcome.peaks.push(roof::measure(WINDOW));
+        }
         let measurement = measure::measure(plan, task, &|what| view.now(&format!("{title}: {what}")))?;
         view.done(&format!("{title}: {}", show::progress(&measurement)));
         outcome.measurements.push(measurement);
     }
-    outcome.peaks.push(roof::measure(WINDOW));
+    if of_cpu {
+        outcome.peaks.push(roof::measure(WINDOW));
+    }
     view.now("data loader");
     outcome.loader = Some(loader::measure(plan.rounds, plan.seconds, &outcome.measurements)?);
     Ok(())

@@ -12,7 +12,7 @@ use inductive_train::{
 
 use super::{peer::find_python, protocol::Task};
 use crate::{
-    args::{Bench, BenchMode},
+    args::{Bench, BenchMode, Peer},
     commands::Settings,
     device::Kind,
     error::{Error, Result},
@@ -37,6 +37,7 @@ const MOST_SECONDS: f64 = 3600.0;
 /// What is done.
 #[derive(Debug)]
 pub struct Plan {
+    pub device: Kind,
     pub tasks: Vec<Task>,
     pub rounds: usize,
     pub seconds: f64,
@@ -49,11 +50,10 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(settings: &Settings, args: Bench) -> Result<Self> {
-        if settings.device != Kind::Cpu {
-            return Err(usage("bench measures the CPU alone; leave --device out"));
-        }
         check_numbers(&args)?;
-        let machine = Environment::current::<dfdx::prelude::Cpu>();
+        let device = settings.device;
+        let machine =
+            Environment { device: device.to_string(), ..Environment::current::<dfdx::prelude::Cpu>() };
         let modes: &[Mode] = match args.mode {
             BenchMode::Train => &[Mode::Training],
             BenchMode::Inference => &[Mode::Inference],
@@ -61,7 +61,10 @@ impl Plan {
         };
         let mut tasks = Vec::new();
         for (spec, batch) in models(&args)? {
-            let task = |&mode| Task::new(spec.clone(), batch, mode, machine.threads, args.seconds);
+            let task = |&mode| Task {
+                variant: args.peer.map_or("eager", Peer::variant).to_owned(),
+                ..Task::new(spec.clone(), batch, mode, machine.threads, args.seconds).on(device)
+            };
             tasks.extend(modes.iter().map(task));
         }
         if let (Some(json), Some(csv)) = (&args.json, &args.csv)
@@ -72,7 +75,7 @@ impl Plan {
         [&args.json, &args.csv].into_iter().flatten().try_for_each(check_writable)?;
         let python = args.peer.map(|_| find_python(args.python)).transpose()?;
         let Bench { rounds, seconds, json, csv, .. } = args;
-        Ok(Self { tasks, rounds, seconds, machine, python, json, csv })
+        Ok(Self { device, tasks, rounds, seconds, machine, python, json, csv })
     }
 
     /// About how long it takes, in seconds: rounds, and for each process a start.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use inductive_models::ModelSpec;
 use inductive_train::{
     AdamWConfig,
-    bench::{FEWEST, LR, Mode, Round, SMOOTHING, WARM_UP},
+    bench::{FEWEST, GROUP, LR, Mode, Round, SMOOTHING, WARM_UP},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::device::Kind;
 
 /// Asks for a round.
 pub const RUN: &str = "run";
@@ -22,6 +24,12 @@ pub struct Task {
     pub batch: usize,
     pub mode: Mode,
     pub threads: usize,
+    /// `cpu` or `cuda:0`
+    pub device: String,
+    /// How the peer computes: `eager`, `compiled`, or `amp`, compiled with operands in bf16.
+    pub variant: String,
+    /// Steps between two looks at the clock: 1, or more on a device that computes on while it is read.
+    pub group: usize,
     /// Length of a round.
     pub seconds: f64,
     /// Steps before a round that are not counted.
@@ -36,6 +44,7 @@ pub struct Task {
 }
 
 impl Task {
+    /// On the CPU; [`Task::on`] is for others.
     pub fn new(spec: ModelSpec, batch: usize, mode: Mode, threads: usize, seconds: f64) -> Self {
         let AdamWConfig { betas, eps, weight_decay, .. } = AdamWConfig::default();
         Self {
@@ -43,6 +52,9 @@ impl Task {
             batch,
             mode,
             threads,
+            device: "cpu".to_owned(),
+            variant: "eager".to_owned(),
+            group: 1,
             seconds,
             warm_up: WARM_UP,
             fewest: FEWEST,
@@ -52,6 +64,17 @@ impl Task {
             weight_decay,
             smoothing: SMOOTHING,
         }
+    }
+
+    /// On this device.
+    pub fn on(self, device: Kind) -> Self {
+        let group = if device == Kind::Cpu { 1 } else { GROUP };
+        Self { device: device.to_string(), group, ..self }
+    }
+
+    /// Whether the phases of a step are told apart.
+    pub fn has_phases(&self) -> bool {
+        self.mode == Mode::Training && self.group == 1
     }
 
     /// How long a process may take for an answer: far longer than any that works needs.

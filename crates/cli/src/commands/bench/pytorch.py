@@ -1,7 +1,8 @@
 """The peer of `inductive bench`: the same model in PyTorch, from timm where timm has it, measured in the same way.
 
 The one argument describes the task as JSON. When the model is built, a line of JSON says so; every line `run` of the
-input is answered by one round, also a line of JSON; the end of the input ends the program. Eager mode, f32, the CPU.
+input is answered by one round, also a line of JSON; the end of the input ends the program. f32, eager or compiled, or compiled with
+operands in bf16.
 
 This is the first part of a script: pytorch_eit.py and a call of `main` come after it.
 """
@@ -113,10 +114,39 @@ def targets(task):
     return soft
 
 
-def training_step(model, optimizer, images, soft):
+def following(step, group):
+    """So many steps without a pause, on a device that computes on while the clock is read: seconds of one."""
+
+    def steps():
+        start = time.perf_counter()
+        for _ in range(group):
+            step()
+        torch.cuda.synchronize()
+        return ((time.perf_counter() - start) / group,)
+
+    return steps
+
+
+def training_step_on_gpu(model, optimizer, images, soft, amp):
+    """Images and targets come from the host's memory in every step, pinned."""
+    images, soft = images.pin_memory(), soft.pin_memory()
+
+    def step():
+        on_gpu, targets = images.to("cuda", non_blocking=True), soft.to("cuda", non_blocking=True)
+        with torch.autocast("cuda", torch.bfloat16, enabled=amp):
+            loss = torch.nn.functional.cross_entropy(model(on_gpu), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def training_step(model, optimizer, images, soft, amp):
     def step():
         start = time.perf_counter()
-        loss = torch.nn.functional.cross_entropy(model(images), soft)
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            loss = torch.nn.functional.cross_entropy(model(images), soft)
         forward = time.perf_counter()
         loss.backward()
         backward = time.perf_counter()
@@ -127,10 +157,10 @@ def training_step(model, optimizer, images, soft):
     return step
 
 
-def inference_step(model, images):
+def inference_step(model, images, amp):
     def step():
         start = time.perf_counter()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
             model(images)
         return (time.perf_counter() - start,)
 
@@ -163,13 +193,19 @@ def main():
     torch.set_num_threads(task["threads"])
     torch.manual_seed(0)
     model, software = build(task["spec"])
-    images = torch.randn(task["batch"], 3, *task["spec"]["image"])
+    model, images = model.to(task["device"]), torch.randn(task["batch"], 3, *task["spec"]["image"])
+    on_gpu, amp = task["device"] != "cpu", task["variant"] == "amp"
+    called = model if task["variant"] == "eager" else torch.compile(model)
     if task["mode"] == "training":
         model.train()
-        step = training_step(model, adamw(model, task), images, targets(task))
+        stepping = training_step_on_gpu if on_gpu else training_step
+        step = stepping(called, adamw(model, task), images, targets(task), amp)
     else:
         model.eval()
-        step = inference_step(model, images)
+        step = inference_step(called, images.to(task["device"]), amp)
+    if on_gpu:
+        step = following(step, task["group"])
+        software += f" on {torch.cuda.get_device_name()}"
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     tell({"parameters": parameters, "software": software})
     for line in sys.stdin:

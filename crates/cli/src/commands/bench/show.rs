@@ -3,7 +3,7 @@
 use inductive_files::shown;
 use inductive_ops::roof::Roof;
 use inductive_report::table::{Cell, Column, Table};
-use inductive_train::bench::Mode;
+use inductive_train::bench::{GROUP, Mode};
 
 use super::{
     Outcome,
@@ -12,6 +12,7 @@ use super::{
     summary::{Measurement, Ratio, Side, Spread},
 };
 use crate::{
+    device::Kind,
     error::Result,
     output::{say, say_prose, say_set, terminal},
 };
@@ -22,14 +23,17 @@ const QUIET: f64 = 0.85;
 /// Prints all of `outcome`.
 pub fn show(plan: &Plan, outcome: &Outcome) -> Result<()> {
     say_set(format!("\n{}", speeds(plan, outcome).terminal(&terminal())))?;
-    if let Some(table) = comparison(&outcome.measurements) {
+    let variant = plan.tasks.first().map_or("eager", |task| &task.variant);
+    if let Some(table) = comparison(&outcome.measurements, variant) {
         say_set(format!("\n{}", table.terminal(&terminal())))?;
     }
-    say_prose(format!("\n{}", peak(outcome)))?;
+    if !outcome.peaks.is_empty() {
+        say_prose(format!("\n{}", peak(outcome)))?;
+    }
     if let Some(speed) = &outcome.loader {
         say_prose(loader(speed))?;
     }
-    if outcome.lowest_peak() < QUIET * outcome.best_peak().gflops {
+    if !outcome.peaks.is_empty() && outcome.lowest_peak() < QUIET * outcome.best_peak().gflops {
         say("note: the peak fell at times: something else computed here. Measure again on a quiet machine.")?;
     }
     Ok(())
@@ -66,7 +70,8 @@ fn range(spread: Spread, decimals: usize) -> String {
 fn speeds(plan: &Plan, outcome: &Outcome) -> Table {
     let machine = &plan.machine;
     let cpu = machine.cpu.as_deref().unwrap_or("unknown processor");
-    let title = format!("inductive {}: {} threads, {cpu}", machine.version, machine.threads);
+    let device = if plan.device == Kind::Cpu { String::new() } else { format!("{} beside ", plan.device) };
+    let title = format!("inductive {}: {device}{} threads, {cpu}", machine.version, machine.threads);
     let heads =
         ["batch", "images/s", "forward ms", "backward ms", "update ms", "GFLOP/s", "% of peak", "MiB"];
     let columns = [Column::left("model"), Column::left("mode")].into_iter().chain(heads.map(Column::right));
@@ -84,6 +89,13 @@ fn speeds(plan: &Plan, outcome: &Outcome) -> Table {
         table.note(
             "training: forward pass, cross-entropy with soft targets, backward pass, AdamW; no drop path.",
         );
+    }
+    if plan.device != Kind::Cpu {
+        table.note(format!(
+            "{}: {GROUP} steps follow each other between two looks at the clock; in training the images come from the host's memory \
+             in each. MiB: of the host.",
+            plan.device
+        ));
     }
     table
 }
@@ -111,7 +123,7 @@ fn memory(mib: Option<f64>) -> Cell {
 }
 
 /// Ours beside the peer's; none without a peer.
-fn comparison(measurements: &[Measurement]) -> Option<Table> {
+fn comparison(measurements: &[Measurement], variant: &str) -> Option<Table> {
     let software = &measurements.iter().find_map(|m| m.pytorch.as_ref())?.software;
     let heads = ["batch", "images/s", "PyTorch", "ratio", "min", "max", "MiB", "PyTorch MiB", "memory ratio"];
     let columns = [Column::left("model"), Column::left("mode")].into_iter().chain(heads.map(Column::right));
@@ -134,9 +146,14 @@ fn comparison(measurements: &[Measurement]) -> Option<Table> {
     }
     table.note("ratio: inductive / PyTorch, above 1 where inductive is faster; median, min and max over rounds in alternation.");
     table.note(
-        "PyTorch: the same model in timm, EIT in our own code; eager, f32, as many threads, the same targets, AdamW in \
-         torch's default implementation.",
+        "PyTorch: the same model in timm, EIT in our own code; as many threads, the same targets, AdamW in torch's default \
+         implementation.",
     );
+    table.note(match variant {
+        "compiled" => "f32 on both sides, PyTorch by torch.compile.",
+        "amp" => "inductive in f32; PyTorch by torch.compile with operands in bf16.",
+        _ => "f32 on both sides, PyTorch eager.",
+    });
     table.note(
         "PyTorch computes all tokens of the last block, inductive the class token's alone (the same logits and gradients); \
          GFLOP/s count the operations that the logits need.",

@@ -43,7 +43,7 @@ pub struct Side {
     pub images_per_s: Spread,
     pub step_ms: Spread,
     pub forward_ms: f64,
-    /// In training alone, as the optimizer's.
+    /// In training on the CPU alone, as the optimizer's.
     pub backward_ms: Option<f64>,
     pub optimizer_ms: Option<f64>,
     /// Operations that the logits need per second; none for a peer, which may make more of them.
@@ -63,7 +63,6 @@ impl Side {
         let of = |phase: fn(&Round) -> Vec<f64>| {
             rounds.iter().map(|round| median(&phase(round))).collect::<Vec<f64>>()
         };
-        let trains = task.mode == Mode::Training;
         let step_ms = Spread::of(&of(Round::steps));
         let images_per_s = step_ms.divide(task.batch as f64 * 1e3);
         Self {
@@ -71,8 +70,8 @@ impl Side {
             images_per_s,
             step_ms,
             forward_ms: median(&of(|round| round.forward.clone())),
-            backward_ms: trains.then(|| median(&of(|round| round.backward.clone()))),
-            optimizer_ms: trains.then(|| median(&of(|round| round.optimizer.clone()))),
+            backward_ms: task.has_phases().then(|| median(&of(|round| round.backward.clone()))),
+            optimizer_ms: task.has_phases().then(|| median(&of(|round| round.optimizer.clone()))),
             gflops: None,
             share_of_peak: None,
             peak_rss_mib,
@@ -135,11 +134,11 @@ impl Measurement {
             .filter_map(|(name, side)| Some((name, side?)))
     }
 
-    /// Sets what we compute per second, and what part of `peak` (GFLOP/s) that is.
-    pub fn set_peak(&mut self, peak: f64) {
+    /// Sets what we compute per second, and what part of `peak` (GFLOP/s) that is, where one was measured.
+    pub fn set_peak(&mut self, peak: Option<f64>) {
         let gflops = self.inductive.images_per_s.median * self.flops_per_image / 1e9;
         self.inductive.gflops = Some(gflops);
-        self.inductive.share_of_peak = Some(gflops / peak);
+        self.inductive.share_of_peak = peak.map(|peak| gflops / peak);
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::io::BufRead;
 
+use dfdx::prelude::Cpu;
+use inductive_models::Zoo;
 use inductive_train::bench::{Bench, peak_rss_mib};
 use serde::Serialize;
 
 use super::protocol::{Answer, RUN, Ready, Task};
 use crate::{
     commands::Done,
+    device::{self, Kind},
     error::{Error, Result},
     output::say_set,
 };
@@ -16,7 +19,15 @@ use crate::{
 pub fn run(task: &str) -> Result<Done> {
     let task: Task = serde_json::from_str(task)
         .map_err(|error| Error::Usage(format!("bench-worker is started by `inductive bench`: {error}")))?;
-    let mut bench = Bench::new(&task.spec.name, task.batch, task.spec.classes, task.mode)?;
+    match device::parse(&task.device)? {
+        Kind::Cpu => answer(Cpu::seed_from_u64(0), &task),
+        #[cfg(feature = "cuda")]
+        Kind::Cuda(number) => answer(device::open(number)?, &task),
+    }
+}
+
+fn answer<D: Zoo>(device: D, task: &Task) -> Result<Done> {
+    let mut bench = Bench::new(device, &task.spec.name, task.batch, task.spec.classes, task.mode)?;
     let software = format!("inductive {}", env!("CARGO_PKG_VERSION"));
     tell(&Ready { parameters: bench.num_params(), software })?;
     for line in std::io::stdin().lock().lines() {
