@@ -112,7 +112,7 @@ enum What<D: Zoo> {
         targets: Logits<f32, D>,
     },
     Following {
-        learner: Learner<D>,
+        learner: Box<Learner<D>>,
         images: Vec<f32>,
         labels: Vec<u32>,
     },
@@ -149,7 +149,7 @@ impl<D: Zoo> Bench<D> {
                 drop_path: 0.0,
                 ..Recipe::default()
             };
-            let learner = Learner::new(&device, &recipe, classes)?;
+            let learner = Box::new(Learner::new(&device, &recipe, classes)?);
             return Ok(Self { device, what: What::Following { learner, images, labels } });
         }
         let model = build(&device, name, &BuildOptions { classes, ..BuildOptions::default() })?.model;

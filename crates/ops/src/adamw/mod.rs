@@ -61,11 +61,11 @@ pub struct Updates {
 impl Updates {
     /// Updates that may write into the memory that parameters have. For parameters of which nobody holds a copy of the tensor.
     pub fn in_place() -> Self {
-        Self {
-            #[cfg(feature = "cuda")]
-            in_place: true,
-            ..Self::default()
-        }
+        #[cfg(feature = "cuda")]
+        let updates = Self { in_place: true, ..Self::default() };
+        #[cfg(not(feature = "cuda"))]
+        let updates = Self::default();
+        updates
     }
 }
 
