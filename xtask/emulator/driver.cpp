@@ -186,6 +186,8 @@ int cuEventCreate(void **event, unsigned) {
 int cuEventDestroy_v2(void *) { return 0; }
 int cuEventRecord(void *, void *) { return 0; }
 int cuEventSynchronize(void *) { return cuCtxSynchronize(); }
+// Everything is done when its call returns.
+int cuEventQuery(void *) { return 0; }
 int cuEventElapsedTime(float *milliseconds, void *, void *) {
     *milliseconds = 1;
     return 0;
@@ -200,6 +202,14 @@ int cuMemAlloc_v2(Address *address, size_t size) { return size ? cuMemAllocAsync
 int cuMemFree_v2(Address address) {
     Guard guard(device().lock);
     return device().release(address);
+}
+int cuMemAllocHost_v2(void **memory, size_t size) {
+    *memory = malloc(size);
+    return *memory ? 0 : OUT_OF_MEMORY;
+}
+int cuMemFreeHost(void *memory) {
+    free(memory);
+    return 0;
 }
 int cuMemFreeAsync(Address address, void *) { return cuMemFree_v2(address); }
 int cuMemGetInfo_v2(size_t *unused, size_t *all) {

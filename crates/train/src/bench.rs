@@ -21,7 +21,7 @@ use crate::{
 pub const WARM_UP: usize = 2;
 /// Steps between two looks at the clock where an operation is not done when its call returns.
 pub const GROUP: usize = 10;
-/// Fewest steps that a round counts, however long they take.
+/// Fewest steps, or groups of them, that a round counts, however long they take.
 pub const FEWEST: usize = 3;
 /// Most images of a batch.
 pub const MOST_BATCH: usize = 1 << 16;

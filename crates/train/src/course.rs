@@ -66,13 +66,14 @@ impl<'a, D: Zoo> Course<'a, D> {
         self.folder.newest_weights()
     }
 
-    /// Lets every hook have its turn.
+    /// Lets every hook have its turn after `step` updates.
     fn each(
         &mut self,
+        step: u64,
         mut turn: impl FnMut(&mut dyn Hook<D>, &mut Learner<D>, &mut Now<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut at = Now {
-            step: self.header.position.step,
+            step,
             plan: &self.plan,
             folder: self.folder.path(),
             test: &self.data.test,
@@ -84,7 +85,7 @@ impl<'a, D: Zoo> Course<'a, D> {
     /// Trains to the end, or until it is asked to stop.
     pub fn go(&mut self) -> Result<Outcome> {
         if self.header.position.step == 0 {
-            self.each(|hook, learner, at| hook.start(learner, at))?;
+            self.each(0, |hook, learner, at| hook.start(learner, at))?;
         }
         let mut batches = None;
         loop {
@@ -118,8 +119,8 @@ impl<'a, D: Zoo> Course<'a, D> {
     }
 
     fn step(&mut self, batches: &mut Option<Batches>) -> Result<()> {
-        self.each(|hook, learner, at| hook.before_step(learner, at))?;
         let position = self.header.position;
+        self.each(position.step, |hook, learner, at| hook.before_step(learner, at))?;
         let next = batches.as_mut().and_then(Iterator::next);
         let mut batch = match next {
             Some(batch) => batch,
@@ -161,7 +162,7 @@ impl<'a, D: Zoo> Course<'a, D> {
         for report in reports {
             self.counted += 1;
             let step = self.counted;
-            self.each(|hook, learner, at| match hook.sees_every_step() {
+            self.each(step, |hook, learner, at| match hook.sees_every_step() {
                 true => hook.after_step(learner, &report, at),
                 false => Ok(()),
             })?;
@@ -189,7 +190,7 @@ impl<'a, D: Zoo> Course<'a, D> {
     fn report(&mut self) -> Result<()> {
         self.learner.check_finite()?;
         let mut metrics = self.measure()?;
-        self.each(|hook, learner, at| hook.after_evaluation(learner, &mut metrics, at))?;
+        self.each(metrics.step, |hook, learner, at| hook.after_evaluation(learner, &mut metrics, at))?;
         // JSON has no word for others, and a line that cannot be read would end the run.
         metrics.measures.retain(|_, value| value.is_finite());
         self.count_time();

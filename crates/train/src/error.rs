@@ -134,7 +134,7 @@ pub enum Error {
     NotFinite {
         /// The update that was about to be made, from 0.
         step: u64,
-        /// The first layer whose output is not finite.
+        /// The first layer whose output is not finite, where that is still known.
         layer: String,
         /// The last weights before that.
         checkpoint: Option<PathBuf>,

@@ -31,7 +31,7 @@ pub struct Learner<D: Zoo> {
     /// What the layers' operators mean for the parameters.
     pub(crate) roles: Roles,
     /// Updates without a tape, and what came of them that nobody has asked for.
-    repeat: Repeat<D>,
+    pub(crate) repeat: Repeat<D>,
     done: Vec<StepReport>,
     /// Layers that not the recipe has made attention: a hook, who made the model, or the file that it began with.
     pub(crate) switched: Switched,
@@ -158,12 +158,13 @@ impl<D: Zoo> Learner<D> {
     /// was made attention without [`Learner::switch`].
     pub fn step(&mut self, images: Vec<f32>, labels: &[u32], lr: f64) -> Result<StepReport> {
         self.start(images, labels, lr)?;
-        let mut reports = self.reports()?;
-        reports.pop().ok_or_else(|| Error::part("learner", "an update without a report".to_owned()))
+        self.settle()?;
+        self.done.pop().ok_or_else(|| Error::part("learner", "an update without a report".to_owned()))
     }
 
     /// [`Learner::step`] without waiting for the device: what came of the update is in the next [`Learner::reports`], and with it the error of
-    /// a loss that is not finite. No later update changes anything then.
+    /// a loss that is not finite. No later update changes anything then. Where the pass was repeated, the error names a parameter that is not
+    /// finite or the loss, and not the first layer: the images are gone.
     ///
     /// # Errors
     /// As [`Learner::step`].
@@ -190,18 +191,24 @@ impl<D: Zoo> Learner<D> {
         Ok(take(&mut self.done))
     }
 
+    /// Why updates on a GPU have a tape each, where a pass of this model cannot be repeated. `None` also before that was tried.
+    pub fn not_repeated(&self) -> Option<&str> {
+        self.repeat.hopeless()
+    }
+
     /// Updates whose reports would have to be waited for.
     pub fn unsettled(&self) -> usize {
         self.repeat.waiting()
     }
 
     /// Reads what has come of the updates that were started.
-    fn settle(&mut self) -> Result<()> {
+    pub(crate) fn settle(&mut self) -> Result<()> {
         for (step, report) in self.repeat.outcomes()? {
             if !report.loss.is_finite() {
                 // All later ones have left everything as it was.
                 self.optimizer.go_back_to(step);
                 self.repeat.forget();
+                self.done.clear();
                 let bad = first_bad_parameter(&*self.model)?.map(|name| format!("the parameter `{name}`"));
                 let layer = bad.unwrap_or_else(|| "the loss".to_owned());
                 return Err(Error::NotFinite { step, layer, checkpoint: None });
@@ -213,7 +220,7 @@ impl<D: Zoo> Learner<D> {
 
     /// The update by a pass that is repeated, if there is one of so many images.
     fn again(&mut self, images: &[f32], labels: &[u32], lr: f64) -> Result<bool> {
-        if self.repeat.is_full() {
+        if self.repeat.must_settle(labels.len()) {
             self.settle()?;
         }
         let (step, drop_path, spec) = (self.steps(), self.drop_path(), self.model.spec());
@@ -222,8 +229,9 @@ impl<D: Zoo> Learner<D> {
         let given = factors(drop_path, spec.depth, labels.len())?;
         pass.replay.run(Batch { images, targets: &targets, labels, given: &given })?;
         let (updates, averages) = (pass.replay.guarded(), pass.replay.guarded());
-        self.optimizer.update_by(&mut *self.model, &mut pass.gradients, lr, updates)?;
+        let updated = self.optimizer.update_by(&mut *self.model, &mut pass.gradients, lr, updates);
         self.repeat.started(step, labels.len(), self.optimizer.clips());
+        updated?;
         self.follow(step, averages)?;
         Ok(true)
     }

@@ -197,7 +197,7 @@ impl<D: Zoo> Hook<D> for LookInside {
         if path.exists() {
             return Ok(());
         }
-        let inside = self.0.measure(learner.device(), learner.model(), learner.initialised())?;
+        let inside = self.0.measure(learner.device(), &*learner.model, learner.initialised())?;
         let text = serde_json::to_string(&inside)
             .map_err(|error| Error::io("write what the layers do at the start", &path)(error.into()))?;
         Ok(write_atomic(&path, text.as_bytes())?)
@@ -209,7 +209,7 @@ impl<D: Zoo> Hook<D> for LookInside {
         metrics: &mut Metrics,
         _: &mut Now<'_>,
     ) -> Result<()> {
-        let model = learner.model();
+        let model = &*learner.model;
         let inside = self.0.measure(learner.device(), model, learner.initialised())?;
         metrics.gates = model.gates()?.iter().map(|heads| mean(heads)).collect();
         metrics.nonlocality = inside.nonlocality;

@@ -10,7 +10,7 @@ use inductive_ops::{
     replay::{Ends, Outcome, Place, Replay, Watched},
 };
 
-use crate::{Result, StepReport};
+use crate::{Error, Result, StepReport};
 
 /// What a learner knows of repeating its updates.
 pub(crate) struct Repeat<D: Zoo> {
@@ -18,8 +18,8 @@ pub(crate) struct Repeat<D: Zoo> {
     /// their own.
     pub lent: Cell<bool>,
     passes: Vec<Pass<D>>,
-    /// A pass of this model cannot be repeated: none need be watched any more.
-    hopeless: bool,
+    /// A pass of this model cannot be repeated, and why: none need be watched any more.
+    hopeless: Option<String>,
     /// Updates that have been started and whose outcome has not been read, in order.
     started: VecDeque<Started>,
 }
@@ -43,7 +43,7 @@ const MOST: usize = 2;
 
 impl<D: Zoo> Default for Repeat<D> {
     fn default() -> Self {
-        Self { lent: Cell::new(true), passes: Vec::new(), hopeless: false, started: VecDeque::new() }
+        Self { lent: Cell::new(true), passes: Vec::new(), hopeless: None, started: VecDeque::new() }
     }
 }
 
@@ -75,7 +75,7 @@ impl<D: Zoo> Repeat<D> {
     /// Whether a pass of so many images is to be watched.
     pub fn watches(&self, images: usize) -> bool {
         let new = !self.passes.iter().any(|it| it.images == images);
-        !self.hopeless && !self.lent.get() && new && self.passes.len() < MOST
+        self.hopeless.is_none() && !self.lent.get() && new && self.passes.len() < MOST
     }
 
     /// Takes a pass in, if it can be repeated. factors: those of this step, as [`factors`] gives them.
@@ -86,11 +86,15 @@ impl<D: Zoo> Repeat<D> {
         ends: Option<Ends>,
         factors: &[Vec<f32>],
     ) -> Result<()> {
-        self.hopeless = true;
-        let (Some(watched), Some(ends)) = (watched, ends) else { return Ok(()) };
-        // Else they are not those that the next steps will have.
+        let mut hopeless = |why: &str| {
+            self.hopeless = Some(why.to_owned());
+            Ok(())
+        };
+        let (Some(watched), Some(ends)) = (watched, ends) else {
+            return hopeless("the device repeats nothing");
+        };
         if watched.given() != factors {
-            return Ok(());
+            return hopeless("the factors of stochastic depth are not those of a transformer's blocks");
         }
         let mut gradients = Gradients::leaky();
         let mut places: Option<Vec<(Place, Place)>> = Some(Vec::new());
@@ -102,13 +106,27 @@ impl<D: Zoo> Repeat<D> {
             }
             Ok(())
         })?;
-        let Some(places) = places else { return Ok(()) };
-        if let Ok(replay) = watched.replay(ends, &places) {
-            let parameters = places.iter().map(|it| it.0).collect();
-            self.passes.push(Pass { images: ends.batch, parameters, replay, gradients });
-            self.hopeless = false;
+        let Some(places) = places else { return hopeless("parameters are views") };
+        match watched.replay(ends, &places) {
+            Ok(replay) => {
+                let parameters = places.iter().map(|it| it.0).collect();
+                self.passes.push(Pass { images: ends.batch, parameters, replay, gradients });
+                Ok(())
+            }
+            Err(why) => hopeless(&why),
         }
-        Ok(())
+    }
+
+    /// Why passes are not repeated.
+    pub fn hopeless(&self) -> Option<&str> {
+        self.hopeless.as_deref()
+    }
+
+    /// Whether outcomes have to be read before an update of so many images: there is room for no more, or those that wait are of another
+    /// pass, and what is not finite in one stops that one alone.
+    pub fn must_settle(&self, images: usize) -> bool {
+        let full = self.passes.iter().any(|it| it.replay.waiting() >= it.replay.capacity());
+        full || self.started.back().is_some_and(|it| it.images != images)
     }
 
     /// Notes an update that [`Repeat::pass`] has been used for.
@@ -121,11 +139,6 @@ impl<D: Zoo> Repeat<D> {
         self.started.len()
     }
 
-    /// Whether outcomes have to be read before another update.
-    pub fn is_full(&self) -> bool {
-        self.passes.iter().any(|it| it.replay.waiting() >= it.replay.capacity())
-    }
-
     /// The outcomes of all that were started, in order: the numbers of the updates, and what they did. Waits for the device.
     pub fn outcomes(&mut self) -> Result<Vec<(u64, StepReport)>> {
         let mut of_pass: Vec<(usize, std::vec::IntoIter<Outcome>)> = Vec::new();
@@ -133,12 +146,13 @@ impl<D: Zoo> Repeat<D> {
             of_pass.push((pass.images, pass.replay.outcomes()?.into_iter()));
         }
         let report = |Started { step, images, clips }| {
-            let outcomes = of_pass.iter_mut().find(|it| it.0 == images);
-            let Outcome { loss, correct, norm } = outcomes.and_then(|it| it.1.next())?;
+            let outcome = of_pass.iter_mut().find(|it| it.0 == images).and_then(|it| it.1.next());
+            let missing = || Error::part("learner", format!("update {step} has no outcome"));
+            let Outcome { loss, correct, norm } = outcome.ok_or_else(missing)?;
             let (correct, gradient_norm) = (correct as usize, clips.then_some(f64::from(norm)));
-            Some((step, StepReport { loss: f64::from(loss), correct, images, gradient_norm }))
+            Ok((step, StepReport { loss: f64::from(loss), correct, images, gradient_norm }))
         };
-        Ok(self.started.drain(..).filter_map(report).collect())
+        self.started.drain(..).map(report).collect()
     }
 }
 

@@ -38,7 +38,7 @@ impl Switching {
 
     /// When each layer switches, or has where the recipe is not asked.
     pub fn times<D: Zoo>(&self, learner: &Learner<D>) -> Result<Vec<Option<u64>>> {
-        let layers = learner.model().switchable()?.into_iter().zip(&self.times);
+        let layers = learner.model.switchable()?.into_iter().zip(&self.times);
         Ok(layers.map(|(it, time)| learner.switched.get(&it.name).copied().or(*time)).collect())
     }
 
@@ -52,7 +52,7 @@ impl Switching {
     ) -> Result<Vec<String>> {
         let (Some(switch), total) = (&recipe.switch, plan.total_steps) else { return Ok(Vec::new()) };
         let (mut late, mut early) = (Vec::new(), Vec::new());
-        for (layer, (it, time)) in learner.model().switchable()?.into_iter().zip(&self.times).enumerate() {
+        for (layer, (it, time)) in learner.model.switchable()?.into_iter().zip(&self.times).enumerate() {
             if let Some(at) = learner.switched.get(&it.name) {
                 early.extend((*at == 0).then_some(it.name));
                 continue;
@@ -126,7 +126,7 @@ impl Switching {
         }
         let by_recipe =
             |layer| self.times.get(layer).copied().flatten().filter(|_| self.done.get(layer) == Some(&true));
-        let layers = learner.model().switchable()?.into_iter().enumerate();
+        let layers = learner.model.switchable()?.into_iter().enumerate();
         Ok(layers.map(|(layer, it)| learner.switched.get(&it.name).copied().or(by_recipe(layer))).collect())
     }
 }
@@ -162,7 +162,7 @@ impl<D: Zoo> Hook<D> for Switching {
         _: &mut Now<'_>,
     ) -> Result<()> {
         metrics.switched = self.switched(learner)?;
-        metrics.head_positions = head_positions(learner.model())?;
+        metrics.head_positions = head_positions(&*learner.model)?;
         Ok(())
     }
 }
@@ -259,6 +259,9 @@ impl<D: Zoo> Learner<D> {
     }
 
     fn reparameterize(&mut self, layer: usize, how: &Reparameterization) -> Result<String> {
+        // The model computes something else from now on, and parameters begin to learn that others may hold.
+        self.settle()?;
+        self.repeat.forget();
         let switched = self.model.switchable()?.into_iter().nth(layer);
         if let Some(it) = switched.filter(|it| it.operator != Operator::Convolution) {
             let problem = format!(

@@ -20,13 +20,13 @@ use super::{
 const BUILD_HELP: &str = "cargo xtask cuda-build [CARGO'S COMMAND [WORDS ..]]
 
 Builds `inductive` with CUDA on a machine without a toolkit and without a GPU: the toolkit comes from PyPI (python3 with pip; about
-1.1 GB, kept in the cache), gcc makes a stand-in for the driver. With words, any other command of cargo. CUDA_PATH names a
-toolkit that is there, CUDA_COMPUTE_CAP the kind of GPU (9.0: H100, H200).";
+1.1 GB, kept in the cache), gcc makes a stand-in for the driver. With words, any other command of cargo, with the feature `cuda`. CUDA_PATH
+names a toolkit that is there, CUDA_COMPUTE_CAP the kind of GPU (9.0: H100, H200).";
 
 const PACK_HELP: &str = "cargo xtask gpu-pack --data cifar-100-binary [--out DIR] [--emulated]
 
 Makes a folder (gpu-pack) whose run.sh tests and measures on a machine with a GPU, CUDA 13's libraries and, for the comparison,
-PyTorch, in ten minutes: programs, a tenth of CIFAR-100 with 2,000 test images, the CPU's curve of a short training. --data: CIFAR-100's
+Python and PyTorch, in nine minutes: programs, a tenth of CIFAR-100 with 2,000 test images, the CPU's curve of a short training. --data: CIFAR-100's
 folder, binary version. --emulated: for the emulated device, to try it here (TINY=1 gpu-pack/run.sh).";
 
 /// What runs there, and the pages of what comes of it.
@@ -50,9 +50,9 @@ pub fn build(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let tools = Tools::Wheels(Wheels::set_up()?);
-    if !words.is_empty() {
+    if let Some((first, rest)) = words.split_first() {
         let mut command = Command::new(cargo);
-        command.args(words).current_dir(workspace);
+        command.arg(first).args(["--features", "cuda"]).args(rest).current_dir(workspace);
         tools.environment(&mut command);
         let status = command.status().map_err(|error| cannot_start(cargo, &error))?;
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });

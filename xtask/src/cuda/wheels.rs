@@ -36,8 +36,10 @@ pub struct Wheels {
     root: PathBuf,
     /// The programs that stand in front.
     front: PathBuf,
-    /// Where `libcuda.so` is: the driver's own where there is one to link with, or a stand-in.
+    /// Where a stand-in for the driver's library is.
     driver: PathBuf,
+    /// `90` for 9.0.
+    capability: String,
 }
 
 impl Wheels {
@@ -51,7 +53,7 @@ impl Wheels {
             None => install(&cache)?,
         };
         let front = cache.join("front");
-        let driver = cache.join("driver");
+        let driver = cache.join(format!("driver-{:08x}", key(&root.to_string_lossy())));
         make(&front)?;
         make(&driver)?;
         stand_in(&root, &driver)?;
@@ -63,8 +65,12 @@ impl Wheels {
             format!("exec '{}' {LIMITED} '{}' '{}' \"$@\"\n", own.display(), slots.display(), root.display());
         script(&front.join("nvcc"), &limited)?;
         let capability = std::env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| CAPABILITY.to_owned());
+        let digits: String = capability.chars().filter(char::is_ascii_digit).collect();
+        if digits.len() < 2 || !capability.chars().all(|c| c.is_ascii_digit() || c == '.') {
+            return Err(Error::Usage(format!("CUDA_COMPUTE_CAP is `{capability}`; write it like 9.0")));
+        }
         script(&front.join("nvidia-smi"), &format!("printf 'compute_cap\\n%s\\n' '{capability}'\n"))?;
-        Ok(Self { root, front, driver })
+        Ok(Self { root, front, driver, capability: digits })
     }
 
     /// `command` with this toolkit.
@@ -72,14 +78,31 @@ impl Wheels {
         for name in ["CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"] {
             command.env(name, &self.root);
         }
-        let lib = if self.root.join("lib64").is_dir() { "lib64" } else { "lib" };
+        let libs: Vec<PathBuf> =
+            ["lib", "lib64"].map(|it| self.root.join(it)).into_iter().filter(|it| it.is_dir()).collect();
+        let with_driver = [&libs[..], std::slice::from_ref(&self.driver)].concat();
         command
             .env("PATH", before("PATH", &[self.front.clone(), self.root.join("bin")]))
-            .env("LD_LIBRARY_PATH", before("LD_LIBRARY_PATH", &[self.root.join(lib), self.driver.clone()]))
+            .env(
+                "LD_LIBRARY_PATH",
+                before("LD_LIBRARY_PATH", if has_driver() { &libs } else { &with_driver }),
+            )
             // cudarc looks for libraries below CUDA_PATH; the stand-in is elsewhere.
-            .env("LIBRARY_PATH", before("LIBRARY_PATH", &[self.root.join(lib), self.driver.clone()]))
-            .env_remove("CUDA_COMPUTE_CAP");
+            .env("LIBRARY_PATH", before("LIBRARY_PATH", &with_driver))
+            // What dfdx's build script looks at to know that it has to run again: after the emulated device, or for another GPU.
+            .env("CUDA_COMPUTE_CAP", &self.capability);
     }
+}
+
+/// Whether the loader finds a driver's library.
+fn has_driver() -> bool {
+    let known = Command::new("ldconfig").arg("-p").output();
+    known.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("libcuda.so.1"))
+}
+
+/// A number of a text, which another text hardly has (FNV-1a).
+fn key(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Folders in front of a list of them.
@@ -108,12 +131,12 @@ fn script(path: &Path, text: &str) -> Result<()> {
 
 /// The wheels, unpacked. A folder that is not whole has another name.
 fn install(cache: &Path) -> Result<PathBuf> {
-    let site = cache.join("site");
+    let site = cache.join(format!("site-{:08x}", key(&WHEELS.concat())));
     let root = site.join("nvidia/cu13");
     if !site.is_dir() {
         eprintln!("installing the CUDA toolkit from PyPI into {}, about 1.1 GB", site.display());
         make(cache)?;
-        let part = cache.join("site.part");
+        let part = site.with_extension("part");
         match fs::remove_dir_all(&part) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::file(&part, error));

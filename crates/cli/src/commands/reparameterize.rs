@@ -52,6 +52,7 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     check_weights(&*before).map_err(of_weights(&weights))?;
     check_writable(out)?;
     let replaced = out.exists();
+    let usual_images = synthetic == SyntheticConfig::default();
     let images = inductive_data::LoadOptions { image_size: before.spec().image, synthetic };
     let split = data.parse::<DataSpec>()?.load(&images)?;
     split.notices.iter().for_each(|notice| note(&format!("note: {notice}")));
@@ -90,7 +91,8 @@ pub fn run<D: Zoo>(device: &D, settings: &Settings, args: args::Reparameterize) 
     say(format!("written: {} ({target}, {} parameters{earlier})", shown(out.display()), after.num_params()))?;
     let eval = Line::new("eval").word(&target).option("weights", out);
     let eval = on_data(eval, Some(&data), after.spec(), &*split.test, &settings.common);
-    say(format!("\nnext: {eval}"))?;
+    let images = if usual_images { "" } else { "\n      on the set's usual images, not the run's" };
+    say(format!("\nnext: {eval}{images}"))?;
     let path = toml::Value::from(out.display().to_string());
     say(format!("To train on, in a recipe:\nmodel = \"{target}\"\nweights = {}", shown(path)))?;
     Ok(Done::Complete)

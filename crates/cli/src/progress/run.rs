@@ -135,14 +135,19 @@ pub struct StudyView {
     plain: bool,
     cells: usize,
     stored: usize,
-    begun: Instant,
-    /// Runs made since the start.
+    /// Runs made since the start, and seconds that they took, those of an earlier start too.
     made: usize,
+    spent: f64,
 }
 
 impl StudyView {
+    /// Seconds that so many more runs take, if they take as long as those that were made.
+    fn left(&self, runs: usize) -> f64 {
+        self.spent / self.made.max(1) as f64 * runs as f64
+    }
+
     pub fn new(plain: bool) -> Self {
-        Self { plain, cells: 0, stored: 0, begun: Instant::now(), made: 0 }
+        Self { plain, cells: 0, stored: 0, made: 0, spent: 0.0 }
     }
 }
 
@@ -150,7 +155,6 @@ impl StudyProgress for StudyView {
     fn study(&mut self, study: &Study, finished: usize) {
         self.cells = study.cells.len();
         self.stored = finished;
-        self.begun = Instant::now();
         let (experiment, folder) = (&study.experiment, shown(study.folder.display()));
         note(&match self.cells {
             0 => format!("{} {}: trains nothing, written to {folder}", experiment.paper, experiment.name),
@@ -170,10 +174,7 @@ impl StudyProgress for StudyView {
             self.plain,
             format!("[{}/{}] {} seed {}", index + 1, self.cells, cell.name, cell.seed),
         );
-        let open = self.cells - self.stored - self.made;
-        if self.made > 0 {
-            view.later = self.begun.elapsed().as_secs_f64() / self.made as f64 * (open - 1) as f64;
-        }
+        view.later = self.left((self.cells - self.stored - self.made).saturating_sub(1));
         Box::new(view)
     }
 
@@ -182,9 +183,11 @@ impl StudyProgress for StudyView {
             return;
         }
         self.made += 1;
+        let last = result.result.metrics.last();
+        self.spent += last.map_or(0.0, |m| m.seconds);
         let open = self.cells - self.stored - self.made;
-        let left = self.begun.elapsed().as_secs_f64() / self.made as f64 * open as f64;
-        let top1 = result.result.metrics.last().map_or(f64::NAN, |m| m.test_top1);
+        let left = self.left(open);
+        let top1 = last.map_or(f64::NAN, |m| m.test_top1);
         note(&format!(
             "[{}/{}] {} seed {} finished: top-1 {top1:.1} %; {}",
             index + 1,

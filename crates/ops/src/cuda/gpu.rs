@@ -20,7 +20,10 @@ use dfdx::{
     tensor::CudaError,
 };
 
-use super::pointer::{self, Address};
+use super::{
+    pointer::{self, Address},
+    staging::Staging,
+};
 
 /// What all begin with, and the kernels.
 const COMMON: &str = include_str!("kernels/common.cuh");
@@ -33,6 +36,9 @@ const KERNELS: [&str; 7] = [
     include_str!("kernels/outcome.cu"),
     include_str!("kernels/windows.cu"),
 ];
+
+/// Most numbers of a copy that the host does not wait for.
+const STAGED: usize = 1 << 16;
 
 /// The names of all kernels of a source: `extern "C" __global__ void NAME(`.
 fn names(source: &str) -> impl Iterator<Item = &str> {
@@ -56,6 +62,8 @@ pub(super) struct Gpu {
     /// Addresses of memory that nobody uses, by numbers in it. One stream does everything, in order, so that what is given back can
     /// be written by whoever comes next.
     unused: Mutex<HashMap<usize, Vec<Address>>>,
+    /// What small copies go through.
+    staging: Mutex<Option<Staging>>,
     /// Blocks that the device runs well at a time.
     pub(super) blocks: usize,
     /// Bytes of shared memory that a block may have.
@@ -129,6 +137,12 @@ pub(super) struct Scratch {
     gpu: &'static Gpu,
     pub(super) address: Address,
     len: usize,
+}
+
+impl Scratch {
+    pub(super) fn bytes(&self) -> usize {
+        self.len * size_of::<f32>()
+    }
 }
 
 impl Drop for Scratch {
@@ -211,7 +225,25 @@ impl Gpu {
             }
         }
         let blocks = 16 * attribute(MULTIPROCESSORS)?.max(1);
-        Ok(Self { device, blas, functions, unused: Mutex::default(), blocks, shared_bytes })
+        Ok(Self {
+            device,
+            blas,
+            functions,
+            unused: Mutex::default(),
+            staging: Mutex::default(),
+            blocks,
+            shared_bytes,
+        })
+    }
+
+    /// Makes calls of this thread go to this device.
+    pub(super) fn bind(&self) -> Result<(), CudaError> {
+        Ok(self.device.bind_to_thread()?)
+    }
+
+    /// dfdx's own stream, on which everything happens in the order of calls.
+    pub(super) fn stream(&self) -> sys::CUstream {
+        *self.device.cu_stream()
     }
 
     /// Starts a kernel.
@@ -232,7 +264,7 @@ impl Gpu {
         let Some(function) = self.functions.get(name) else { unreachable!("no kernel `{name}`") };
         let mut arguments = arguments.to_vec();
         let mut places: Vec<_> = arguments.iter_mut().map(Argument::place).collect();
-        self.device.bind_to_thread()?;
+        self.bind()?;
         // SAFETY: see above; the stream is dfdx's own, so that everything happens in the order of calls.
         unsafe {
             result::launch_kernel(
@@ -240,7 +272,7 @@ impl Gpu {
                 (x as u32, y as u32, 1),
                 (threads as u32, 1, 1),
                 shared_bytes as u32,
-                *self.device.cu_stream(),
+                self.stream(),
                 &mut places,
             )
         }?;
@@ -277,7 +309,7 @@ impl Gpu {
         let Product { turned, sizes: (m, n, k), a, b, c, beta } = product;
         let turn = |turned| if turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
         let int = |size: usize| i32::try_from(size).unwrap_or(i32::MAX);
-        self.device.bind_to_thread()?;
+        self.bind()?;
         // SAFETY: addresses of buffers of these sizes; factors are read before the call returns.
         unsafe {
             cudarc::cublas::result::sgemm(
@@ -315,26 +347,33 @@ impl Gpu {
         Ok(Scratch { gpu: self, address, len })
     }
 
-    /// A copy of what the host has.
+    /// A copy of what the host has, numbers or structs of numbers without gaps. Waits for the device only if it is large.
     pub(super) fn upload<R: Copy>(&'static self, rows: &[R]) -> Result<Scratch, CudaError> {
-        let scratch = self.scratch(size_of_val(rows).div_ceil(size_of::<f32>()))?;
-        self.copy_to(&scratch, rows)?;
+        const { assert!(size_of::<R>().is_multiple_of(4) && align_of::<R>() >= 4) };
+        let words = size_of_val(rows) / size_of::<u32>();
+        let scratch = self.scratch(words)?;
+        if words <= STAGED {
+            let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+            if staging.is_none() {
+                *staging = Some(Staging::new(self, STAGED, 32)?);
+            }
+            if let Some(staging) = &mut *staging {
+                // SAFETY: as long as the rows, and aligned as they are at least.
+                let words = unsafe { std::slice::from_raw_parts(rows.as_ptr().cast::<u32>(), words) };
+                staging.send(&scratch, &[words])?;
+                return Ok(scratch);
+            }
+        }
+        self.bind()?;
+        // SAFETY: as long as the rows; the driver has read them when the call returns.
+        unsafe { result::memcpy_htod_sync(scratch.address, rows) }?;
         Ok(scratch)
-    }
-
-    /// Copies what the host has to the beginning of `to`, which is long enough.
-    pub(super) fn copy_to<R: Copy>(&self, to: &Scratch, rows: &[R]) -> Result<(), CudaError> {
-        assert!(size_of_val(rows) <= to.len * size_of::<f32>(), "more than fits");
-        self.device.bind_to_thread()?;
-        // SAFETY: no longer than the buffer; the driver has read the rows when the call returns.
-        unsafe { result::memcpy_htod_sync(to.address, rows) }?;
-        Ok(())
     }
 
     /// Waits for the device and copies the beginning of a buffer, which is long enough.
     pub(super) fn copy_from(&self, from: &Scratch, to: &mut [u32]) -> Result<(), CudaError> {
         assert!(to.len() <= from.len, "more than there is");
-        self.device.bind_to_thread()?;
+        self.bind()?;
         // SAFETY: no longer than the buffer.
         unsafe { result::memcpy_dtoh_sync(to, from.address) }?;
         Ok(())

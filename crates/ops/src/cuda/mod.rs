@@ -18,6 +18,7 @@ mod optimizer;
 mod pointer;
 mod replay;
 mod rows;
+mod staging;
 mod tokens;
 
 pub(crate) use optimizer::{Average, Update};

@@ -16,6 +16,7 @@ use super::{
     gpu::{Argument, Gpu, Launch, Scratch, small},
     operation::{Backward, Gradient, Operation},
     pointer::Address,
+    staging::{Staging, words},
 };
 use crate::{
     Error, Result, Updates,
@@ -154,23 +155,25 @@ impl Watched for Notes {
         if self.given.iter().any(|it| it.len() != ends.batch) {
             return Err("what the host gave is not one number for each image".to_owned());
         }
-        let words = |error: CudaError| format!("{error:?}");
-        let numbers = |len| gpu.scratch(len).map_err(words);
+        let told = |error: CudaError| format!("{error:?}");
+        let numbers = |len| gpu.scratch(len).map_err(told);
+        let staging = |len| Staging::new(gpu, len, 3).map_err(told);
+        let small_len = ends.targets.len + ends.batch * (1 + self.given.len());
         let replay = Replayed {
             gpu,
             logits,
             loss,
             classes_len: ends.logits.len,
-            images: (numbers(ends.images.len)?, ends.images.len),
-            small: numbers(ends.targets.len + ends.batch * (1 + self.given.len()))?,
-            words: Vec::new(),
+            images: (numbers(ends.images.len)?, staging(ends.images.len)?),
+            images_len: ends.images.len,
+            small: (numbers(small_len)?, staging(small_len)?),
             targets_len: ends.targets.len,
             given: self.given.len(),
             batch: ends.batch,
             parameters: parameters.iter().map(|(at, gradient)| (at.address, gradient.address)).collect(),
-            one: gpu.upload(&[1.0f32]).map_err(words)?,
-            guard: gpu.upload(&[0u32]).map_err(words)?,
-            outcomes: gpu.upload(&[0u32; 3 * OUTCOMES]).map_err(words)?,
+            one: gpu.upload(&[1.0f32]).map_err(told)?,
+            guard: gpu.upload(&[0u32]).map_err(told)?,
+            outcomes: gpu.upload(&[0u32; 3 * OUTCOMES]).map_err(told)?,
             waiting: 0,
             nodes,
         };
@@ -186,10 +189,10 @@ struct Replayed {
     loss: usize,
     /// Numbers of all logits.
     classes_len: usize,
-    images: (Scratch, usize),
+    images: (Scratch, Staging),
+    images_len: usize,
     /// Targets, labels and what is given, one after the other: they go up together.
-    small: Scratch,
-    words: Vec<u32>,
+    small: (Scratch, Staging),
     targets_len: usize,
     /// How many are given, each of as many numbers as there are images.
     given: usize,
@@ -208,9 +211,9 @@ impl Replayed {
     fn check(&self, batch: &Batch<'_>) -> Result<()> {
         let given = self.given == batch.given.len() && batch.given.iter().all(|it| it.len() == self.batch);
         let sizes = [batch.images.len(), batch.targets.len(), batch.labels.len()];
-        if !given || sizes != [self.images.1, self.targets_len, self.batch] {
+        if !given || sizes != [self.images_len, self.targets_len, self.batch] {
             let (expected, got) =
-                (format!("the batch that was seen, {:?}", (self.images.1, self.targets_len)), sizes);
+                (format!("the batch that was seen, {:?}", (self.images_len, self.targets_len)), sizes);
             return Err(Error::shape("replay", expected, got));
         }
         if self.waiting == OUTCOMES {
@@ -222,7 +225,7 @@ impl Replayed {
 
     /// Where the labels are.
     fn labels(&self) -> Address {
-        self.small.address + 4 * self.targets_len as u64
+        self.small.0.address + 4 * self.targets_len as u64
     }
 
     fn forward(&self) -> Result<Vec<(Scratch, Vec<Scratch>)>, CudaError> {
@@ -239,7 +242,7 @@ impl Replayed {
     fn addresses(&self, node: &Node, results: &[(Scratch, Vec<Scratch>)]) -> Vec<Address> {
         let address = |source: &Source| match *source {
             Source::Images => self.images.0.address,
-            Source::Targets => self.small.address,
+            Source::Targets => self.small.0.address,
             Source::Given(i) => self.labels() + (4 * self.batch * (1 + i)) as u64,
             Source::Parameter(i) => self.parameters[i].0,
             Source::Node(i) => results[i].0.address,
@@ -289,12 +292,10 @@ impl Replayed {
     }
 
     fn start(&mut self, batch: &Batch<'_>) -> Result<(), CudaError> {
-        self.gpu.copy_to(&self.images.0, batch.images)?;
-        self.words.clear();
-        self.words.extend(batch.targets.iter().map(|it| it.to_bits()));
-        self.words.extend(batch.labels);
-        self.words.extend(batch.given.iter().flatten().map(|it| it.to_bits()));
-        self.gpu.copy_to(&self.small, &self.words)?;
+        self.images.1.send(&self.images.0, &[words(batch.images)])?;
+        let given = batch.given.iter().map(|it| words(it));
+        let parts: Vec<&[u32]> = [words(batch.targets), batch.labels].into_iter().chain(given).collect();
+        self.small.1.send(&self.small.0, &parts)?;
         let results = self.forward()?;
         const WARPS: usize = 8;
         let launch = Launch { grid: (1, 1), threads: 32 * WARPS, shared_bytes: 4 * WARPS };

@@ -49,7 +49,7 @@ result = {
 
 print(result["gpu"])
 for it in result["parts"]:
-    said = {0: "passed", -1: "left out, no time", 124: "stopped, time is up"}.get(it["status"], f"failed ({it['status']})")
+    said = {0: "passed", -1: "left out, no time", 124: "stopped, time is up", 137: "killed, time is up"}.get(it["status"], f"failed ({it['status']})")
     print(f"  {it['name']:46} {said}, {it['seconds']} s")
 for name, found in result["bench"].items():
     for m in found.get("measurements", []):

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# What a machine with one GPU can tell in ten minutes: run.sh [SECONDS]
+# What a machine with one GPU can tell in nine minutes: run.sh [SECONDS]
 #
-# Needs an NVIDIA driver, the libraries of CUDA 13 (a toolkit's, or those that PyTorch brings), and Python with torch and timm for the
+# Needs an NVIDIA driver, the libraries of CUDA 13 (a toolkit's, or those that PyTorch brings) and Python 3, with torch and timm for the
 # comparison. Leaves out/result.json and out/log.txt. TINY=1 does the same with as little work as possible.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-all=${1:-600}
+all=${1:-540}
 out=${OUT:-$here/out}
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
 mkdir -p "$out"
 exec > >(tee "$out/log.txt") 2>&1
 
-left() { echo $((all - SECONDS)); }
+# What is not kept back for the result.
+left() { echo $((all - 30 - SECONDS)); }
 part() { printf '\n== %d s, %d left: %s\n' "$SECONDS" "$(left)" "$*"; }
 # A command for so many seconds at the most; what came of it is kept by its name.
 try() {
@@ -26,7 +27,7 @@ try() {
 }
 
 part "setting up"
-rm -f "$out/parts.txt"
+rm -rf "$out/parts.txt" "$out/curve.jsonl" "$out/runs" "$out"/bench-*.json
 for file in "$here"/bin/*.gz; do
     name=$(basename "$file" .gz)
     gunzip -c "$file" > "$bin/$name" && chmod +x "$bin/$name"
@@ -37,16 +38,16 @@ mkdir -p "$bin/cifar" && for file in "$here"/cifar/*.gz; do gunzip -c "$file" > 
 [ -f "$here/env.sh" ] && . "$here/env.sh"
 for lib in libcublas.so.13 libcublasLt.so.13 libnvrtc.so.13; do
     [ -n "${EMULATED_HOME:-}" ] && break
-    ldconfig -p 2> /dev/null | grep -q "$lib" && continue
-    found=$( (ls -d /usr/local/cuda*/lib64 /usr/local/cuda*/targets/*/lib; python3 -c 'import glob, sys; [print(d) for p in sys.path for d in glob.glob(p + "/nvidia/*/lib")]') 2> /dev/null |
-        while read -r folder; do [ -e "$folder/$lib" ] && { echo "$folder"; break; }; done)
+    case "$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2> /dev/null)" in *"$lib"*) continue ;; esac
+    found=$( (tr : '\n' <<< "${LD_LIBRARY_PATH:-}"; ls -d /usr/local/cuda*/lib64 /usr/local/cuda*/targets/*/lib; python3 -c 'import glob, sys; [print(d) for p in sys.path for d in glob.glob(p + "/nvidia/*/lib")]') 2> /dev/null |
+        while read -r folder; do [ -n "$folder" ] && [ -e "$folder/$lib" ] && { echo "$folder"; break; }; done)
     [ -n "$found" ] && export LD_LIBRARY_PATH="$found${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" || echo "$lib was not found"
 done
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader > "$out/gpu.txt" 2>&1 || true
 cat "$out/gpu.txt"
 
 if [ -n "${TINY:-}" ]; then
-    models=("convit_micro 2 96") rounds=1 seconds=0.01 small="cifar_micro" filter=tokens updates=devices::vit
+    models=("convit_micro 2 96") rounds=1 seconds=0.01 filter=tokens updates=devices::vit
 else
     models=("convit_tiny_patch4_32 512 180" "deit_tiny_patch16_224 256 180") rounds=3 seconds=4 filter= updates=devices
 fi
@@ -67,16 +68,16 @@ for line in "${models[@]}"; do
     read -r model batch most <<< "$line"
     for peer in "${peers[@]}"; do
         part "$model, batch $batch, beside $peer"
-        beside=(--peer "$peer")
-        [ "$peer" = alone ] && beside=()
+        beside=()
+        [ "$peer" = alone ] || beside=(--peer "$peer")
         try "bench-$model-$peer" "$most" "$bin/inductive" bench "$model" --batch "$batch" --mode train --device cuda --rounds $rounds \
-            --seconds $seconds "${beside[@]}" --json "$out/bench-$model-$peer.json" --plain
+            --seconds $seconds ${beside[@]+"${beside[@]}"} --json "$out/bench-$model-$peer.json" --plain
     done
 done
 
 part "Table 2 of ConViT, as far as the time goes"
 if [ -z "${TINY:-}" ] && [ "$(left)" -gt 30 ]; then
-    try table $(($(left) - 15)) "$bin/inductive" reproduce convit --data "cifar100:$bin/cifar" --preset small --device cuda --runs "$out/runs" --plain
+    try table "$(left)" "$bin/inductive" reproduce convit --data "cifar100:$bin/cifar" --preset small --device cuda --runs "$out/runs" --plain
     find "$out/runs" -name '*.safetensors' -delete
 fi
 

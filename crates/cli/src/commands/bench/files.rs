@@ -23,13 +23,16 @@ pub fn write(plan: &Plan, outcome: &Outcome) -> Result<()> {
 }
 
 fn document(plan: &Plan, outcome: &Outcome) -> serde_json::Value {
-    let peak = outcome.best_peak();
+    let best = outcome.best_peak();
+    let peak = (!outcome.peaks.is_empty()).then(|| {
+        json!({ "gflops": best.gflops, "lowest_gflops": outcome.lowest_peak(), "shape": best.shape, "threads": best.threads })
+    });
     json!({
         "format": 1,
         "complete": outcome.complete,
         "machine": plan.machine,
         "settings": { "rounds": plan.rounds, "seconds": plan.seconds, "classes": CLASSES, "python": plan.python },
-        "peak": { "gflops": peak.gflops, "lowest_gflops": outcome.lowest_peak(), "shape": peak.shape, "threads": peak.threads },
+        "peak": peak,
         "measurements": outcome.measurements,
         "loader": outcome.loader,
     })

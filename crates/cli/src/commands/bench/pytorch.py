@@ -129,10 +129,10 @@ def following(step, group):
 
 def training_step_on_gpu(model, optimizer, images, soft, amp):
     """Images and targets come from the host's memory in every step, pinned."""
-    images, soft = images.pin_memory(), soft.pin_memory()
+    images, soft, device = images.pin_memory(), soft.pin_memory(), torch.cuda.current_device()
 
     def step():
-        on_gpu, targets = images.to("cuda", non_blocking=True), soft.to("cuda", non_blocking=True)
+        on_gpu, targets = images.to(device, non_blocking=True), soft.to(device, non_blocking=True)
         with torch.autocast("cuda", torch.bfloat16, enabled=amp):
             loss = torch.nn.functional.cross_entropy(model(on_gpu), targets)
         loss.backward()
@@ -192,6 +192,10 @@ def main():
     task = json.loads(sys.argv[1])
     torch.set_num_threads(task["threads"])
     torch.manual_seed(0)
+    if task["device"] != "cpu":
+        torch.cuda.set_device(task["device"])
+        # Products are in f32 by default, convolutions are not.
+        torch.backends.cudnn.allow_tf32 = task["variant"] == "amp"
     model, software = build(task["spec"])
     model, images = model.to(task["device"]), torch.randn(task["batch"], 3, *task["spec"]["image"])
     on_gpu, amp = task["device"] != "cpu", task["variant"] == "amp"
@@ -203,6 +207,8 @@ def main():
     else:
         model.eval()
         step = inference_step(called, images.to(task["device"]), amp)
+    if task["variant"] != "eager":
+        software += f", {task['variant']}"
     if on_gpu:
         step = following(step, task["group"])
         software += f" on {torch.cuda.get_device_name()}"
