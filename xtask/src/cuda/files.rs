@@ -12,7 +12,7 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// [`write`] of a program.
+/// [`write()`] of a program.
 pub fn executable(path: &Path, text: &str) -> Result<()> {
     write(path, text)?;
     #[cfg(unix)]
