@@ -14,7 +14,7 @@ use std::{
 use dfdx::prelude::Cpu;
 use inductive_checkpoint::TensorFile;
 use inductive_data::{Image, Normalize, Split};
-use inductive_models::Model;
+use inductive_models::{Model, Zoo};
 use inductive_schedule::{Duration, EmaDecay, SwitchTimes};
 use inductive_train::{
     Metrics, Outcome, Progress, Recipe, Result, SaveEvery, Silent, StepInfo, SwitchRecipe, Synthetic,
@@ -54,7 +54,7 @@ pub fn switching_with(change: impl FnOnce(&mut SwitchRecipe)) -> Recipe {
 }
 
 /// All parameters by name.
-pub fn values(model: &dyn Model<f32, Cpu>) -> BTreeMap<String, Vec<f32>> {
+pub fn values<D: Zoo>(model: &dyn Model<f32, D>) -> BTreeMap<String, Vec<f32>> {
     let mut values = BTreeMap::new();
     model
         .for_each_parameter(&mut |p| {

@@ -6,12 +6,12 @@ use std::{
 };
 
 use dfdx::{prelude::Cpu, tensor::Cuda};
-use inductive_models::{Model, Zoo};
+use inductive_models::Zoo;
 use inductive_nn::ModuleExt;
 use inductive_schedule::EmaDecay;
 use inductive_train::{Error, Learner, Recipe, StepReport, Synthetic};
 
-use crate::common::fixed_batch;
+use crate::common::{fixed_batch, values};
 
 const UPDATES: usize = 20;
 /// With fewer, batch normalisation in the last stage of a ResNet makes much of a rounding.
@@ -52,17 +52,6 @@ fn train<D: Zoo>(
         learner.start(images, &labels, 1e-3).unwrap();
     }
     learner.reports().unwrap()
-}
-
-fn values<D: Zoo>(model: &dyn Model<f32, D>) -> BTreeMap<String, Vec<f32>> {
-    let mut values = BTreeMap::new();
-    model
-        .for_each_parameter(&mut |p| {
-            values.insert(p.name().to_owned(), p.to_vec());
-            Ok(())
-        })
-        .unwrap();
-    values
 }
 
 fn gpu() -> Cuda {
