@@ -75,11 +75,8 @@ pub trait Replay {
     /// Updates that leave all as it is as soon as a loss was not finite, of this pass or one before.
     fn guarded(&self) -> Updates;
 
-    /// Passes whose outcome has not been asked for.
-    fn waiting(&self) -> usize;
-
-    /// So many outcomes are kept; with more waiting, [`run`](Self::run) is an error.
-    fn capacity(&self) -> usize;
+    /// Whether no more outcomes can be kept: [`run`](Self::run) is an error until they are asked for.
+    fn is_full(&self) -> bool;
 
     /// Waits for the device, and returns the outcomes of all passes that it has not returned yet, in order.
     ///

@@ -7,7 +7,7 @@ use inductive_checkpoint::LoadReport;
 use inductive_models::{BatchStatistics, Images, Initialised, LayerInitialised, Model, Zoo};
 use inductive_ops::{
     DropPath, Updates,
-    replay::{Batch, Ends, Place},
+    replay::{Batch, Ends},
 };
 
 use crate::{
@@ -253,18 +253,17 @@ impl<D: Zoo> Learner<D> {
         }
         let (loss, tape) = loss.split_tape();
         if watches {
-            let place = |it: Option<Place>| it.ok_or(());
             let ends = || {
-                Ok::<_, ()>(Ends {
-                    images: place(D::place(&images))?,
-                    targets: place(D::place(&targets))?,
-                    logits: place(D::place(&logits))?,
-                    loss: place(D::place(&loss))?,
+                Some(Ends {
+                    images: D::place(&images)?,
+                    targets: D::place(&targets)?,
+                    logits: D::place(&logits)?,
+                    loss: D::place(&loss)?,
                     batch: labels.len(),
                 })
             };
             let factors = factors(self.drop_path(), self.model.spec().depth, labels.len())?;
-            self.repeat.take_in(&mut *self.model, watched, ends().ok(), &factors)?;
+            self.repeat.take_in(&mut *self.model, watched, ends(), &factors)?;
         }
         let mut gradients = loss.put_tape(tape).try_backward().map_err(|e| Error::device("backward", e))?;
         statistics.fold_into(&mut *self.model)?;

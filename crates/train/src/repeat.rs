@@ -125,7 +125,7 @@ impl<D: Zoo> Repeat<D> {
     /// Whether outcomes have to be read before an update of so many images: there is room for no more, or those that wait are of another
     /// pass, and what is not finite in one stops that one alone.
     pub fn must_settle(&self, images: usize) -> bool {
-        let full = self.passes.iter().any(|it| it.replay.waiting() >= it.replay.capacity());
+        let full = self.passes.iter().any(|it| it.replay.is_full());
         full || self.started.back().is_some_and(|it| it.images != images)
     }
 

@@ -10,7 +10,7 @@ use super::{
     gpu::{Gpu, address},
     linear::Linear,
     norm::LayerNorm,
-    operation::{given, input, run},
+    operation::{given, input, run, weight_and_bias},
     optimizer::{self, Average, Update},
     pointer::address_of,
     replay,
@@ -129,7 +129,7 @@ impl Backend<f32> for Cuda {
         let dims = linear::check(x.shape(), weight.shape(), bias.map(|b| *b.shape()).as_ref(), &out)?;
         match gpu_of(x) {
             (Some(gpu), x) => {
-                let parameters = std::iter::once(input(weight)).chain(bias.map(input)).collect();
+                let parameters = weight_and_bias(weight, bias);
                 run(gpu, Linear(dims), x, parameters, out)
             }
             (None, x) => {
@@ -280,7 +280,7 @@ impl Backend<f32> for Cuda {
         let y = match gpu_of(x) {
             (Some(gpu), x) => {
                 let operation = convolution("conv2d", dims, Channels::Last, true);
-                let parameters = std::iter::once(input(weight)).chain(bias.map(input)).collect();
+                let parameters = weight_and_bias(weight, bias);
                 run(gpu, operation, x, parameters, (dims.batch, dims.out.tokens(), Const))?
             }
             (None, x) => {
@@ -310,7 +310,7 @@ impl Backend<f32> for Cuda {
         let y = match gpu_of(images) {
             (Some(gpu), images) => {
                 let operation = convolution("conv2d_images", dims, Channels::First, image_gradient);
-                let parameters = std::iter::once(input(weight)).chain(bias.map(input)).collect();
+                let parameters = weight_and_bias(weight, bias);
                 run(gpu, operation, images, parameters, (dims.batch, dims.out.tokens(), Const))?
             }
             (None, images) => {

@@ -354,15 +354,14 @@ impl Gpu {
         let scratch = self.scratch(words)?;
         if words <= STAGED {
             let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-            if staging.is_none() {
-                *staging = Some(Staging::new(self, STAGED, 32)?);
-            }
-            if let Some(staging) = &mut *staging {
-                // SAFETY: as long as the rows, and aligned as they are at least.
-                let words = unsafe { std::slice::from_raw_parts(rows.as_ptr().cast::<u32>(), words) };
-                staging.send(&scratch, &[words])?;
-                return Ok(scratch);
-            }
+            let staging = match &mut *staging {
+                Some(there) => there,
+                none => none.insert(Staging::new(self, STAGED, 32)?),
+            };
+            // SAFETY: as long as the rows, and aligned as they are at least.
+            let words = unsafe { std::slice::from_raw_parts(rows.as_ptr().cast::<u32>(), words) };
+            staging.send(&scratch, &[words])?;
+            return Ok(scratch);
         }
         self.bind()?;
         // SAFETY: as long as the rows; the driver has read them when the call returns.

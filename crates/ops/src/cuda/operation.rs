@@ -93,6 +93,14 @@ impl Input for Scratch {
     }
 }
 
+/// A weight and, if there is one, its bias.
+pub(super) fn weight_and_bias<W: Erase, B: Erase>(
+    weight: &OnGpu<W>,
+    bias: Option<&OnGpu<B>>,
+) -> Vec<Box<dyn Input>> {
+    std::iter::once(input(weight)).chain(bias.map(input)).collect()
+}
+
 /// Numbers that the host gave, which have no gradient.
 pub(super) fn given(numbers: Scratch) -> Box<dyn Input> {
     Box::new(numbers)

@@ -21,7 +21,10 @@ const THREADS: usize = 256;
 #[derive(Debug)]
 struct Change {
     before: OnGpu<(usize,)>,
-    after: OnGpu<(usize,)>,
+    at_before: Address,
+    /// Held until the update is done: who has the parameter may drop it before.
+    _after: OnGpu<(usize,)>,
+    at_after: Address,
 }
 
 impl Change {
@@ -30,10 +33,10 @@ impl Change {
         let failed = |error: CudaError| Error::device("adamw", error);
         let numel = (tensor.shape().num_elements(),);
         // A parameter that is a view is refused, as everywhere.
-        address_of("adamw", tensor)?;
+        let at_before = address_of("adamw", tensor)?;
         let before = tensor.clone().try_reshape_like(&numel).map_err(failed)?;
         if in_place {
-            return Ok(Self { after: before.clone(), before });
+            return Ok(Self { _after: before.clone(), before, at_before, at_after: at_before });
         }
         let after = before.device().try_zeros_like(&numel).map_err(failed)?;
         with_erased(tensor, |tensor| {
@@ -41,7 +44,8 @@ impl Change {
             after.clone().try_reshape_like(&shape).map(|new| *tensor = new)
         })
         .map_err(failed)?;
-        Ok(Self { before, after })
+        let at_after = address_of("adamw", &after)?;
+        Ok(Self { before, at_before, _after: after, at_after })
     }
 }
 
@@ -69,23 +73,22 @@ impl Update {
     }
 
     /// A row of the table that the kernel reads: `Update` there.
-    fn row(&self, gradient: Address, first_block: u32) -> Result<Row> {
-        let at = |tensor| address_of("adamw", tensor);
+    fn row(&self, gradient: Address, first_block: u32) -> Row {
         let (rate, correction) = self.step.corrections();
-        Ok(Row {
-            parameter: at(&self.parameter.before)?,
-            new_parameter: at(&self.parameter.after)?,
+        Row {
+            parameter: self.parameter.at_before,
+            new_parameter: self.parameter.at_after,
             gradient,
-            first: at(&self.first.before)?,
-            new_first: at(&self.first.after)?,
-            second: at(&self.second.before)?,
-            new_second: at(&self.second.after)?,
+            first: self.first.at_before,
+            new_first: self.first.at_after,
+            second: self.second.at_before,
+            new_second: self.second.at_after,
             count: self.parameter.before.shape().0 as u64,
             keep: (1.0 - self.step.lr * self.step.weight_decay) as f32,
             rate: rate as f32,
             correction: correction as f32,
             first_block,
-        })
+        }
     }
 }
 
@@ -124,7 +127,7 @@ pub(super) fn finish(updates: Updates, gradients: &mut Gradients<f32, Cuda>) -> 
         }
         let before = &update.parameter.before;
         let gradient = address(gradients.get_or_alloc_mut(before).map_err(failed)?);
-        rows.push(update.row(gradient, blocks as u32)?);
+        rows.push(update.row(gradient, blocks as u32));
         blocks += before.shape().0.div_ceil(PER_BLOCK);
     }
     let table = gpu.upload(&rows).map_err(failed)?;
@@ -210,13 +213,12 @@ struct AverageRow {
 pub(super) fn finish_averages(updates: Updates) -> Result<()> {
     let Updates { averages, guard, .. } = updates;
     let Some(Average { gpu, .. }) = averages.first() else { return Ok(()) };
-    let at = |tensor| address_of("average_into", tensor);
     let (mut rows, mut blocks) = (Vec::with_capacity(averages.len()), 0);
     for Average { parameter, average, decay, .. } in &averages {
         rows.push(AverageRow {
-            parameter: at(parameter)?,
-            average: at(&average.before)?,
-            new_average: at(&average.after)?,
+            parameter: address_of("average_into", parameter)?,
+            average: average.at_before,
+            new_average: average.at_after,
             count: parameter.shape().0 as u64,
             weight: (1.0 - decay) as f32,
             first_block: blocks as u32,

@@ -163,13 +163,10 @@ impl Watched for Notes {
             gpu,
             logits,
             loss,
-            classes_len: ends.logits.len,
+            ends,
             images: (numbers(ends.images.len)?, staging(ends.images.len)?),
-            images_len: ends.images.len,
             small: (numbers(small_len)?, staging(small_len)?),
-            targets_len: ends.targets.len,
             given: self.given.len(),
-            batch: ends.batch,
             parameters: parameters.iter().map(|(at, gradient)| (at.address, gradient.address)).collect(),
             one: gpu.upload(&[1.0f32]).map_err(told)?,
             guard: gpu.upload(&[0u32]).map_err(told)?,
@@ -187,16 +184,13 @@ struct Replayed {
     /// Which nodes' results they are.
     logits: usize,
     loss: usize,
-    /// Numbers of all logits.
-    classes_len: usize,
+    /// How many numbers there are at each.
+    ends: Ends,
     images: (Scratch, Staging),
-    images_len: usize,
     /// Targets, labels and what is given, one after the other: they go up together.
     small: (Scratch, Staging),
-    targets_len: usize,
     /// How many are given, each of as many numbers as there are images.
     given: usize,
-    batch: usize,
     /// Where each is, and its gradient.
     parameters: Vec<(Address, Address)>,
     /// The gradient of the loss.
@@ -209,14 +203,17 @@ struct Replayed {
 
 impl Replayed {
     fn check(&self, batch: &Batch<'_>) -> Result<()> {
-        let given = self.given == batch.given.len() && batch.given.iter().all(|it| it.len() == self.batch);
+        let given =
+            self.given == batch.given.len() && batch.given.iter().all(|it| it.len() == self.ends.batch);
         let sizes = [batch.images.len(), batch.targets.len(), batch.labels.len()];
-        if !given || sizes != [self.images_len, self.targets_len, self.batch] {
-            let (expected, got) =
-                (format!("the batch that was seen, {:?}", (self.images_len, self.targets_len)), sizes);
+        if !given || sizes != [self.ends.images.len, self.ends.targets.len, self.ends.batch] {
+            let (expected, got) = (
+                format!("the batch that was seen, {:?}", (self.ends.images.len, self.ends.targets.len)),
+                sizes,
+            );
             return Err(Error::shape("replay", expected, got));
         }
-        if self.waiting == OUTCOMES {
+        if self.is_full() {
             let what = format!("{OUTCOMES} outcomes wait; ask for them first");
             return Err(Error::Argument { op: "replay", what });
         }
@@ -225,7 +222,7 @@ impl Replayed {
 
     /// Where the labels are.
     fn labels(&self) -> Address {
-        self.small.0.address + 4 * self.targets_len as u64
+        self.small.0.address + 4 * self.ends.targets.len as u64
     }
 
     fn forward(&self) -> Result<Vec<(Scratch, Vec<Scratch>)>, CudaError> {
@@ -243,7 +240,7 @@ impl Replayed {
         let address = |source: &Source| match *source {
             Source::Images => self.images.0.address,
             Source::Targets => self.small.0.address,
-            Source::Given(i) => self.labels() + (4 * self.batch * (1 + i)) as u64,
+            Source::Given(i) => self.labels() + (4 * self.ends.batch * (1 + i)) as u64,
             Source::Parameter(i) => self.parameters[i].0,
             Source::Node(i) => results[i].0.address,
         };
@@ -307,8 +304,8 @@ impl Replayed {
             place(self.waiting),
             place(OUTCOMES + self.waiting),
             At(self.guard.address),
-            small(self.batch),
-            small(self.classes_len / self.batch.max(1)),
+            small(self.ends.batch),
+            small(self.ends.logits.len / self.ends.batch.max(1)),
         ];
         self.gpu.launch("outcome_of", launch, &arguments)?;
         self.backward(results)
@@ -331,12 +328,8 @@ impl Replay for Replayed {
         Updates { guard: Some(guard), norm: Some(norm), ..Updates::in_place() }
     }
 
-    fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    fn capacity(&self) -> usize {
-        OUTCOMES
+    fn is_full(&self) -> bool {
+        self.waiting == OUTCOMES
     }
 
     fn outcomes(&mut self) -> Result<Vec<Outcome>> {
