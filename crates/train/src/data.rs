@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inductive_data::{
     DataSpec, Dataset, HorizontalFlip, LoadOptions, Loader, LoaderConfig, Pipeline, RandomCrop, Split,
-    SyntheticConfig, Transform,
+    Transform,
 };
 
 use inductive_models::ModelSpec;
@@ -30,9 +30,7 @@ impl Recipe {
         if let Some(size) = spec.source().image_size() {
             same_size(model, &self.data, size)?;
         }
-        let crate::Synthetic { train, test, seed } = self.synthetic;
-        let synthetic = SyntheticConfig { train, test, seed };
-        Ok(spec.load(&LoadOptions { image_size: model.image, synthetic })?)
+        Ok(spec.load(&LoadOptions { image_size: model.image, synthetic: self.synthetic.into() })?)
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     COMPILE,
     error::{Error, Result},
     files::{executable, write},
+    toolkit,
 };
 
 /// A library of the toolkit: what it is called, and the sources of its stand-in.
@@ -33,28 +34,27 @@ impl Emulated {
     pub fn set_up(workspace: &Path) -> Result<Self> {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-        let toolkit = Self {
+        let emulated = Self {
             home: std::path::absolute(target.join("emulated-cuda"))
                 .map_err(|error| Error::file(workspace, error))?,
         };
         for folder in ["bin", "include", "kernels", "lib64"] {
-            let folder = toolkit.home.join(folder);
+            let folder = emulated.home.join(folder);
             fs::create_dir_all(&folder).map_err(|error| Error::file(&folder, error))?;
         }
         let emulator = workspace.join("xtask/emulator");
         for (name, sources) in LIBRARIES {
-            toolkit.library(&emulator, name, sources)?;
+            emulated.library(&emulator, name, sources)?;
         }
         let header = emulator.join("cuda_fp16.h");
         let fp16 = fs::read_to_string(&header).map_err(|error| Error::file(&header, error))?;
-        write(&toolkit.home.join("include/cuda.h"), "// build scripts look whether this is here\n")?;
-        write(&toolkit.home.join("include/cuda_fp16.h"), &fp16)?;
-        let own = std::env::current_exe()
-            .map_err(|error| Error::Failed(format!("this program's own path: {error}")))?;
-        let bin = toolkit.home.join("bin");
+        write(&emulated.home.join("include/cuda.h"), "// build scripts look whether this is here\n")?;
+        write(&emulated.home.join("include/cuda_fp16.h"), &fp16)?;
+        let own = toolkit::own_program()?;
+        let bin = emulated.home.join("bin");
         executable(&bin.join("nvcc"), &format!("#!/bin/sh\nexec '{}' {COMPILE} \"$@\"\n", own.display()))?;
         executable(&bin.join("nvidia-smi"), "#!/bin/sh\nprintf 'compute_cap\\n9.0\\n'\n")?;
-        Ok(toolkit)
+        Ok(emulated)
     }
 
     fn library(&self, emulator: &Path, name: &str, sources: &[&str]) -> Result<()> {
@@ -84,20 +84,8 @@ impl Emulated {
 
     /// `command` with this in place of a toolkit and a GPU.
     pub fn environment(&self, command: &mut Command) {
-        let before = |name: &str, folder: &str| {
-            let mut all = self.home.join(folder).into_os_string();
-            if let Some(old) = std::env::var_os(name).filter(|old| !old.is_empty()) {
-                all.push(":");
-                all.push(old);
-            }
-            all
-        };
-        for name in ["CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"] {
-            command.env(name, &self.home);
-        }
+        toolkit::environment(command, &self.home, &[self.home.join("bin")], &[self.home.join("lib64")]);
         command
-            .env("PATH", before("PATH", "bin"))
-            .env("LD_LIBRARY_PATH", before("LD_LIBRARY_PATH", "lib64"))
             .env("EMULATED_HOME", &self.home)
             .env("INDUCTIVE_TEST_DEVICE", "cuda")
             .env_remove("CUDA_COMPUTE_CAP");

@@ -6,6 +6,7 @@ mod error;
 mod files;
 mod pack;
 mod test;
+mod toolkit;
 mod wheels;
 
 use std::{

@@ -14,6 +14,7 @@ use super::{
     error::{Error, Result},
     files::executable,
     test::CONFIG,
+    toolkit::{cannot_start, finish},
     wheels::Wheels,
 };
 
@@ -54,8 +55,7 @@ pub fn build(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Result<Exit
         let mut command = Command::new(cargo);
         command.arg(first).args(["--features", "cuda"]).args(rest).current_dir(workspace);
         tools.environment(&mut command);
-        let status = command.status().map_err(|error| cannot_start(cargo, &error))?;
-        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return finish(&mut command);
     }
     let begun = Instant::now();
     let built = tools.build(cargo, workspace, &["build", "-p", "inductive-cli", "--bin", "inductive"])?;
@@ -68,10 +68,6 @@ pub fn build(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Result<Exit
     );
     println!("It needs the driver and libcublas.so.13, libcublasLt.so.13 and libnvrtc.so.13 where it runs.");
     Ok(ExitCode::SUCCESS)
-}
-
-fn cannot_start(program: &OsStr, error: &std::io::Error) -> Error {
-    Error::Failed(format!("cannot start {}: {error}", program.display()))
 }
 
 /// What programs are built with.

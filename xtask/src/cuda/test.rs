@@ -6,10 +6,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use super::{
-    emulated::Emulated,
-    error::{Error, Result},
-};
+use super::{emulated::Emulated, error::Result, toolkit::finish};
 
 const HELP: &str = "cargo xtask cuda-test [WORDS OF cargo test ..] [-- ..]
 cargo xtask cuda-emulated CARGO'S COMMAND [WORDS ..] [-- ..]
@@ -67,8 +64,5 @@ pub fn emulated(cargo: &OsStr, workspace: &Path, words: &[OsString]) -> Result<E
     started.arg(command).args(CONFIG).args(["--features", "cuda", "--manifest-path"]);
     started.arg(workspace.join("Cargo.toml")).args(rest);
     toolkit.environment(&mut started);
-    let status = started
-        .status()
-        .map_err(|error| Error::Failed(format!("cannot start {}: {error}", cargo.display())))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    finish(&mut started)
 }

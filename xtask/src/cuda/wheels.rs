@@ -14,6 +14,7 @@ use super::{
     LIMITED,
     error::{Error, Result},
     files::executable,
+    toolkit,
 };
 
 /// Compiler, headers, and libraries to link with; of one version.
@@ -57,8 +58,7 @@ impl Wheels {
         make(&front)?;
         make(&driver)?;
         stand_in(&root, &driver)?;
-        let own = std::env::current_exe()
-            .map_err(|error| Error::Failed(format!("this program's path: {error}")))?;
+        let own = toolkit::own_program()?;
         let slots = cache.join("slots");
         make(&slots)?;
         let limited =
@@ -75,20 +75,14 @@ impl Wheels {
 
     /// `command` with this toolkit.
     pub fn environment(&self, command: &mut Command) {
-        for name in ["CUDA_PATH", "CUDA_ROOT", "CUDA_TOOLKIT_ROOT_DIR"] {
-            command.env(name, &self.root);
-        }
         let libs: Vec<PathBuf> =
             ["lib", "lib64"].map(|it| self.root.join(it)).into_iter().filter(|it| it.is_dir()).collect();
         let with_driver = [&libs[..], std::slice::from_ref(&self.driver)].concat();
+        let bins = [self.front.clone(), self.root.join("bin")];
+        toolkit::environment(command, &self.root, &bins, if has_driver() { &libs } else { &with_driver });
         command
-            .env("PATH", before("PATH", &[self.front.clone(), self.root.join("bin")]))
-            .env(
-                "LD_LIBRARY_PATH",
-                before("LD_LIBRARY_PATH", if has_driver() { &libs } else { &with_driver }),
-            )
             // cudarc looks for libraries below CUDA_PATH; the stand-in is elsewhere.
-            .env("LIBRARY_PATH", before("LIBRARY_PATH", &with_driver))
+            .env("LIBRARY_PATH", toolkit::before("LIBRARY_PATH", &with_driver))
             // What dfdx's build script looks at to know that it has to run again: after the emulated device, or for another GPU.
             .env("CUDA_COMPUTE_CAP", &self.capability);
     }
@@ -103,14 +97,6 @@ fn has_driver() -> bool {
 /// A number of a text, which another text hardly has (FNV-1a).
 fn key(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// Folders in front of a list of them.
-fn before(name: &str, folders: &[PathBuf]) -> OsString {
-    let old = std::env::var_os(name).unwrap_or_default();
-    let all =
-        folders.iter().cloned().chain(std::env::split_paths(&old).filter(|it| !it.as_os_str().is_empty()));
-    std::env::join_paths(all).unwrap_or_default()
 }
 
 fn cache() -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use inductive_files::{did_you_mean, names_a_file, shown};
 use inductive_models::{BuildOptions, Model, Switchable, Zoo, build, find, find_switchable};
 use inductive_nn::{Gate, ModuleExt, Operator, Positions, Reparameterization, is_in};
 use inductive_report::table::{Cell, Column, Table};
-use inductive_train::{Probe, Synthetic, build_options_of, check_weights, load_weights};
+use inductive_train::{Probe, build_options_of, check_weights, load_weights};
 
 use crate::{
     args,
@@ -149,8 +149,7 @@ fn source<D: Zoo>(device: &D, args: &args::Reparameterize) -> Result<Source> {
     let path = Path::new(&args.model);
     if args.weights.is_none() && find(&args.model).is_err() && path.is_dir() {
         let (recipe, weights) = eval::of_run(path, None, args.data.as_ref())?;
-        let Synthetic { train, test, seed } = recipe.synthetic;
-        let synthetic = SyntheticConfig { train, test, seed };
+        let synthetic = recipe.synthetic.into();
         return Ok(Source { name: recipe.model, weights, data: recipe.data, synthetic });
     }
     let (name, weights) = of_file(device, args)?;

@@ -192,6 +192,12 @@ pub struct Synthetic {
     pub seed: u64,
 }
 
+impl From<Synthetic> for inductive_data::SyntheticConfig {
+    fn from(Synthetic { train, test, seed }: Synthetic) -> Self {
+        Self { train, test, seed }
+    }
+}
+
 impl Default for Synthetic {
     fn default() -> Self {
         let inductive_data::SyntheticConfig { train, test, seed } = Default::default();

@@ -9,7 +9,7 @@ use inductive_checkpoint::write_atomic;
 use inductive_data::{DataSpec, LoadOptions, SyntheticConfig};
 use inductive_files::shown;
 use inductive_models::{Zoo, find};
-use inductive_train::{Probe, Synthetic, frequencies};
+use inductive_train::{Probe, frequencies};
 
 use crate::{
     args::Fourier,
@@ -27,9 +27,8 @@ fn of_run(args: Fourier) -> Result<(Fourier, SyntheticConfig)> {
         return Ok((args, SyntheticConfig::default()));
     }
     let (recipe, weights) = eval::of_run(folder, None, args.data.as_ref())?;
-    let Synthetic { train, test, seed } = recipe.synthetic;
     let what = weights.to_string_lossy().into_owned();
-    Ok((Fourier { what, data: Some(recipe.data), ..args }, SyntheticConfig { train, test, seed }))
+    Ok((Fourier { what, data: Some(recipe.data), ..args }, recipe.synthetic.into()))
 }
 
 /// Everything is measured before anything is written; only a folder for the figures is made before.
